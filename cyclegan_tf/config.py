@@ -1,0 +1,192 @@
+"""Every setting: its name, default, meaning and bounds. Names and defaults are the reference's unless noted."""
+
+from __future__ import annotations
+
+import dataclasses
+import string
+from typing import Any, Optional, Sequence
+
+from cyclegan_tf.errors import UserError
+
+
+def setting(
+    default: Any,
+    meaning: str,
+    choices: Optional[Sequence[str]] = None,
+    minimum: Optional[float] = None,
+    fixed: bool = False,
+) -> Any:
+    """A field of a Config.
+
+    Args:
+        default: the value unless given.
+        meaning: one sentence for --help.
+        choices: the values allowed.
+        minimum: the least number allowed.
+        fixed: a run that is continued cannot change it.
+    """
+    metadata = {'meaning': meaning, 'choices': choices, 'minimum': minimum, 'fixed': fixed}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def validate_fields(config: Any) -> None:
+    """Raises UserError for a value that is not one of its field's choices or below its minimum."""
+    for field in dataclasses.fields(config):
+        value, choices, minimum = getattr(config, field.name), field.metadata['choices'], field.metadata['minimum']
+        if choices is not None and value not in choices:
+            raise UserError(f"{field.name} '{value}' is not one of: {', '.join(choices)}.")
+        if minimum is not None and value is not None and value < minimum:
+            raise UserError(f'`{field.name}` ({value}) is below {minimum}; raise it.')
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What a training run is made from. flags.cfg in the run's directory holds all of it."""
+
+    # Run
+    dataroot: str = setting(
+        '', "where the images are: a folder with trainA, trainB, testA and testB, or 'demo'; required", fixed=True
+    )
+    name: str = setting('experiment_name', 'of the run: its directory is CHECKPOINTS_DIR/NAME')
+    suffix: str = setting('', "is appended to the name; settings in braces are filled in: '{netG}_{load_size}'")
+    checkpoints_dir: str = setting('./checkpoints', 'where the directories of runs are')
+    model: str = setting('cycle_gan', 'what is trained', choices=('cycle_gan',), fixed=True)
+    seed: int = setting(0, 'fixes the first weights, the order of the images and everything else drawn', fixed=True)
+    verbose: bool = setting(False, 'show the layers of the networks, and tracebacks of errors')
+    # Networks
+    input_nc: int = setting(3, 'channels of domain A: 3 colour, 1 gray', minimum=1, fixed=True)
+    output_nc: int = setting(3, 'channels of domain B: 3 colour, 1 gray', minimum=1, fixed=True)
+    ngf: int = setting(64, "filters of the generators' first convolution", minimum=1, fixed=True)
+    ndf: int = setting(64, "filters of the discriminators' first convolution", minimum=1, fixed=True)
+    netG: str = setting(
+        'resnet_9blocks',
+        'generators',
+        choices=('resnet_9blocks', 'resnet_6blocks', 'unet_256', 'unet_128'),
+        fixed=True,
+    )
+    netD: str = setting('basic', 'discriminators', choices=('basic', 'n_layers', 'pixel'), fixed=True)
+    n_layers_D: int = setting(3, 'layers of netD n_layers', minimum=1, fixed=True)
+    norm: str = setting('instance', 'normalisation', choices=('instance', 'batch', 'none'), fixed=True)
+    init_type: str = setting(
+        'normal', 'how weights are drawn', choices=('normal', 'xavier', 'kaiming', 'orthogonal'), fixed=True
+    )
+    init_gain: float = setting(0.02, 'scale of init_type normal, xavier and orthogonal', minimum=0.0, fixed=True)
+    no_dropout: bool = setting(True, 'no dropout in the generators', fixed=True)
+    # Data
+    dataset_mode: str = setting('unaligned', 'how images are paired', choices=('unaligned',), fixed=True)
+    direction: str = setting(
+        'AtoB', "which folder plays domain A: trainA (AtoB) or trainB (BtoA)", choices=('AtoB', 'BtoA'), fixed=True
+    )
+    serial_batches: bool = setting(False, 'take images in order, A and B in step, without drawing', fixed=True)
+    num_threads: int = setting(4, 'threads that decode images', minimum=1)
+    batch_size: int = setting(1, 'images per domain in a step, over all devices', minimum=1, fixed=True)
+    load_size: int = setting(286, 'images are resized to this square', minimum=1, fixed=True)
+    crop_size: int = setting(256, 'then cropped to this square', minimum=1, fixed=True)
+    max_dataset_size: Optional[int] = setting(None, 'use only the first so many images of a folder', minimum=1, fixed=True)
+    preprocess: str = setting('resize_and_crop', 'what is done to images', choices=('resize_and_crop',), fixed=True)
+    no_flip: bool = setting(False, 'do not flip images at random', fixed=True)
+    # Training
+    n_epochs: int = setting(100, 'epochs at the initial learning rate', minimum=1)
+    n_epochs_decay: int = setting(100, 'epochs in which lr_policy linear takes the rate to zero', minimum=0)
+    epoch_count: int = setting(1, 'number of the first epoch, for the schedule', minimum=1, fixed=True)
+    continue_train: bool = setting(False, 'resume the run of this name; its flags are taken from flags.cfg')
+    epoch: str = setting('latest', "with continue_train: resume from 'latest' or from the end of this epoch")
+    beta1: float = setting(0.5, "Adam's first momentum", minimum=0.0)
+    lr: float = setting(0.0002, 'initial learning rate', minimum=0.0)
+    gan_mode: str = setting('lsgan', 'adversarial loss', choices=('lsgan', 'vanilla', 'wgangp'))
+    pool_size: int = setting(50, 'fakes kept for the discriminators; 0 keeps none', minimum=0, fixed=True)
+    lr_policy: str = setting('linear', 'learning rate schedule', choices=('linear', 'step', 'plateau', 'cosine'))
+    lr_decay_iters: int = setting(50, 'epochs between cuts of lr_policy step', minimum=1)
+    lambda_A: float = setting(10.0, 'weight of the cycle A -> B -> A', minimum=0.0)
+    lambda_B: float = setting(10.0, 'weight of the cycle B -> A -> B', minimum=0.0)
+    lambda_identity: float = setting(0.5, 'weight of the identity losses, times lambda_A and lambda_B', minimum=0.0)
+    lambda_gp: float = setting(10.0, 'weight of the gradient penalty of gan_mode wgangp', minimum=0.0)
+    jit_compile: str = setting(
+        'auto', 'compile losses and gradients with XLA; auto: on a GPU', choices=('auto', 'true', 'false')
+    )
+    # Reports and checkpoints; frequencies are in images, as in the reference
+    print_freq: int = setting(100, 'images between reports of the losses', minimum=1)
+    display_freq: int = setting(400, 'images between pictures in TensorBoard', minimum=1)
+    save_latest_freq: int = setting(5000, 'images between checkpoints of the latest state', minimum=1)
+    save_epoch_freq: int = setting(5, 'epochs between checkpoints that are kept', minimum=1)
+    keep_checkpoints: int = setting(5, 'checkpoints of epochs that are kept; 0 keeps all', minimum=0)
+    profile_steps: Optional[str] = setting(None, "'A,B': write a profile of steps A to B for TensorBoard")
+
+    def __post_init__(self):
+        validate_fields(self)
+        if not self.dataroot:
+            raise UserError("`dataroot` ('') is required; set it to a folder with trainA and trainB, or to demo.")
+        if self.crop_size > self.load_size:
+            raise UserError(
+                f'`crop_size` ({self.crop_size}) exceeds `load_size` ({self.load_size}); lower it or raise load_size.'
+            )
+        if self.netG.startswith('unet') and self.crop_size % int(self.netG[5:]):
+            raise UserError(
+                f'`crop_size` ({self.crop_size}) is no multiple of {self.netG[5:]}, which netG {self.netG} needs; '
+                f'set it to one, or take netG resnet_9blocks.'
+            )
+        if self.netG.startswith('resnet') and (self.crop_size % 4 or self.crop_size < 8):
+            raise UserError(f'`crop_size` ({self.crop_size}) is no multiple of 4 from 8 on; set it to one.')
+        layers = self.n_layers_D if self.netD == 'n_layers' else 3
+        if self.netD != 'pixel' and self.crop_size < 3 * 2**layers:
+            raise UserError(
+                f'`crop_size` ({self.crop_size}) leaves nothing to judge after {layers} layers of netD {self.netD}; '
+                f'raise it to at least {3 * 2**layers}, or take netD pixel.'
+            )
+        if self.lambda_identity > 0 and self.input_nc != self.output_nc:
+            raise UserError(
+                f'`lambda_identity` ({self.lambda_identity}) needs equal channels, but input_nc is {self.input_nc} '
+                f'and output_nc {self.output_nc}; set lambda_identity to 0.'
+            )
+        if self.epoch != 'latest' and not self.epoch.isdigit():
+            raise UserError(f"`epoch` ('{self.epoch}') is neither 'latest' nor a number.")
+        if self.profile_steps is not None:
+            self.profiled_steps  # raises for a value that cannot be read
+        self.run_name  # likewise for a suffix
+
+    @property
+    def run_name(self) -> str:
+        """The name with its suffix filled in."""
+        if not self.suffix:
+            return self.name
+        values = dataclasses.asdict(self)
+        wanted = [field for _, field, _, _ in string.Formatter().parse(self.suffix) if field is not None]
+        unknown = [field for field in wanted if field not in values]
+        if unknown:
+            raise UserError(f"`suffix` ('{self.suffix}') names '{unknown[0]}', which is no setting; mend it.")
+        return f'{self.name}_{self.suffix.format(**values)}'
+
+    @property
+    def total_epochs(self) -> int:
+        """The number of the last epoch."""
+        return self.n_epochs + self.n_epochs_decay
+
+    @property
+    def profiled_steps(self) -> Optional[tuple[int, int]]:
+        """First and last step to profile, or None."""
+        if self.profile_steps is None:
+            return None
+        parts = self.profile_steps.split(',')
+        if len(parts) != 2 or not all(part.isdigit() for part in parts) or not 0 < int(parts[0]) <= int(parts[1]):
+            raise UserError(f"`profile_steps` ('{self.profile_steps}') is not two numbers 'A,B' with 1 <= A <= B.")
+        return int(parts[0]), int(parts[1])
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslateConfig:
+    """What translating a run's test images is made from."""
+
+    name: str = setting('experiment_name', 'of the run: its directory is CHECKPOINTS_DIR/NAME')
+    checkpoints_dir: str = setting('./checkpoints', 'where the directories of runs are')
+    results_dir: str = setting('./results', 'where the pictures and the page are put, in NAME/PHASE_EPOCH')
+    phase: str = setting('test', 'which images of the data set', choices=('train', 'test'))
+    epoch: str = setting('latest', "'latest', or translate with the weights at the end of this epoch")
+    num_test: Optional[int] = setting(None, 'images per domain; unset: all (the reference: 50)', minimum=1)
+    dataroot: Optional[str] = setting(None, "where the images are; unset: where the run's were")
+    load_size: Optional[int] = setting(None, "images are resized to this square; unset: the run's crop_size", minimum=8)
+    verbose: bool = setting(False, 'show tracebacks of errors')
+
+    def __post_init__(self):
+        validate_fields(self)
+        if self.epoch != 'latest' and not self.epoch.isdigit():
+            raise UserError(f"`epoch` ('{self.epoch}') is neither 'latest' nor a number.")

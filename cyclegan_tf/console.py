@@ -1,0 +1,74 @@
+"""What the terminal shows while training: a progress bar, or plain lines where it is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Mapping, Optional
+
+from tqdm import tqdm
+
+
+class Console:
+    """Progress of a run, in images.
+
+    Args:
+        batch_size: images per domain in a step.
+        stream: where to; standard output by default.
+    """
+
+    def __init__(self, batch_size: int, stream=None):
+        self._batch_size = batch_size
+        self._stream = stream or sys.stdout
+        self._bar: Optional[tqdm] = None
+        self._total = 0
+        self._start = (0.0, 0)
+
+    def line(self, text: str) -> None:
+        """One line for good, above the bar if there is one."""
+        if self._bar is None:
+            print(text, file=self._stream, flush=True)
+        else:
+            self._bar.write(text, file=self._stream)
+
+    def start(self, step: int, total_steps: int) -> None:
+        """Training begins at a step."""
+        self._total = total_steps
+        self._start = (time.monotonic(), step)
+        if self._stream.isatty():
+            self._bar = tqdm(
+                total=total_steps * self._batch_size,
+                initial=step * self._batch_size,
+                unit=' images',
+                dynamic_ncols=True,
+                file=self._stream,
+                smoothing=0.05,
+            )
+
+    def advance(self, step: int, epoch: int, losses: Mapping[str, float]) -> None:
+        """The bar moves to a step; plain output does not."""
+        if self._bar is not None:
+            self._bar.set_description(f'epoch {epoch}', refresh=False)
+            self._bar.set_postfix_str(_format(losses), refresh=False)
+            self._bar.update(step * self._batch_size - self._bar.n)
+
+    def report(self, step: int, epoch: int, losses: Mapping[str, float], images_per_second: float) -> None:
+        """A plain line with mean losses since the last one; the bar shows as much by itself."""
+        if self._bar is None:
+            elapsed, done = time.monotonic() - self._start[0], step - self._start[1]
+            left = int(elapsed / max(1, done) * (self._total - step))
+            clock = f'{left // 3600}:{left // 60 % 60:02}:{left % 60:02}'
+            self.line(
+                f'epoch {epoch}  step {step}/{self._total}  {_format(losses)}  '
+                f'{images_per_second:.3g} images/s  {clock} left'
+            )
+
+    def stop(self) -> None:
+        """Training is over."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _format(losses: Mapping[str, float]) -> str:
+    return ' '.join(f'{name} {value:.3f}' for name, value in losses.items())

@@ -1,0 +1,1 @@
+"""Images to batches: sources, preprocess, augment, pipeline, in this order."""

@@ -1,0 +1,103 @@
+"""The demo's data set: day and day-for-night, from photographs that installed packages ship.
+
+Domain A shows regions of seven photographs as they were taken. Domain B shows other regions of the same photographs
+after "day for night", the cinema's way of shooting a night scene in daylight: underexposed, drained of colour and
+tinted blue. No training region appears in both domains, so that the data is unpaired; the held-out regions exist in
+both, so that a translation can be measured.
+
+The photographs (scikit-image ships the first five, scikit-learn the last two):
+
+    astronaut    Eileen Collins, NASA; public domain
+    chelsea      Stefan van der Walt; CC0
+    coffee       Rachel Michetti; CC0
+    motorcycle   Middlebury 2014 stereo benchmark (Scharstein et al. 2014), left view; free for research use
+    rocket       SpaceX; public domain
+    china        Daniel Buechele; CC BY 2.0
+    flower       vultilion; CC BY 2.0
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from cyclegan_tf.errors import UserError
+
+TILE = 128  # side of a training region, pixels
+HELD_OUT = 256  # side of a held-out region: two tiles
+
+# Photograph -> (package, file inside it, held-out region's row and column in tiles).
+PHOTOGRAPHS = {
+    'astronaut': ('skimage', 'data/astronaut.png', 0, 1),
+    'chelsea': ('skimage', 'data/chelsea.png', 0, 0),
+    'china': ('sklearn', 'datasets/images/china.jpg', 1, 2),
+    'coffee': ('skimage', 'data/coffee.png', 0, 1),
+    'flower': ('sklearn', 'datasets/images/flower.jpg', 0, 2),
+    'motorcycle': ('skimage', 'data/motorcycle_left.png', 1, 1),
+    'rocket': ('skimage', 'data/rocket.jpg', 1, 1),
+}
+
+# Day for night: linear light is cut to EXPOSURE, half of the colour is taken out, and what remains is tinted.
+EXPOSURE = 0.30
+SATURATION = 0.5
+TINT = (0.55, 0.80, 1.45)
+GAMMA = 2.2  # of the photographs, close enough to sRGB's curve
+LUMINANCE = (0.2126, 0.7152, 0.0722)  # Rec. 709
+
+
+def day_for_night(image: np.ndarray) -> np.ndarray:
+    """The known change between the demo's domains: uint8 [h, w, 3] -> uint8 [h, w, 3]."""
+    light = (image.astype(np.float32) / 255) ** GAMMA
+    gray = light @ np.array(LUMINANCE, np.float32)
+    light = gray[..., None] + SATURATION * (light - gray[..., None])
+    light = np.clip(light * EXPOSURE * np.array(TINT, np.float32), 0, 1)
+    return np.round(255 * light ** (1 / GAMMA)).astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=None)
+def regions(phase: str, domain: str) -> dict[str, np.ndarray]:
+    """The demo's images by name.
+
+    Args:
+        phase: 'train': regions of 128x128, disjoint between the domains; 'test': regions of 256x256 that no training
+            image touches, the same in both domains.
+        domain: 'A' (day) or 'B' (night).
+
+    Returns:
+        Name -> uint8 [h, w, 3].
+
+    Raises:
+        UserError: a package with photographs is missing.
+    """
+    change = day_for_night if domain == 'B' else np.asarray
+    result = {}
+    for name, (package, file, row, column) in PHOTOGRAPHS.items():
+        photograph = _photograph(package, file)
+        if phase == 'test':
+            top, left = row * TILE, column * TILE
+            result[name] = change(photograph[top : top + HELD_OUT, left : left + HELD_OUT])
+            continue
+        for r in range(photograph.shape[0] // TILE):
+            for c in range(photograph.shape[1] // TILE):
+                held_out = row <= r < row + 2 and column <= c < column + 2
+                # A checkerboard gives both domains the same share of sky, ground and things.
+                if not held_out and (r + c) % 2 == (domain == 'B'):
+                    tile = photograph[r * TILE : (r + 1) * TILE, c * TILE : (c + 1) * TILE]
+                    result[f'{name}_{r}_{c}'] = change(tile)
+    return result
+
+
+def _photograph(package: str, file: str) -> np.ndarray:
+    try:
+        module = __import__(package)
+    except ImportError as error:
+        raise UserError(
+            f"`dataroot` (demo) needs photographs of the package {package}; install cyclegan_tf's extra 'demo'."
+        ) from error
+    path = pathlib.Path(module.__file__).parent / file
+    if not path.is_file():
+        raise UserError(f"`dataroot` (demo) needs '{path}', which this release of {package} does not ship; install another.")
+    return np.asarray(Image.open(path).convert('RGB'))

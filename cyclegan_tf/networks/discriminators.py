@@ -1,0 +1,116 @@
+"""PatchGAN discriminators: images [b, h, w, c] -> logits [b, h', w', 1], one for each patch, without a sigmoid."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import tensorflow as tf
+
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.networks.generators import LEAKY_SLOPE, check_images
+from cyclegan_tf.networks.layers import Conv, Initializers, make_norm, norm_wants_bias
+
+
+class NLayerDiscriminator(tf.keras.Model):
+    """4x4 convolutions: num_layers of stride 2, then two of stride 1 (Isola et al. 2017; 70x70 patches for 3).
+
+    Args:
+        input_channels: channels of the images.
+        filters: channels after the first convolution, doubled up to eight times.
+        num_layers: convolutions of stride 2.
+        norm: 'instance', 'batch' or 'none'.
+        initializers: where the weights come from.
+
+    Call: images float [b, h, w, input_channels] in [-1, 1] -> logits float [b, h // 2**num_layers - 2, likewise w, 1].
+    Raises UserError for images so small that no logit is left.
+    """
+
+    def __init__(self, input_channels, filters, num_layers, norm, initializers, **kwargs):
+        super().__init__(**kwargs)
+        self._input_channels = input_channels
+        self._smallest_side = 3 * 2**num_layers
+        use_bias = norm_wants_bias(norm)
+        kernel = initializers.kernel
+        self.conv_in = Conv(filters, 4, 2, 1, kernel_initializer=kernel())
+        widths = [filters * min(2**n, 8) for n in range(1, num_layers + 1)]
+        strides = [2] * (num_layers - 1) + [1]
+        self.convs = [
+            Conv(width, 4, stride, 1, use_bias=use_bias, kernel_initializer=kernel())
+            for width, stride in zip(widths, strides)
+        ]
+        self.norms = [make_norm(norm, initializers) for _ in self.convs]
+        self.conv_out = Conv(1, 4, 1, 1, kernel_initializer=kernel())
+
+    def call(self, x, training=False):
+        check_images(x, self._input_channels, smallest_side=self._smallest_side)
+        x = tf.nn.leaky_relu(self.conv_in(x), LEAKY_SLOPE)  # [b, h/2, w/2, f]
+        for conv, norm in zip(self.convs, self.norms):
+            x = tf.nn.leaky_relu(norm(conv(x), training=training), LEAKY_SLOPE)  # [b, h/4, w/4, 2f], ...
+        return self.conv_out(x)  # [b, h', w', 1]
+
+
+class PixelDiscriminator(tf.keras.Model):
+    """1x1 convolutions: judges each pixel's colour by itself.
+
+    Args: as NLayerDiscriminator, without num_layers.
+
+    Call: images float [b, h, w, input_channels] in [-1, 1] -> logits float [b, h, w, 1].
+    """
+
+    def __init__(self, input_channels, filters, norm, initializers, **kwargs):
+        super().__init__(**kwargs)
+        self._input_channels = input_channels
+        use_bias = norm_wants_bias(norm)
+        self.conv_1 = Conv(filters, 1, kernel_initializer=initializers.kernel())
+        self.conv_2 = Conv(filters * 2, 1, use_bias=use_bias, kernel_initializer=initializers.kernel())
+        self.norm = make_norm(norm, initializers)
+        self.conv_3 = Conv(1, 1, use_bias=use_bias, kernel_initializer=initializers.kernel())
+
+    def call(self, x, training=False):
+        check_images(x, self._input_channels)
+        x = tf.nn.leaky_relu(self.conv_1(x), LEAKY_SLOPE)  # [b, h, w, f]
+        x = tf.nn.leaky_relu(self.norm(self.conv_2(x), training=training), LEAKY_SLOPE)  # [b, h, w, 2f]
+        return self.conv_3(x)  # [b, h, w, 1]
+
+
+def make_discriminator(
+    name: str,
+    input_channels: int = 3,
+    filters: int = 64,
+    num_layers: int = 3,
+    norm: str = 'instance',
+    init_type: str = 'normal',
+    init_gain: float = 0.02,
+    seed: Optional[int] = None,
+) -> tf.keras.Model:
+    """Builds a discriminator with its weights.
+
+    Args:
+        name: 'basic' (three layers), 'n_layers' or 'pixel'.
+        input_channels: of the images.
+        filters: the reference's ndf.
+        num_layers: the reference's n_layers_D; read by 'n_layers' only.
+        norm, init_type, init_gain, seed: as for make_generator.
+
+    Returns:
+        A model, float [b, h, w, input_channels] in [-1, 1] -> logits float [b, h', w', 1].
+
+    Raises:
+        UserError: an unknown name, norm or init_type, or num_layers below 1.
+    """
+    if name not in DISCRIMINATORS:
+        raise UserError(f"netD '{name}' is not one of: {', '.join(DISCRIMINATORS)}.")
+    if num_layers < 1:
+        raise UserError(f'n_layers_D ({num_layers}) must be at least 1.')
+    initializers = Initializers(init_type, init_gain, seed)
+    if name == 'pixel':
+        model = PixelDiscriminator(input_channels, filters, norm, initializers)
+    else:
+        num_layers = 3 if name == 'basic' else num_layers
+        model = NLayerDiscriminator(input_channels, filters, num_layers, norm, initializers)
+    side = 8 * 2**num_layers
+    model.build([None, side, side, input_channels])
+    return model
+
+
+DISCRIMINATORS = ('basic', 'n_layers', 'pixel')

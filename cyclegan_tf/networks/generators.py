@@ -1,0 +1,213 @@
+"""ResNet and U-Net generators: images [b, h, w, input_channels] -> images of the same size, all in [-1, 1]."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import tensorflow as tf
+
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.networks.layers import PADDINGS, Conv, Initializers, UpConv, dropout, make_norm, norm_wants_bias
+
+DROPOUT_RATE = 0.5  # the reference's
+LEAKY_SLOPE = 0.2  # the reference's
+
+
+class ResnetBlock(tf.keras.layers.Layer):
+    """x + norm(conv(pad(dropout(relu(norm(conv(pad(x)))))))), without an activation behind the sum.
+
+    Input and output: float [b, h, w, filters].
+    """
+
+    def __init__(self, filters, norm, use_dropout, padding, initializers, dropout_index):
+        super().__init__()
+        self._pad = PADDINGS[padding]
+        self._use_dropout = use_dropout
+        self._dropout_index = dropout_index
+        use_bias = norm_wants_bias(norm)
+        self.conv_1 = Conv(filters, 3, use_bias=use_bias, kernel_initializer=initializers.kernel())
+        self.norm_1 = make_norm(norm, initializers)
+        self.conv_2 = Conv(filters, 3, use_bias=use_bias, kernel_initializer=initializers.kernel())
+        self.norm_2 = make_norm(norm, initializers)
+
+    def call(self, x, training=False, seed=None):
+        y = tf.nn.relu(self.norm_1(self.conv_1(self._pad(x, 1)), training=training))
+        if self._use_dropout and training:
+            y = dropout(y, DROPOUT_RATE, seed, self._dropout_index)
+        return x + self.norm_2(self.conv_2(self._pad(y, 1)), training=training)
+
+
+class ResnetGenerator(tf.keras.Model):
+    """Two halvings, residual blocks, two doublings (Johnson et al. 2016, as the reference has it).
+
+    Args:
+        input_channels: channels of the images that come in.
+        output_channels: channels of the images that go out.
+        filters: channels after the first convolution; four times as many in the blocks.
+        num_blocks: residual blocks, 9 or 6 in the reference.
+        norm: 'instance', 'batch' or 'none'.
+        use_dropout: dropout of 0.5 inside each block, in training.
+        padding: inside the blocks, 'reflect', 'replicate' or 'zero'; the first and last convolution always reflect.
+        initializers: where the weights come from.
+
+    Call: images float [b, h, w, input_channels] in [-1, 1] -> float [b, h, w, output_channels] in [-1, 1] for sides
+    that are multiples of 4; other sides come out rounded up to the next multiple, as in the reference. `seed`, int32
+    [2], is needed in training with dropout. Raises UserError for sides too small for the padding.
+    """
+
+    def __init__(
+        self, input_channels, output_channels, filters, num_blocks, norm, use_dropout, padding, initializers, **kwargs
+    ):
+        super().__init__(**kwargs)
+        if padding not in PADDINGS:
+            raise UserError(f"padding '{padding}' is not one of: {', '.join(PADDINGS)}.")
+        self.side_multiple = 4
+        self.output_channels = output_channels
+        # The first padding of 3 mirrors 3 pixels besides the border; mirroring in the blocks needs 2 at a quarter size.
+        self._smallest_side = 5 if padding == 'reflect' else 4
+        self._input_channels = input_channels
+        self._pad = PADDINGS['reflect']
+        use_bias = norm_wants_bias(norm)
+        kernel = initializers.kernel
+        self.conv_in = Conv(filters, 7, use_bias=use_bias, kernel_initializer=kernel())
+        self.norm_in = make_norm(norm, initializers)
+        self.downs = [Conv(filters * n, 3, 2, 1, use_bias=use_bias, kernel_initializer=kernel()) for n in (2, 4)]
+        self.down_norms = [make_norm(norm, initializers) for _ in self.downs]
+        self.blocks = [
+            ResnetBlock(filters * 4, norm, use_dropout, padding, initializers, dropout_index=i)
+            for i in range(num_blocks)
+        ]
+        self.ups = [UpConv(filters * n, 3, use_bias=use_bias, kernel_initializer=kernel()) for n in (2, 1)]
+        self.up_norms = [make_norm(norm, initializers) for _ in self.ups]
+        self.conv_out = Conv(output_channels, 7, kernel_initializer=kernel())
+
+    def call(self, x, training=False, seed=None):
+        check_images(x, self._input_channels, smallest_side=self._smallest_side)
+        x = self._pad(x, 3)  # [b, h+6, w+6, c]
+        x = tf.nn.relu(self.norm_in(self.conv_in(x), training=training))  # [b, h, w, f]
+        for conv, norm in zip(self.downs, self.down_norms):
+            x = tf.nn.relu(norm(conv(x), training=training))  # [b, h/2, w/2, 2f], [b, h/4, w/4, 4f]
+        for block in self.blocks:
+            x = block(x, training=training, seed=seed)
+        for conv, norm in zip(self.ups, self.up_norms):
+            x = tf.nn.relu(norm(conv(x), training=training))  # [b, h/2, w/2, 2f], [b, h, w, f]
+        return tf.tanh(self.conv_out(self._pad(x, 3)))  # [b, h, w, output_channels]
+
+
+class UnetGenerator(tf.keras.Model):
+    """Halvings down to the bottleneck and back, each level joined to its mirror image by concatenation.
+
+    Args:
+        input_channels, output_channels, filters, norm, initializers: as for ResnetGenerator.
+        num_downs: halvings, 7 ('unet_128') or 8 ('unet_256').
+        use_dropout: dropout of 0.5 in the num_downs - 5 levels of 8 * filters above the bottleneck, in training.
+
+    Call: as ResnetGenerator. Raises UserError unless both sides are multiples of 2 ** num_downs.
+    """
+
+    def __init__(self, input_channels, output_channels, filters, num_downs, norm, use_dropout, initializers, **kwargs):
+        super().__init__(**kwargs)
+        self.side_multiple = 2**num_downs
+        self.output_channels = output_channels
+        self._input_channels = input_channels
+        self._use_dropout = use_dropout
+        self._num_downs = num_downs
+        channels = [filters * min(2**level, 8) for level in range(num_downs)]  # f, 2f, 4f, 8f, 8f, ...
+        use_bias = norm_wants_bias(norm)
+        kernel = initializers.kernel
+        # Level 0 is the outermost one. Neither its down-convolution nor the innermost one is normalised.
+        self.downs = [Conv(c, 4, 2, 1, use_bias=use_bias, kernel_initializer=kernel()) for c in channels]
+        self.down_norms = [make_norm(norm, initializers) for _ in range(num_downs - 2)]
+        self.ups = [UpConv(output_channels, 4, use_bias=True, kernel_initializer=kernel())]
+        self.ups += [UpConv(c, 4, use_bias=use_bias, kernel_initializer=kernel()) for c in channels[:-1]]
+        self.up_norms = [make_norm(norm, initializers) for _ in range(num_downs - 1)]
+
+    def call(self, x, training=False, seed=None):
+        check_images(x, self._input_channels, multiple=self.side_multiple)
+        skips = []
+        for level in range(self._num_downs):
+            if level:
+                x = tf.nn.leaky_relu(x, LEAKY_SLOPE)
+            x = self.downs[level](x)  # [b, h / 2**(level+1), w / 2**(level+1), channels[level]]
+            if 0 < level < self._num_downs - 1:
+                x = self.down_norms[level - 1](x, training=training)
+            # The reference's in-place LeakyReLU changes its skip too; the ReLU on the way up makes both the same.
+            skips.append(x)
+        for level in reversed(range(self._num_downs)):
+            x = self.ups[level](tf.nn.relu(x))  # [b, h / 2**level, w / 2**level, channels[level-1]]
+            if level == 0:
+                return tf.tanh(x)
+            x = self.up_norms[level - 1](x, training=training)
+            if self._use_dropout and training and 4 <= level <= self._num_downs - 2:
+                x = dropout(x, DROPOUT_RATE, seed, level)
+            x = tf.concat([skips[level - 1], x], axis=-1)
+
+
+def check_images(x: tf.Tensor, channels: int, smallest_side: int = 1, multiple: int = 1) -> None:
+    """Raises UserError where the static shape of a batch of images is one that the network cannot take."""
+    _, height, width, given = x.shape
+    if given is not None and given != channels:
+        raise UserError(f'The images have {given} channels, the network takes {channels}; change input_nc or output_nc.')
+    for name, side in (('height', height), ('width', width)):
+        if side is not None and side < smallest_side:
+            raise UserError(f'The {name} of the images ({side}) is below {smallest_side}, the least this network takes.')
+        if side is not None and side % multiple:
+            raise UserError(
+                f'The {name} of the images ({side}) is no multiple of {multiple}, which this U-Net needs; '
+                f'set crop_size to one, or take netG resnet_9blocks.'
+            )
+
+
+def make_generator(
+    name: str,
+    input_channels: int = 3,
+    output_channels: int = 3,
+    filters: int = 64,
+    norm: str = 'instance',
+    use_dropout: bool = False,
+    padding: str = 'reflect',
+    init_type: str = 'normal',
+    init_gain: float = 0.02,
+    seed: Optional[int] = None,
+) -> tf.keras.Model:
+    """Builds a generator with its weights.
+
+    Args:
+        name: 'resnet_9blocks', 'resnet_6blocks', 'unet_256' or 'unet_128'.
+        input_channels, output_channels: of the images in and out.
+        filters: the reference's ngf.
+        norm: 'instance', 'batch' or 'none'.
+        use_dropout: with dropout in training.
+        padding: 'reflect', 'replicate' or 'zero' in the ResNet's blocks; the U-Net has zero padding only.
+        init_type, init_gain: see layers.Initializers.
+        seed: fixes the weights; None draws others every time.
+
+    Returns:
+        A model, float [b, h, w, input_channels] in [-1, 1] -> float [b, h, w, output_channels] in [-1, 1]. Its
+        attribute side_multiple says of what the sides have to be multiples, so that they are kept.
+
+    Raises:
+        UserError: an unknown name, norm, padding or init_type.
+    """
+    if name not in GENERATORS:
+        raise UserError(f"netG '{name}' is not one of: {', '.join(GENERATORS)}.")
+    kind, depth = GENERATORS[name]
+    arguments = dict(input_channels=input_channels, output_channels=output_channels, filters=filters, norm=norm)
+    arguments.update(use_dropout=use_dropout, initializers=Initializers(init_type, init_gain, seed))
+    if kind == 'unet':
+        if padding not in ('reflect', 'zero'):
+            raise UserError(f"padding '{padding}' is for ResNet generators; the U-Net pads with zeros.")
+        model = UnetGenerator(num_downs=depth, **arguments)
+    else:
+        model = ResnetGenerator(num_blocks=depth, padding=padding, **arguments)
+    side = max(model.side_multiple, 32)
+    model.build([None, side, side, input_channels])
+    return model
+
+
+GENERATORS = {
+    'resnet_9blocks': ('resnet', 9),
+    'resnet_6blocks': ('resnet', 6),
+    'unet_256': ('unet', 8),
+    'unet_128': ('unet', 7),
+}

@@ -1,0 +1,184 @@
+"""Command line to Config: absl flags that bear the settings' names, and what a program does with errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import sys
+import traceback
+import typing
+from typing import Any, Callable, Optional, Sequence, Type, TypeVar
+
+from absl import flags
+
+from cyclegan_tf.config import Config, TranslateConfig
+from cyclegan_tf.errors import UserError
+
+C = TypeVar('C', Config, TranslateConfig)
+
+# Flags of the reference that have no meaning here, with what to use instead.
+_TENSORBOARD = 'watch TensorBoard instead: tensorboard --logdir CHECKPOINTS_DIR'
+REFUSED = {
+    'gpu_ids': 'set the environment variable CUDA_VISIBLE_DEVICES instead',
+    'use_wandb': _TENSORBOARD,
+    'display_id': _TENSORBOARD,
+    'display_server': _TENSORBOARD,
+    'display_port': _TENSORBOARD,
+    'display_env': _TENSORBOARD,
+    'display_ncols': _TENSORBOARD,
+    'display_winsize': _TENSORBOARD,
+    'update_html_freq': _TENSORBOARD,
+    'no_html': _TENSORBOARD,
+    'load_iter': 'choose a checkpoint with --epoch instead',
+    'save_by_iter': 'set --save_latest_freq, --save_epoch_freq and --keep_checkpoints instead',
+}
+REFUSED_IN_TRAINING = {'phase': 'training always reads trainA and trainB'}
+
+
+class _RefusingParser(flags.ArgumentParser):
+    """Accepts no value at all."""
+
+    def __init__(self, remedy: str):
+        super().__init__()
+        self._remedy = remedy
+
+    def parse(self, argument):
+        raise ValueError(f'this flag of the PyTorch program has no meaning here; {self._remedy}')
+
+    def flag_type(self):
+        return 'refused'
+
+
+def define_flags(config_class: Type[C]) -> flags.FlagValues:
+    """Flags with the names, defaults and meanings of a dataclass's fields, apart from absl's global FLAGS."""
+    values = flags.FlagValues()
+    hints = typing.get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        kind = hints[field.name]
+        kind = next((k for k in typing.get_args(kind) if k is not type(None)), kind)  # Optional[int] -> int
+        meaning, choices = field.metadata['meaning'], field.metadata['choices']
+        common = dict(flag_values=values)
+        if choices is not None:
+            flags.DEFINE_enum(field.name, field.default, choices, meaning, **common)
+        else:
+            define = {
+                bool: flags.DEFINE_boolean,
+                int: flags.DEFINE_integer,
+                float: flags.DEFINE_float,
+                str: flags.DEFINE_string,
+            }[kind]
+            define(field.name, field.default, meaning, **common)
+    refused = {**REFUSED, **(REFUSED_IN_TRAINING if config_class is Config else {})}
+    for name, remedy in refused.items():
+        # Declared boolean, so that it is refused whether or not a value follows.
+        flag = flags.Flag(
+            _RefusingParser(remedy), flags.ArgumentSerializer(), name, None, f'refused: {remedy}', boolean=True
+        )
+        flags.DEFINE_flag(flag, values)
+    flags.DEFINE_boolean('help', False, 'show this', flag_values=values)
+    flags.DEFINE_string('flagfile', '', 'read flags from this file, one a line; later flags win', flag_values=values)
+    return values
+
+
+def parse(config_class: Type[C], argv: Sequence[str]) -> C:
+    """Command line to settings.
+
+    Args:
+        config_class: Config or TranslateConfig.
+        argv: the program's name and its arguments.
+
+    Raises:
+        flags.Error: a flag that does not exist or cannot be read.
+        UserError: a value out of bounds, or arguments that are no flags.
+    """
+    values = define_flags(config_class)
+    rest = values(list(argv))[1:]
+    if values.help:
+        print(f'usage: python -m {argv[0]} [flags]\n\n{values.get_help()}')
+        raise SystemExit(0)
+    if rest:
+        raise UserError(f"'{rest[0]}' is no flag; flags begin with -- and take their value after =.")
+    return config_class(**{field.name: values[field.name].value for field in dataclasses.fields(config_class)})
+
+
+def parse_training(argv: Sequence[str]) -> tuple[Config, Optional[Config]]:
+    """Command line to the settings of a training run; a continued run takes what is not given from its flags.cfg.
+
+    Returns:
+        The settings; and those that the run was last trained with, if it is continued and has any.
+    """
+    # The run's own settings complete a command line that need not be valid without them.
+    names = define_flags(Config)
+    names(list(argv))
+    if names.continue_train and not names.help:
+        run_directory = pathlib.Path(names.checkpoints_dir) / names.name
+        if names.suffix:
+            run_directory = pathlib.Path(names.checkpoints_dir) / parse(Config, argv).run_name
+        stored_flags = run_directory / 'flags.cfg'
+        if stored_flags.is_file():
+            stored = load_config(run_directory)
+            # The place and the name are what found the file, not what is in it.
+            found = [f'--checkpoints_dir={names.checkpoints_dir}', f'--name={names.name}']
+            return parse(Config, [argv[0], f'--flagfile={stored_flags}', *found, *argv[1:]]), stored
+    return parse(Config, argv), None
+
+
+def load_config(run_directory: os.PathLike) -> Config:
+    """The settings of a run.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    path = pathlib.Path(run_directory) / 'flags.cfg'
+    if not path.is_file():
+        raise UserError(
+            f"'{path}' does not exist; set --checkpoints_dir and --name to a run that cyclegan_tf.train has made."
+        )
+    try:
+        return parse(Config, ['flags.cfg', f'--flagfile={path}'])
+    except flags.Error as error:
+        raise UserError(f"'{path}' cannot be read ({error}); restore it, or train anew.") from error
+
+
+def save_config(config: Config, run_directory: os.PathLike) -> None:
+    """Writes flags.cfg, which --flagfile reads. It appears whole or not at all."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
+    lines = [f'# python -m cyclegan_tf.train --flagfile={pathlib.Path(run_directory) / "flags.cfg"}']
+    for name, value in dataclasses.asdict(config).items():
+        # What one invocation alone is about is not the run's.
+        if name in ('continue_train', 'epoch', 'profile_steps') or (value is None and defaults[name] is None):
+            continue
+        lines.append(f'--{name}={str(value).lower() if isinstance(value, bool) else value}')
+    path = pathlib.Path(run_directory) / 'flags.cfg'
+    partial = path.with_name('.flags.cfg.part')
+    partial.write_text('\n'.join(lines) + '\n')
+    partial.replace(path)
+
+
+def run_program(program: str, parse_argv: Callable[[list[str]], Any], main: Callable[[Any], int]) -> None:
+    """Parses, runs and exits: main's status (0: done), 1 with one sentence for what a user can mend, 2 for bad flags.
+
+    Args:
+        program: its name, as python -m takes it.
+        parse_argv: argv -> settings.
+        main: settings -> exit status.
+    """
+    argv = [program, *sys.argv[1:]]
+    verbose = any(argument in ('--verbose', '-verbose', '--verbose=true') for argument in argv)
+    try:
+        settings = parse_argv(argv)
+    except (flags.Error, UserError) as error:
+        _complain(program, error, verbose)
+        sys.exit(2)
+    try:
+        sys.exit(main(settings))
+    except (UserError, OSError) as error:
+        _complain(program, error, verbose)
+        sys.exit(1)
+
+
+def _complain(program: str, error: Exception, verbose: bool) -> None:
+    if verbose:
+        traceback.print_exception(error)
+    print(f'{program}: {" ".join(str(error).split())}', file=sys.stderr, flush=True)

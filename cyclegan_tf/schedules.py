@@ -1,0 +1,65 @@
+"""Learning rates: the factor on the initial rate in each epoch, counted from 1."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+STEP_FACTOR = 0.1  # the reference's StepLR gamma
+PLATEAU_FACTOR = 0.2  # the reference's ReduceLROnPlateau settings: factor, patience, threshold
+PLATEAU_PATIENCE = 5
+PLATEAU_THRESHOLD = 0.01
+
+
+def linear(epoch: int, n_epochs: int, n_epochs_decay: int) -> float:
+    """1 for n_epochs, then down in equal steps; the first epoch at rate 0 would be the one after the last.
+
+    Departs from the reference: since 2020 it steps its schedule before each epoch, which trains the last epoch at rate
+    0; this is its older form, and the paper's.
+    """
+    return 1 - max(0, epoch - n_epochs) / (n_epochs_decay + 1)
+
+
+def step(epoch: int, lr_decay_iters: int) -> float:
+    """A tenth after every lr_decay_iters epochs."""
+    return STEP_FACTOR ** ((epoch - 1) // lr_decay_iters)
+
+
+def cosine(epoch: int, n_epochs: int) -> float:
+    """Half a cosine from 1 to 0 over n_epochs, then 0.
+
+    Departs from the reference: PyTorch's CosineAnnealingLR rises again after n_epochs.
+    """
+    return (1 + math.cos(math.pi * min(epoch - 1, n_epochs) / n_epochs)) / 2
+
+
+class Plateau(tf.Module):
+    """A fifth at the sixth epoch in a row that gains less than 1 % on the best one.
+
+    Departs from the reference: it feeds this schedule a constant 0; ours is fed the generators' mean loss of an epoch.
+    The state is in variables, so that a checkpoint holds it; float64, since they are compared over many epochs.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.best = tf.Variable(float('inf'), dtype=tf.float64, trainable=False)
+        self.epochs_without_gain = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.factor = tf.Variable(1.0, dtype=tf.float64, trainable=False)
+
+    def update(self, loss: float) -> None:
+        """Takes the mean loss of the epoch that has ended."""
+        best = float(self.best.numpy())
+        # The loss can be negative (wgangp); PyTorch's relative threshold then asks for a loss, ours still for a gain.
+        # Departs from the reference there.
+        if math.isinf(best) or loss < best - PLATEAU_THRESHOLD * abs(best):
+            self.best.assign(loss)
+            self.epochs_without_gain.assign(0)
+            return
+        self.epochs_without_gain.assign_add(1)
+        if int(self.epochs_without_gain.numpy()) > PLATEAU_PATIENCE:
+            self.factor.assign(self.factor * PLATEAU_FACTOR)
+            self.epochs_without_gain.assign(0)
+
+
+POLICIES = ('linear', 'step', 'plateau', 'cosine')

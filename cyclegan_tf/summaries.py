@@ -1,0 +1,92 @@
+"""What TensorBoard shows of a run: scalars, rows of pictures, the configuration, profiles."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any, Mapping
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageDraw
+from tensorboard.plugins.hparams import api as hparams
+
+from cyclegan_tf.data.preprocess import to_uint8
+
+_GAP = 4  # pixels between pictures
+_LABEL_HEIGHT = 16  # pixels for the names above the pictures
+_LEAST_SIDE = 128  # smaller pictures are enlarged to about this, so that their names fit and the eye sees something
+
+
+class Summaries:
+    """Writes the event file in a run's directory.
+
+    Args:
+        run_directory: where; TensorBoard names the run after it.
+    """
+
+    def __init__(self, run_directory: pathlib.Path):
+        self._run_directory = run_directory
+        self._writer = tf.summary.create_file_writer(str(run_directory))
+
+    def configuration(self, settings: Mapping[str, Any], step: int) -> None:
+        """The settings as a table under Text and as hyperparameters."""
+        table = '\n'.join(['| setting | value |', '|---|---|', *(f'| {k} | {v} |' for k, v in settings.items())])
+        with self._writer.as_default(step):
+            tf.summary.text('configuration', table)
+            hparams.hparams(
+                {name: value for name, value in settings.items() if value is not None}, trial_id=settings['name']
+            )
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """One point on each curve, by tag."""
+        with self._writer.as_default(step):
+            for tag, value in values.items():
+                tf.summary.scalar(tag, value)
+
+    def pictures(self, group: str, rows: Mapping[str, Mapping[str, np.ndarray]], step: int) -> None:
+        """One sheet for each direction, tagged GROUP/A_to_B and so on.
+
+        Args:
+            group: the first part of the tags.
+            rows: direction -> name of the column -> float [n, h, w, c] in [-1, 1]; n rows in the sheet.
+            step: of the run.
+        """
+        with self._writer.as_default(step):
+            for direction, columns in rows.items():
+                tf.summary.image(f'{group}/{direction}', sheet(columns)[None], description=', '.join(columns))
+
+    def flush(self) -> None:
+        """Puts everything so far into the file."""
+        self._writer.flush()
+
+    def start_profile(self) -> None:
+        """From here on, what the devices do is recorded."""
+        tf.profiler.experimental.start(str(self._run_directory))
+
+    def stop_profile(self) -> None:
+        """Writes the record for TensorBoard's profile tab."""
+        tf.profiler.experimental.stop()
+
+
+def sheet(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Pictures side by side with their names above: name -> float [n, h, w, c] in [-1, 1] gives uint8 [H, W, 3]."""
+    pictures = {name: [_rgb(picture) for picture in to_uint8(batch)] for name, batch in columns.items()}
+    height, width, _ = next(iter(pictures.values()))[0].shape
+    scale = max(1, _LEAST_SIDE // min(height, width))
+    height, width = height * scale, width * scale
+    count = len(next(iter(pictures.values())))
+    size = (len(pictures) * (width + _GAP) - _GAP, _LABEL_HEIGHT + count * (height + _GAP) - _GAP)
+    canvas = Image.new('RGB', size, 'white')
+    draw = ImageDraw.Draw(canvas)
+    for i, (name, batch) in enumerate(pictures.items()):
+        left = i * (width + _GAP)
+        draw.text((left + width / 2, _LABEL_HEIGHT / 2), name, fill='black', anchor='mm')
+        for j, picture in enumerate(batch):
+            enlarged = Image.fromarray(picture).resize((width, height), Image.NEAREST)
+            canvas.paste(enlarged, (left, _LABEL_HEIGHT + j * (height + _GAP)))
+    return np.asarray(canvas)
+
+
+def _rgb(picture: np.ndarray) -> np.ndarray:
+    """uint8 [h, w, c] -> [h, w, 3]: gray is repeated, more channels are cut."""
+    return np.repeat(picture, 3, axis=-1) if picture.shape[-1] < 3 else picture[..., :3]
