@@ -15,7 +15,7 @@ class Adam(tf.keras.optimizers.Adam):
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
         dtype = variable.dtype
         time = tf.cast(self.iterations + 1, dtype)
-        beta_1, beta_2 = (tf.cast(beta, dtype) for beta in (self.beta_1, self.beta_2))
+        beta_1, beta_2 = (tf.constant(beta, dtype) for beta in (self.beta_1, self.beta_2))
         index = self._index_dict[self._var_key(variable)]
         moment_1, moment_2 = self._momentums[index], self._velocities[index]
         moment_1.assign_add((gradient - moment_1) * (1 - beta_1))
@@ -23,4 +23,4 @@ class Adam(tf.keras.optimizers.Adam):
         corrected_1 = moment_1 / (1 - tf.pow(beta_1, time))
         corrected_2 = moment_2 / (1 - tf.pow(beta_2, time))
         rate = tf.cast(self.learning_rate, dtype)
-        variable.assign_sub(rate * corrected_1 / (tf.sqrt(corrected_2) + tf.cast(self.epsilon, dtype)))
+        variable.assign_sub(rate * corrected_1 / (tf.sqrt(corrected_2) + tf.constant(self.epsilon, dtype)))

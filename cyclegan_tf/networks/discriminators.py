@@ -7,8 +7,8 @@ from typing import Optional
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.networks.generators import LEAKY_SLOPE, check_images
-from cyclegan_tf.networks.layers import Conv, Initializers, make_norm, norm_wants_bias
+from cyclegan_tf.networks.generators import check_images
+from cyclegan_tf.networks.layers import Conv, Initializers, leaky_relu, make_norm, norm_wants_bias
 
 
 class NLayerDiscriminator(tf.keras.Model):
@@ -43,9 +43,9 @@ class NLayerDiscriminator(tf.keras.Model):
 
     def call(self, x, training=False):
         check_images(x, self._input_channels, smallest_side=self._smallest_side)
-        x = tf.nn.leaky_relu(self.conv_in(x), LEAKY_SLOPE)  # [b, h/2, w/2, f]
+        x = leaky_relu(self.conv_in(x))  # [b, h/2, w/2, f]
         for conv, norm in zip(self.convs, self.norms):
-            x = tf.nn.leaky_relu(norm(conv(x), training=training), LEAKY_SLOPE)  # [b, h/4, w/4, 2f], ...
+            x = leaky_relu(norm(conv(x), training=training))  # [b, h/4, w/4, 2f], ...
         return self.conv_out(x)  # [b, h', w', 1]
 
 
@@ -68,8 +68,8 @@ class PixelDiscriminator(tf.keras.Model):
 
     def call(self, x, training=False):
         check_images(x, self._input_channels)
-        x = tf.nn.leaky_relu(self.conv_1(x), LEAKY_SLOPE)  # [b, h, w, f]
-        x = tf.nn.leaky_relu(self.norm(self.conv_2(x), training=training), LEAKY_SLOPE)  # [b, h, w, 2f]
+        x = leaky_relu(self.conv_1(x))  # [b, h, w, f]
+        x = leaky_relu(self.norm(self.conv_2(x), training=training))  # [b, h, w, 2f]
         return self.conv_3(x)  # [b, h, w, 1]
 
 

@@ -7,10 +7,9 @@ from typing import Optional
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.networks.layers import PADDINGS, Conv, Initializers, UpConv, dropout, make_norm, norm_wants_bias
+from cyclegan_tf.networks.layers import PADDINGS, Conv, Initializers, UpConv, dropout, leaky_relu, make_norm, norm_wants_bias
 
 DROPOUT_RATE = 0.5  # the reference's
-LEAKY_SLOPE = 0.2  # the reference's
 
 
 class ResnetBlock(tf.keras.layers.Layer):
@@ -127,7 +126,7 @@ class UnetGenerator(tf.keras.Model):
         skips = []
         for level in range(self._num_downs):
             if level:
-                x = tf.nn.leaky_relu(x, LEAKY_SLOPE)
+                x = leaky_relu(x)
             x = self.downs[level](x)  # [b, h / 2**(level+1), w / 2**(level+1), channels[level]]
             if 0 < level < self._num_downs - 1:
                 x = self.down_norms[level - 1](x, training=training)

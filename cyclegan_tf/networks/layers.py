@@ -11,6 +11,7 @@ import tensorflow as tf
 from cyclegan_tf.errors import UserError
 
 NORM_EPSILON = 1e-5  # torch.nn.InstanceNorm2d and BatchNorm2d, default eps
+LEAKY_SLOPE = 0.2  # the reference's
 BATCH_NORM_MOMENTUM = 0.9  # torch.nn.BatchNorm2d's momentum is 0.1, counted from the other side
 
 
@@ -121,13 +122,13 @@ class BatchNorm(tf.keras.layers.Layer):
         variance = squares / count
         # One value per channel has no variance; PyTorch refuses it, we leave the running value as the biased one.
         unbiased = squares / tf.maximum(count - 1, 1)
-        decay = tf.cast(BATCH_NORM_MOMENTUM, x.dtype)
+        decay = tf.constant(BATCH_NORM_MOMENTUM, x.dtype)
         self.running_mean.assign(decay * self.running_mean + (1 - decay) * tf.stop_gradient(mean))
         self.running_variance.assign(decay * self.running_variance + (1 - decay) * tf.stop_gradient(unbiased))
         return self._normalise(x, mean, variance)
 
     def _normalise(self, x, mean, variance):
-        factor = tf.math.rsqrt(variance + tf.cast(NORM_EPSILON, x.dtype)) * self.scale
+        factor = tf.math.rsqrt(variance + tf.constant(NORM_EPSILON, x.dtype)) * self.scale
         return x * factor + (self.offset - mean * factor)
 
 
@@ -214,7 +215,14 @@ class UpConv(tf.keras.layers.Conv2DTranspose):
         return y[:, 1:, 1:, :] if self.padding == 'valid' else y  # [b, 2*h, 2*w, filters]
 
 
-# ---------------------------------------------------------------------------------------------------------- dropout
+# ------------------------------------------------------------------------------------------- activation and dropout
+def leaky_relu(x: tf.Tensor) -> tf.Tensor:
+    """x, and 0.2 x below zero."""
+    if x.dtype == tf.float64:
+        return tf.where(x > 0, x, LEAKY_SLOPE * x)  # TensorFlow's operation holds the slope in float32
+    return tf.nn.leaky_relu(x, LEAKY_SLOPE)
+
+
 def dropout(x: tf.Tensor, rate: float, seed: Optional[tf.Tensor], index: int) -> tf.Tensor:
     """Stateless dropout, since Keras's layer has a random state that no checkpoint holds.
 

@@ -1,0 +1,47 @@
+"""Packaging. Two stacks, chosen by the Python version: see "Two stacks" in README.md."""
+
+import pathlib
+import re
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).parent
+VERSION = re.search(r"__version__ = '(.+)'", (ROOT / 'cyclegan_tf' / '__init__.py').read_text()).group(1)
+
+OLD = "; python_version < '3.12'"  # tensorflow-addons' last release supports no TensorFlow after 2.15
+NEW = "; python_version >= '3.12'"
+
+DEMO = ['scikit-image>=0.22,<1', 'scikit-learn>=1.3,<2']
+
+setuptools.setup(
+    name='cyclegan_tf',
+    version=VERSION,
+    description='CycleGAN, unpaired image-to-image translation, in TensorFlow and Keras',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='MIT',
+    packages=setuptools.find_packages(include=['cyclegan_tf', 'cyclegan_tf.*']),
+    python_requires='>=3.10,<3.14',
+    install_requires=[
+        'tensorflow==2.15.1' + OLD,
+        'tensorflow-addons==0.23.0' + OLD,
+        'tensorflow-metadata<1.16' + OLD,  # later ones want a protobuf that TensorFlow 2.15 cannot load
+        'setuptools<82' + OLD,  # TensorBoard 2.15 imports pkg_resources
+        'tensorflow==2.21.*' + NEW,
+        'tf-keras==2.21.*' + NEW,
+        'tensorboard>=2.15,<3',
+        'tensorflow-datasets>=4.9.3,<5',
+        'importlib_resources>=5',  # tensorflow-datasets' writers import it without asking for it
+        'keras-cv==0.9.0',
+        'absl-py>=1.4,<3',
+        'numpy>=1.23,<3',
+        'pillow>=9.5',
+        'tqdm>=4.60,<5',
+    ],
+    extras_require={
+        'gpu': ['tensorflow[and-cuda]==2.15.1' + OLD, 'tensorflow[and-cuda]==2.21.*' + NEW],
+        'demo': DEMO,
+        'torch': ['torch>=2.4'],
+        'test': [*DEMO, 'pytest>=8', 'ruff>=0.6'],
+    },
+)

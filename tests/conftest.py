@@ -1,0 +1,56 @@
+"""What all tests share: two logical CPUs, photographs, precision, small runs of the real programs."""
+
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))  # for torch_mirror
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras)
+
+import numpy as np  # noqa: E402, I001
+import tensorflow as tf  # noqa: E402
+
+# Before anything else uses a device: two logical CPUs, for the tests with two replicas.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices('CPU')[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+from cyclegan_tf.data import demo  # noqa: E402
+
+
+@pytest.fixture
+def float64():
+    """Keras and our models in float64 for one test."""
+    tf.keras.backend.set_floatx('float64')
+    tf.keras.mixed_precision.set_global_policy('float64')
+    yield
+    tf.keras.backend.set_floatx('float32')
+    tf.keras.mixed_precision.set_global_policy('float32')
+
+
+@pytest.fixture
+def photographs():
+    """(count, height, width) -> float64 photographs in [-1, 1], [count, height, width, 3]."""
+
+    def make(count, height, width):
+        pictures = list(demo.regions('test', 'A').values())[:count]
+        return np.stack([p[:height, :width].astype(np.float64) / 127.5 - 1 for p in pictures])
+
+    return make
+
+
+@pytest.fixture
+def image_folders(tmp_path):
+    """A data set of five small photographs a domain: (tmp_path / 'data') with trainA, trainB, testA, testB."""
+    from PIL import Image
+
+    for phase, count in (('train', 5), ('test', 2)):
+        for domain in 'AB':
+            folder = tmp_path / 'data' / (phase + domain)
+            folder.mkdir(parents=True)
+            for i, picture in enumerate(list(demo.regions('train', domain).values())[:count]):
+                Image.fromarray(picture).resize((48, 40)).save(folder / f'{i}.png')
+    return tmp_path / 'data'
