@@ -41,7 +41,7 @@ setuptools.setup(
     extras_require={
         'gpu': ['tensorflow[and-cuda]==2.15.1' + OLD, 'tensorflow[and-cuda]==2.21.*' + NEW],
         'demo': DEMO,
-        'torch': ['torch>=2.4'],
+        'torch': ['torch==2.13.0'],
         'test': [*DEMO, 'pytest>=8', 'ruff>=0.6'],
     },
 )

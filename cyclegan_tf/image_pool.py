@@ -52,7 +52,8 @@ class ImagePool(tf.Module):
         rows = tf.shape(fakes)[0]
         several = replica is not None and replica.num_replicas_in_sync > 1
         everyone = replica.all_gather(fakes, axis=0) if several else fakes  # [global_batch, h, w, c]
-        slots, count, answers = self._draw(int(everyone.shape[0]), seed)
+        replicas = replica.num_replicas_in_sync if several else 1
+        slots, count, answers = self._draw(int(fakes.shape[0]) * replicas, seed)
         known = tf.concat([self.images, everyone], axis=0)
         # Both gathers read `known`, a copy, so that the assignment cannot overtake them.
         answer = tf.gather(known, answers)

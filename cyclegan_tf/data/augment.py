@@ -46,4 +46,4 @@ def augment(
     columns = lefts[:, None] + tf.where(flips[:, None] == 1, crop_size - 1 - steps, steps)  # [b, crop]
     images = tf.gather(images, rows, axis=1, batch_dims=1)  # [b, crop, w, c]
     images = tf.gather(images, columns, axis=2, batch_dims=1)  # [b, crop, crop, c]
-    return tf.cast(images, tf.float32) / 127.5 - 1
+    return (2 * tf.cast(images, tf.float32) - 255) / 255  # as preprocess.to_float; x / 127.5 - 1 exceeds 1 under XLA

@@ -26,24 +26,24 @@ from PIL import Image
 
 from cyclegan_tf.errors import UserError
 
-TILE = 128  # side of a training region, pixels
-HELD_OUT = 256  # side of a held-out region: two tiles
+TILE = 64  # side of a training region, pixels
+HELD_OUT = 256  # side of a held-out region, four tiles
 
 # Photograph -> (package, file inside it, held-out region's row and column in tiles).
 PHOTOGRAPHS = {
-    'astronaut': ('skimage', 'data/astronaut.png', 0, 1),
-    'chelsea': ('skimage', 'data/chelsea.png', 0, 0),
-    'china': ('sklearn', 'datasets/images/china.jpg', 1, 2),
-    'coffee': ('skimage', 'data/coffee.png', 0, 1),
-    'flower': ('sklearn', 'datasets/images/flower.jpg', 0, 2),
-    'motorcycle': ('skimage', 'data/motorcycle_left.png', 1, 1),
-    'rocket': ('skimage', 'data/rocket.jpg', 1, 1),
+    'astronaut': ('skimage', 'data/astronaut.png', 0, 2),
+    'chelsea': ('skimage', 'data/chelsea.png', 0, 1),
+    'china': ('sklearn', 'datasets/images/china.jpg', 2, 4),
+    'coffee': ('skimage', 'data/coffee.png', 0, 2),
+    'flower': ('sklearn', 'datasets/images/flower.jpg', 0, 4),
+    'motorcycle': ('skimage', 'data/motorcycle_left.png', 2, 3),
+    'rocket': ('skimage', 'data/rocket.jpg', 2, 2),
 }
 
-# Day for night: linear light is cut to EXPOSURE, half of the colour is taken out, and what remains is tinted.
-EXPOSURE = 0.30
-SATURATION = 0.5
-TINT = (0.55, 0.80, 1.45)
+# Day for night: linear light is cut to EXPOSURE, its colour to SATURATION, and the rest is tinted.
+EXPOSURE = 0.40
+SATURATION = 0.85
+TINT = (0.45, 0.80, 1.60)
 GAMMA = 2.2  # of the photographs, close enough to sRGB's curve
 LUMINANCE = (0.2126, 0.7152, 0.0722)  # Rec. 709
 
@@ -62,7 +62,7 @@ def regions(phase: str, domain: str) -> dict[str, np.ndarray]:
     """The demo's images by name.
 
     Args:
-        phase: 'train': regions of 128x128, disjoint between the domains; 'test': regions of 256x256 that no training
+        phase: 'train': regions of 64x64, disjoint between the domains; 'test': regions of 256x256 that no training
             image touches, the same in both domains.
         domain: 'A' (day) or 'B' (night).
 
@@ -82,7 +82,8 @@ def regions(phase: str, domain: str) -> dict[str, np.ndarray]:
             continue
         for r in range(photograph.shape[0] // TILE):
             for c in range(photograph.shape[1] // TILE):
-                held_out = row <= r < row + 2 and column <= c < column + 2
+                side = HELD_OUT // TILE
+                held_out = row <= r < row + side and column <= c < column + side
                 # A checkerboard gives both domains the same share of sky, ground and things.
                 if not held_out and (r + c) % 2 == (domain == 'B'):
                     tile = photograph[r * TILE : (r + 1) * TILE, c * TILE : (c + 1) * TILE]

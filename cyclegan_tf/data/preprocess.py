@@ -86,7 +86,7 @@ class ImageTable:
 
 def to_float(images: np.ndarray) -> np.ndarray:
     """uint8 0..255 -> float32 in [-1, 1]."""
-    return images.astype(np.float32) / 127.5 - 1
+    return (2 * images.astype(np.float32) - 255) / 255
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:

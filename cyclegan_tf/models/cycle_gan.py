@@ -58,6 +58,7 @@ class CycleGAN(tf.Module):
         if not training:
             return
         discriminator = dict(initial, filters=config.ndf, num_layers=config.n_layers_D)
+        discriminator['twice_differentiable'] = config.gan_mode == 'wgangp'
         self.d_a = make_discriminator(config.netD, b, seed=int(seeds[2]), **discriminator)
         self.d_b = make_discriminator(config.netD, a, seed=int(seeds[3]), **discriminator)
         self.optimizer_g = Adam(config.lr, config.beta1, BETA_2, EPSILON, jit_compile=False)

@@ -20,12 +20,13 @@ class NLayerDiscriminator(tf.keras.Model):
         num_layers: convolutions of stride 2.
         norm: 'instance', 'batch' or 'none'.
         initializers: where the weights come from.
+        norm_form: of instance norm, see layers.instance_norm.
 
     Call: images float [b, h, w, input_channels] in [-1, 1] -> logits float [b, h // 2**num_layers - 2, likewise w, 1].
     Raises UserError for images so small that no logit is left.
     """
 
-    def __init__(self, input_channels, filters, num_layers, norm, initializers, **kwargs):
+    def __init__(self, input_channels, filters, num_layers, norm, initializers, norm_form=None, **kwargs):
         super().__init__(**kwargs)
         self._input_channels = input_channels
         self._smallest_side = 3 * 2**num_layers
@@ -38,7 +39,7 @@ class NLayerDiscriminator(tf.keras.Model):
             Conv(width, 4, stride, 1, use_bias=use_bias, kernel_initializer=kernel())
             for width, stride in zip(widths, strides)
         ]
-        self.norms = [make_norm(norm, initializers) for _ in self.convs]
+        self.norms = [make_norm(norm, initializers, norm_form) for _ in self.convs]
         self.conv_out = Conv(1, 4, 1, 1, kernel_initializer=kernel())
 
     def call(self, x, training=False):
@@ -57,13 +58,13 @@ class PixelDiscriminator(tf.keras.Model):
     Call: images float [b, h, w, input_channels] in [-1, 1] -> logits float [b, h, w, 1].
     """
 
-    def __init__(self, input_channels, filters, norm, initializers, **kwargs):
+    def __init__(self, input_channels, filters, norm, initializers, norm_form=None, **kwargs):
         super().__init__(**kwargs)
         self._input_channels = input_channels
         use_bias = norm_wants_bias(norm)
         self.conv_1 = Conv(filters, 1, kernel_initializer=initializers.kernel())
         self.conv_2 = Conv(filters * 2, 1, use_bias=use_bias, kernel_initializer=initializers.kernel())
-        self.norm = make_norm(norm, initializers)
+        self.norm = make_norm(norm, initializers, norm_form)
         self.conv_3 = Conv(1, 1, use_bias=use_bias, kernel_initializer=initializers.kernel())
 
     def call(self, x, training=False):
@@ -82,6 +83,7 @@ def make_discriminator(
     init_type: str = 'normal',
     init_gain: float = 0.02,
     seed: Optional[int] = None,
+    twice_differentiable: bool = False,
 ) -> tf.keras.Model:
     """Builds a discriminator with its weights.
 
@@ -91,6 +93,7 @@ def make_discriminator(
         filters: the reference's ndf.
         num_layers: the reference's n_layers_D; read by 'n_layers' only.
         norm, init_type, init_gain, seed: as for make_generator.
+        twice_differentiable: the derivative's derivative is right too, which a gradient penalty needs; slower.
 
     Returns:
         A model, float [b, h, w, input_channels] in [-1, 1] -> logits float [b, h', w', 1].
@@ -103,11 +106,12 @@ def make_discriminator(
     if num_layers < 1:
         raise UserError(f'n_layers_D ({num_layers}) must be at least 1.')
     initializers = Initializers(init_type, init_gain, seed)
+    form = 'formula' if twice_differentiable else None
     if name == 'pixel':
-        model = PixelDiscriminator(input_channels, filters, norm, initializers)
+        model = PixelDiscriminator(input_channels, filters, norm, initializers, form)
     else:
         num_layers = 3 if name == 'basic' else num_layers
-        model = NLayerDiscriminator(input_channels, filters, num_layers, norm, initializers)
+        model = NLayerDiscriminator(input_channels, filters, num_layers, norm, initializers, form)
     side = 8 * 2**num_layers
     model.build([None, side, side, input_channels])
     return model

@@ -139,6 +139,21 @@ class NoNorm(tf.keras.layers.Layer):
         return x
 
 
+class InstanceNormFormula(tf.keras.layers.Layer):
+    """Instance normalisation whose second derivative is right too, for gradient penalties.
+
+    The libraries' layers take their variance from tf.nn.moments, which holds the mean in it constant: that leaves the
+    first derivative as it is and falsifies the second.
+
+    Input and output: float [b, h, w, c].
+    """
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        centred = x - tf.reduce_mean(x, [1, 2], keepdims=True)
+        variance = tf.reduce_mean(tf.square(centred), [1, 2], keepdims=True)
+        return centred * tf.math.rsqrt(variance + tf.constant(NORM_EPSILON, x.dtype))
+
+
 def instance_norm(form: Optional[str] = None) -> tf.keras.layers.Layer:
     """Instance normalisation without weights: biased variance, epsilon 1e-5, the same in training and test.
 
@@ -147,8 +162,10 @@ def instance_norm(form: Optional[str] = None) -> tf.keras.layers.Layer:
 
     Args:
         form: None chooses by what is installed; 'addons' and 'keras' ask for one form (for the test that holds them
-            equal).
+            equal); 'formula' is the one to differentiate twice.
     """
+    if form == 'formula':
+        return InstanceNormFormula()
     if form is None:
         form = 'addons' if tf.__version__.startswith('2.15.') else 'keras'
     if form == 'keras':
@@ -160,12 +177,12 @@ def instance_norm(form: Optional[str] = None) -> tf.keras.layers.Layer:
     return tfa.layers.InstanceNormalization(epsilon=NORM_EPSILON, center=False, scale=False)
 
 
-def make_norm(norm: str, initializers: Initializers) -> tf.keras.layers.Layer:
-    """The normalisation layer for norm 'instance', 'batch' or 'none'."""
+def make_norm(norm: str, initializers: Initializers, form: Optional[str] = None) -> tf.keras.layers.Layer:
+    """The normalisation layer for norm 'instance' (see instance_norm for its forms), 'batch' or 'none'."""
     if norm == 'batch':
         return BatchNorm(initializers.norm_scale())
     if norm == 'instance':
-        return instance_norm()
+        return instance_norm(form)
     if norm == 'none':
         return NoNorm()
     raise UserError(f"norm '{norm}' is not one of: instance, batch, none.")

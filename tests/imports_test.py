@@ -1,0 +1,57 @@
+"""Imports go down the layers, and only programs know flags."""
+
+import ast
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parent.parent / 'cyclegan_tf'
+
+PROGRAMS = {'train', 'translate'}
+REPORTS = {'trainer', 'checkpoints', 'summaries', 'gallery', 'console'}
+PARTS = {'networks', 'losses', 'image_pool', 'schedules', 'optimizers', 'data', 'metrics'}
+# module -> what of the package it may import; errors knows nothing and everyone may know it.
+ALLOWED = {
+    **{name: {'options', 'config', 'models'} | REPORTS | PARTS for name in PROGRAMS},
+    **{name: {'config', 'models.interface', 'data'} | REPORTS for name in REPORTS},
+    'models': {'config', 'models'} | PARTS - {'data', 'metrics'},
+    **{name: {name} for name in PARTS},
+    'config': set(),
+    'options': {'config'},
+    'errors': set(),
+    '__init__': set(),
+}
+# Who may import what from outside, where it is one file's business.
+ONLY = {'absl': {'options'}, 'tensorflow_addons': {'networks/layers'}, 'tensorboard': {'summaries'}}
+
+
+def modules():
+    return sorted(path.relative_to(PACKAGE).with_suffix('').as_posix() for path in PACKAGE.rglob('*.py'))
+
+
+def imports(module):
+    for node in ast.walk(ast.parse((PACKAGE / f'{module}.py').read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f'{module}: a relative import'
+            yield from (f'{node.module}.{alias.name}' for alias in node.names)
+
+
+@pytest.mark.parametrize('module', modules())
+def test_imports_go_down(module):
+    allowed = ALLOWED[module.split('/')[0]]
+    for name in imports(module):
+        if name.startswith('cyclegan_tf.'):
+            inner = name.removeprefix('cyclegan_tf.')
+            fits = inner.startswith('errors') or any(inner == one or inner.startswith(f'{one}.') for one in allowed)
+            assert fits, f'{module} imports {name}'
+        for package, where in ONLY.items():
+            assert module in where or not name.startswith(package), f'{module} imports {name}'
+
+
+@pytest.mark.parametrize('module', modules())
+def test_first_line_says_what_the_file_is(module):
+    text = (PACKAGE / f'{module}.py').read_text()
+    assert ast.get_docstring(ast.parse(text)), module
+    assert len(text.splitlines()) <= 350, module

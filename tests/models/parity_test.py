@@ -1,0 +1,90 @@
+"""Twenty steps equal PyTorch's in float64, and the first one in float32, in every gan_mode."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cyclegan_tf.config import Config
+from cyclegan_tf.models import MODELS
+
+torch = pytest.importorskip('torch', reason='the torch extra is not installed')
+import torch_mirror as mirror  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+STEPS, BATCH, SIDE = 20, 1, 64
+
+
+def make_pair(**settings):
+    config = Config(
+        dataroot='demo', netG='resnet_6blocks', ngf=4, ndf=4, batch_size=BATCH, load_size=SIDE, crop_size=SIDE,
+        pool_size=0, lambda_A=8.0, lambda_B=12.0, seed=3,
+        **{'init_type': 'kaiming', **settings},
+    )  # fmt: skip
+    strategy = tf.distribute.MirroredStrategy(['/cpu:0'])
+    with strategy.scope():
+        model = MODELS['cycle_gan'](config)
+    networks = {}
+    for name, network in model.networks().items():
+        if name.startswith('G'):
+            networks[name] = mirror.generator(config.netG, 3, 3, 4, config.norm)
+        else:
+            networks[name] = mirror.discriminator(config.netD, 3, 4, 3, config.norm)
+        if tf.keras.backend.floatx() == 'float64':
+            networks[name].double()
+        mirror.copy_weights(network, networks[name])
+    reference = mirror.Trainer(
+        networks, config.gan_mode, config.lambda_A, config.lambda_B, config.lambda_identity, config.lambda_gp
+    )
+    step = tf.function(lambda a, b: strategy.experimental_local_results(strategy.run(model.train_step, (a, b)))[0])
+    return model, reference, networks, step
+
+
+def batches(photographs, count):
+    pictures = photographs(6, 128, 128).astype(tf.keras.backend.floatx())
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        yield tuple(
+            np.stack([
+                pictures[rng.integers(6), top : top + SIDE, left : left + SIDE]
+                for top, left in rng.integers(128 - SIDE, size=(BATCH, 2))
+            ])
+            for _ in 'AB'
+        )  # fmt: skip
+
+
+def compare(model, reference, networks, step, pairs, loss_tolerance, kernel_tolerance):
+    for number, (real_a, real_b) in enumerate(pairs):
+        mix = [mirror.torch.from_numpy(m.numpy()) for m in model.mixing_numbers(step_seed(model))]
+        expected = reference.step(mirror.to_torch(real_a), mirror.to_torch(real_b), *mix)
+        actual = dict(zip(model.metric_names, step(tf.constant(real_a), tf.constant(real_b)).numpy()))
+        for name, value in expected.items():
+            assert actual[f'loss/{name}'] == pytest.approx(value, rel=loss_tolerance, abs=loss_tolerance), (number, name)
+        for name, network in model.networks().items():
+            for variable, tensor, permutation in mirror.pairs(network, networks[name]):
+                if len(variable.shape) == 4:  # biases in front of an instance norm have gradients of pure rounding
+                    ours, theirs = mirror.as_torch(variable, permutation), tensor.detach()
+                    error = (ours - theirs).norm() / theirs.norm()
+                    assert error < kernel_tolerance, (number, name, variable.name, float(error))
+
+
+def step_seed(model):
+    """The seed that the next train_step draws from."""
+    return tf.random.experimental.stateless_fold_in(
+        tf.stack([tf.constant(3, tf.int64), model.step.read_value()]), 0
+    )
+
+
+@pytest.mark.parametrize('gan_mode', ['lsgan', 'vanilla', 'wgangp'])
+def test_twenty_steps_equal_torch_in_float64(float64, photographs, gan_mode):
+    compare(*make_pair(gan_mode=gan_mode), batches(photographs, STEPS), 1e-9, 1e-9)
+
+
+@pytest.mark.parametrize('settings', [{'norm': 'batch'}, {'norm': 'none'}, {'netD': 'pixel'}])
+def test_twenty_steps_of_other_networks_equal_torch_in_float64(float64, photographs, settings):
+    compare(*make_pair(**settings), batches(photographs, STEPS), 1e-9, 1e-9)
+
+
+@pytest.mark.parametrize('gan_mode', ['lsgan', 'vanilla', 'wgangp'])
+def test_first_step_equals_torch_in_float32(photographs, gan_mode):
+    compare(*make_pair(gan_mode=gan_mode), batches(photographs, 1), 1e-5, 1e-3)

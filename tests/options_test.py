@@ -1,0 +1,120 @@
+"""Flags and settings are the same things; flag files, precedence, refusals and exit statuses."""
+
+import dataclasses
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+
+from cyclegan_tf import options
+from cyclegan_tf.config import Config, TranslateConfig
+from cyclegan_tf.errors import UserError
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+# The reference's options that training has here, with its defaults.
+REFERENCE = dict(
+    name='experiment_name', checkpoints_dir='./checkpoints', model='cycle_gan', epoch='latest', suffix='', verbose=False,
+    input_nc=3, output_nc=3, ngf=64, ndf=64, netD='basic', netG='resnet_9blocks', n_layers_D=3, norm='instance',
+    init_type='normal', init_gain=0.02, no_dropout=True, dataset_mode='unaligned', direction='AtoB',
+    serial_batches=False, num_threads=4, batch_size=1, load_size=286, crop_size=256, max_dataset_size=None,
+    preprocess='resize_and_crop', no_flip=False, n_epochs=100, n_epochs_decay=100, epoch_count=1, continue_train=False,
+    beta1=0.5, lr=0.0002, gan_mode='lsgan', pool_size=50, lr_policy='linear', lr_decay_iters=50, lambda_A=10.0,
+    lambda_B=10.0, lambda_identity=0.5, print_freq=100, display_freq=400, save_latest_freq=5000, save_epoch_freq=5,
+)  # fmt: skip
+
+
+def parse(*arguments, config=Config):
+    return options.parse(config, ['train', *arguments])
+
+
+def test_defaults_are_the_references():
+    settings = dataclasses.asdict(parse('--dataroot=demo'))
+    assert {name: settings[name] for name in REFERENCE} == REFERENCE
+
+
+@pytest.mark.parametrize('config', [Config, TranslateConfig])
+def test_flags_bear_the_names_of_the_settings(config):
+    names = {field.name for field in dataclasses.fields(config)}
+    refused = set(options.REFUSED) | (set(options.REFUSED_IN_TRAINING) if config is Config else set())
+    assert set(options.define_flags(config)) == names | refused | {'help', 'flagfile'}
+
+
+def test_every_flag_file_is_valid_and_says_how_to_run_it():
+    paths = list((ROOT / 'flags').glob('*.cfg'))
+    assert paths
+    for path in paths:
+        parse(f'--flagfile={path}')
+        assert path.read_text().startswith(f'# python -m cyclegan_tf.train --flagfile=flags/{path.name}')
+
+
+def test_later_flags_win_over_the_flag_file(tmp_path):
+    (tmp_path / 'f.cfg').write_text('# a comment\n--dataroot=demo\n--ngf=8\n--no_flip\n')
+    assert parse(f'--flagfile={tmp_path}/f.cfg', '--ngf=16').ngf == 16
+    assert parse('--ngf=16', f'--flagfile={tmp_path}/f.cfg').ngf == 8
+    assert parse(f'--flagfile={tmp_path}/f.cfg').no_flip
+
+
+def test_saved_flags_give_the_same_settings(tmp_path):
+    config = parse('--dataroot=demo', '--ngf=7', '--no_dropout=false', '--max_dataset_size=3', '--lr=1e-5', '--name=a b')
+    options.save_config(config, tmp_path)
+    assert options.load_config(tmp_path) == config
+
+
+def test_suffix_is_filled_in():
+    config = parse('--dataroot=demo', '--name=x', '--suffix={netG}_size{load_size}')
+    assert config.run_name == 'x_resnet_9blocks_size286'
+    with pytest.raises(UserError, match="`suffix` .* names 'colour'"):
+        parse('--dataroot=demo', '--suffix={colour}')
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        ([], '`dataroot` .* is required'),
+        (['--dataroot=demo', '--crop_size=300'], '`crop_size` .300. exceeds `load_size` .286.; lower it or raise load_size'),
+        (['--dataroot=demo', '--netG=unet_128', '--crop_size=200'], '`crop_size` .200. is no multiple of 128'),
+        (['--dataroot=demo', '--crop_size=250'], '`crop_size` .250. is no multiple of 4'),
+        (['--dataroot=demo', '--crop_size=16'], 'leaves nothing to judge .* raise it to at least 24'),
+        (['--dataroot=demo', '--input_nc=1'], '`lambda_identity` .0.5. needs equal channels'),
+        (['--dataroot=demo', '--batch_size=0'], '`batch_size` .0. is below 1; raise it'),
+        (['--dataroot=demo', '--epoch=best'], "`epoch` .'best'. is neither"),
+        (['--dataroot=demo', '--profile_steps=5'], '`profile_steps` .* is not two numbers'),
+        (['--dataroot=demo', 'photos'], "'photos' is no flag"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(arguments, message):
+    with pytest.raises(UserError, match=message):
+        parse(*arguments)
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--netG=resnet_7blocks'], 'resnet_7blocks.*resnet_9blocks|resnet_9blocks.*resnet_7blocks'),
+        (['--ngff=3'], "Unknown command line flag 'ngff'. Did you mean: ngf"),
+        (['--ngf=many'], 'ngf'),
+        (['--flagfile=nowhere.cfg'], 'nowhere.cfg'),
+        (['--gpu_ids', '0'], 'CUDA_VISIBLE_DEVICES'),
+        (['--gpu_ids=0,1'], 'CUDA_VISIBLE_DEVICES'),
+        (['--no_html'], 'TensorBoard'),
+        (['--load_iter=5'], '--epoch'),
+        (['--phase=test'], 'trainA'),
+    ],
+)
+def test_flags_that_do_not_exist_or_have_no_meaning_here_are_refused(arguments, message):
+    with pytest.raises(flags.Error, match=message):
+        parse('--dataroot=demo', *arguments)
+
+
+def test_help_lists_every_flag_with_its_default_and_exits_0():
+    done = subprocess.run(
+        [sys.executable, '-m', 'cyclegan_tf.train', '--help'], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    text = ' '.join(done.stdout.split())
+    for field in dataclasses.fields(Config):
+        assert f'--{field.name}:' in text or f'--[no]{field.name}:' in text, field.name
+        assert field.metadata['meaning'] in text, field.name
+    assert "(default: '286')" in done.stdout

@@ -1,0 +1,277 @@
+"""The training program on real files: what it leaves, how it resumes, what it refuses."""
+
+import io
+import pathlib
+import signal
+import sys
+import time
+
+import numpy as np
+import program
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from cyclegan_tf import checkpoints, options
+from cyclegan_tf.config import Config
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.models import MODELS
+
+EPOCHS = ('--n_epochs=2', '--n_epochs_decay=1')  # of five images each
+
+
+@pytest.fixture
+def quick(image_folders, tmp_path):
+    """Flags of a small run on real files."""
+    return (tmp_path / 'checkpoints', f'--dataroot={image_folders}', '--name=run', *EPOCHS)
+
+
+# ------------------------------------------------------------------------------------------------- what a run leaves
+def test_a_run_leaves_flags_checkpoints_curves_and_pictures(quick, capsys):
+    profiled = '--profile_steps=3,4'
+    assert program.run_training(*quick, '--print_freq=2', '--display_freq=5', '--save_epoch_freq=2', profiled) == 0
+    directory = quick[0] / 'run'
+    stored = options.load_config(directory)
+    assert (stored.ngf, stored.crop_size, stored.n_epochs, stored.name) == (4, 32, 2, 'run')
+
+    found = [(c.epoch, c.step) for c in checkpoints.find_all(directory)]
+    assert found == [(2, 10), (3, 15)]  # every second epoch, and the last one
+
+    seen = program.events(directory)
+    steps = [2, 4, 6, 8, 10, 12, 14, 15]
+    names = ('D_A', 'G_A', 'cycle_A', 'idt_A', 'D_B', 'G_B', 'cycle_B', 'idt_B')
+    scalars = [f'loss/{name}' for name in names] + ['learning_rate/G', 'learning_rate/D']
+    scalars += ['gradient_norm/G', 'gradient_norm/D', 'speed/images_per_second', 'speed/step_seconds', 'epoch']
+    scalars += [f'discriminator/D_{d}_{k}' for d in 'AB' for k in ('real', 'fake')]
+    for tag in scalars:
+        assert [step for step, _ in seen[tag]] == steps, tag
+        assert np.isfinite([float(value) for _, value in seen[tag]]).all()
+    rates = {step: float(value) for step, value in seen['learning_rate/G']}
+    assert rates[2] == pytest.approx(2e-4) and rates[15] == pytest.approx(1e-4)
+    assert [int(value) for _, value in seen['epoch']] == [1, 1, 2, 2, 2, 3, 3, 3]
+    for direction in ('A_to_B', 'B_to_A'):
+        assert [step for step, _ in seen[f'images/{direction}']] == [1, 5, 10, 15]
+        assert [step for step, _ in seen[f'test/{direction}']] == [5, 10, 15]
+        width, height, png = seen[f'images/{direction}'][0][1]
+        picture = Image.open(io.BytesIO(png))
+        assert picture.size == (int(width), int(height)) == (4 * 128 + 3 * 4, 128 + 16)
+        assert np.asarray(picture)[16:].std() > 10
+    assert b'ngf' in seen['configuration'][0][1].tobytes() or 'ngf' in str(seen['configuration'][0][1])
+    assert any('hparams' in tag for tag in seen)
+    assert list((directory / 'plugins' / 'profile').rglob('*.xplane.pb'))
+
+    output = capsys.readouterr().out
+    for expected in ('Domain A: 5 images', 'Network G_A: resnet_6blocks', '5 steps each', '1 x CPU', 'step 15/15'):
+        assert expected in output
+
+
+def test_keep_checkpoints_keeps_the_newest_epochs(quick):
+    program.run_training(*quick, '--save_epoch_freq=1', '--keep_checkpoints=2')
+    assert [c.epoch for c in checkpoints.find_all(quick[0] / 'run')] == [2, 3]
+
+
+def test_steps_of_an_epoch_are_rounded_up(quick, capsys):
+    program.run_training(*quick, '--batch_size=2')
+    assert 'step 9/9' in capsys.readouterr().out or checkpoints.find(quick[0] / 'run', 'latest').step == 9
+
+
+# ----------------------------------------------------------------------------------------------------------- resuming
+def stop_after(monkeypatch, steps):
+    """Sends this process SIGTERM, for real, when the run has done so many steps."""
+    from cyclegan_tf.console import Console
+
+    original = Console.advance
+
+    def advance(self, step, *arguments):
+        original(self, step, *arguments)
+        if step >= steps:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Console, 'advance', advance)
+
+
+@pytest.mark.parametrize('policy', ['linear', 'plateau'])
+def test_resume_equals_uninterrupted_run(quick, monkeypatch, policy):
+    directory, *flags = quick
+    flags += [f'--lr_policy={policy}', '--print_freq=4', '--no_dropout=false']
+    assert program.run_training(directory / 'through', *flags) == 0
+    for steps in (3, 7):  # inside an epoch and between two reports, twice
+        with monkeypatch.context() as patch:
+            stop_after(patch, steps)
+            again = ['--continue_train'] if steps > 3 else []
+            assert program.run_training(directory / 'stopped', *flags, *again) == 143
+        assert checkpoints.find(directory / 'stopped' / 'run', 'latest').step >= steps
+    # Nothing but the name: the rest comes from flags.cfg.
+    assert program.run_training(directory / 'stopped', '--name=run', '--continue_train', small=False) == 0
+    through, stopped = (program.weights(directory / kind / 'run') for kind in ('through', 'stopped'))
+    assert through.keys() == stopped.keys() and len(through) > 100
+    for name, value in through.items():
+        np.testing.assert_array_equal(value, stopped[name], err_msg=name)
+    curves = [program.events(directory / kind / 'run')['loss/G_A'] for kind in ('through', 'stopped')]
+    assert [(s, float(v)) for s, v in curves[0]] == [(s, float(v)) for s, v in curves[1]]
+
+
+def test_the_state_that_is_saved_is_complete(quick):
+    program.run_training(*quick)
+    names = program.weights(quick[0] / 'run')
+    for part in ('g_a', 'g_b', 'd_a', 'd_b', 'optimizer_g', 'optimizer_d', 'pool_a/images', 'pool_b/count', 'plateau',
+                 'step', 'since_epoch'):  # fmt: skip
+        assert any(part in name for name in names), part
+    assert int(names['model/pool_a/count/.ATTRIBUTES/VARIABLE_VALUE']) == 3
+
+
+def test_a_run_that_is_there_is_never_overwritten(quick):
+    program.run_training(*quick)
+    before = program.weights(quick[0] / 'run')
+    with pytest.raises(UserError, match='holds a checkpoint; resume it with --continue_train'):
+        program.run_training(*quick)
+    for name, value in program.weights(quick[0] / 'run').items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_resuming_an_earlier_epoch_drops_the_later_ones(quick, capsys):
+    program.run_training(*quick, '--save_epoch_freq=1')
+    expected = program.weights(quick[0] / 'run')
+    assert program.run_training(*quick, '--save_epoch_freq=1', '--continue_train', '--epoch=1') == 0
+    assert 'Continuing from step 5' in (output := capsys.readouterr().out) and 'Deleted 2 checkpoints' in output
+    for name, value in program.weights(quick[0] / 'run').items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+    with pytest.raises(UserError, match='no checkpoint for `epoch` .9.; those of epochs that it has: 1, 2, 3'):
+        program.run_training(*quick, '--continue_train', '--epoch=9')
+
+
+@pytest.mark.parametrize(
+    'flag, old', [('--ngf=8', '4'), ('--netD=pixel', 'basic'), ('--dataroot=demo', 'data'), ('--norm=batch', 'instance')]
+)
+def test_resuming_with_what_cannot_change_is_refused_with_both_values(quick, image_folders, flag, old):
+    directory = quick[0] / 'run'
+    directory.mkdir(parents=True)
+    (directory / 'flags.cfg').write_text('\n'.join(['# a run', *program.SMALL, *quick[1:]]))
+    stored = options.parse_training(['train', f'--checkpoints_dir={quick[0]}', '--name=run', '--continue_train', flag])
+    name, value = flag[2:].split('=')
+    from cyclegan_tf import train
+
+    with pytest.raises(UserError, match=f'`{name}` .{value}. is not what the run was trained with .*{old}'):
+        train.compare_with_stored(*stored)
+
+
+def test_resuming_with_another_length_or_rate_is_allowed_and_logged(quick, capsys):
+    program.run_training(*quick)
+    more = ('--continue_train', '--n_epochs_decay=2', '--lr=0.001')
+    assert program.run_training(*quick, *more) == 0
+    output = capsys.readouterr().out
+    assert 'n_epochs_decay is now 2, it was 1.' in output and 'lr is now 0.001, it was 0.0002.' in output
+    assert checkpoints.find(quick[0] / 'run', 'latest').step == 20
+    assert options.load_config(quick[0] / 'run').n_epochs_decay == 2
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_leaves_a_checkpoint_that_goes_on(quick):
+    """Kill -9 while a checkpoint is saved at nearly every step, then resume: equal to the run without a kill."""
+    directory, *flags = quick
+    flags += ['--save_latest_freq=1', '--n_epochs=8']
+    program.run_training(directory / 'through', *flags)
+    rng, again = np.random.default_rng(0), []
+    arguments = [*program.SMALL, *flags, f'--checkpoints_dir={directory / "killed"}']
+    for _ in range(3):
+        process = program.start('train', *arguments, *again)
+        for line in process.stdout:
+            if line.startswith('Run directory'):
+                break
+        latest = directory / 'killed' / 'run' / 'latest' / 'checkpoint'
+        stamp = latest.read_text() if latest.exists() else ''
+        while process.poll() is None and (not latest.exists() or latest.read_text() == stamp):
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.5))
+        process.kill()
+        program.finish(process)
+        checkpoints.find(directory / 'killed' / 'run', 'latest')
+        again = ['--continue_train']
+    assert program.run_training(directory / 'killed', *flags, *again) == 0
+    expected, actual = (program.weights(directory / kind / 'run') for kind in ('through', 'killed'))
+    for name, value in expected.items():
+        np.testing.assert_array_equal(value, actual[name], err_msg=name)
+
+
+# ----------------------------------------------------------------------------------------------------- what goes wrong
+def test_a_loss_that_is_not_finite_stops_training_and_the_last_checkpoint_stays(quick):
+    with pytest.raises(UserError, match=r'is (nan|inf) at step \d+: training stops and the last checkpoint stays'):
+        program.run_training(*quick, '--save_latest_freq=1', '--lr=1e30', '--norm=none')
+    for name, value in program.weights(quick[0] / 'run').items():
+        assert np.isfinite(value).all() or 'plateau/best' in name, name
+
+
+def complaint(*flags):
+    """What the program says, in a process of its own; it must be one sentence without a traceback."""
+    status, _, error = program.finish(program.start('train', *flags))
+    lines = [line for line in error.splitlines() if line.startswith('cyclegan_tf.train:')]
+    assert len(lines) == 1 and 'Traceback' not in error, error
+    return status, lines[0]
+
+
+def test_bad_flags_exit_2_and_bad_data_exit_1_with_one_sentence(image_folders, tmp_path):
+    place = f'--checkpoints_dir={tmp_path}'
+    status, text = complaint('--dataroot=demo', '--crop_size=300', place)
+    assert (status, text) == (
+        2, 'cyclegan_tf.train: `crop_size` (300) exceeds `load_size` (286); lower it or raise load_size.'
+    )  # fmt: skip
+    (image_folders / 'trainB' / '1.png').write_text('no image')
+    status, text = complaint(f'--dataroot={image_folders}', place)
+    assert status == 1 and str(image_folders / 'trainB' / '1.png') in text
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='signals of POSIX')
+@pytest.mark.parametrize('number, status', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_the_state_and_exits(image_folders, tmp_path, number, status):
+    process = program.start(
+        'train', *program.SMALL, f'--dataroot={image_folders}', f'--checkpoints_dir={tmp_path}', '--print_freq=1'
+    )
+    for line in process.stdout:
+        if 'step 3/' in line:
+            process.send_signal(number)
+            break
+    code, output, error = program.finish(process)
+    assert code == status, error
+    assert f'{number.name} at step' in output
+    assert checkpoints.find(tmp_path / 'experiment_name', 'latest').step >= 3
+
+
+def test_a_place_that_cannot_be_written_is_named(quick, tmp_path):
+    (tmp_path / 'file').write_text('no folder')  # root may write into any folder, but not into a file
+    with pytest.raises(UserError, match="`checkpoints_dir` .*file.* cannot be written"):
+        program.run_training(tmp_path / 'file', *quick[1:])
+
+
+def test_continuing_what_is_not_there_is_refused(quick):
+    with pytest.raises(UserError, match='holds no checkpoint to continue from'):
+        program.run_training(*quick, '--continue_train')
+
+
+# ------------------------------------------------------------------------------------------------------ the other way
+def test_direction_b_to_a_exchanges_the_domains(image_folders):
+    from cyclegan_tf import train
+
+    config = Config(dataroot=str(image_folders), direction='BtoA', load_size=32, crop_size=32, ngf=4)
+    table_a, _ = train.open_tables(config)
+    picture = Image.open(image_folders / 'trainB' / '0.png').resize((32, 32), Image.BICUBIC)
+    np.testing.assert_array_equal(table_a.rows(np.array([0]))[0], np.asarray(picture))
+    model = MODELS['cycle_gan'](config, training=False)
+    # Directions name the folders: B to A is the network from the domain that this run calls A.
+    assert model.translators() == {'BtoA': model.g_a, 'AtoB': model.g_b}
+
+
+def test_two_processes_with_one_seed_and_another(quick):
+    directory, *flags = quick
+    for name, seed in (('one', 1), ('same', 1), ('other', 2)):
+        program.run_training(directory, *flags, f'--name={name}', f'--seed={seed}', '--n_epochs=1')
+    one, same, other = (program.weights(directory / name) for name in ('one', 'same', 'other'))
+    key = next(name for name in one if 'conv_in/kernel' in name)
+    assert all(np.array_equal(one[name], same[name]) for name in one)
+    assert not np.array_equal(one[key], other[key])
+
+
+def test_the_newest_checkpoint_is_restored_by_tensorflow_alone(quick):
+    program.run_training(*quick)
+    prefix = checkpoints.find(quick[0] / 'run', 'latest').prefix
+    assert pathlib.Path(prefix + '.index').exists()
+    assert int(tf.train.load_variable(prefix, 'model/step/.ATTRIBUTES/VARIABLE_VALUE')) == 15

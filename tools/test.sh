@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Checks the style and runs the tests: bash tools/test.sh [arguments of pytest]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tools/environment.sh
+python=${PYTHON:-python3}
+check_python "$python"
+# PyTorch, with which results are compared, is a large download; it is left out where the newer stack is tested, whose
+# results are held equal to the older one's by the other tests.
+if "$python" -c 'import sys; sys.exit(sys.version_info[:2] >= (3, 12))'; then
+  extras=test,torch select=()
+else
+  extras=test select=(-m 'not torch')
+  echo 'Comparisons with PyTorch run on Python 3.10 and 3.11 only.'
+fi
+environment=.venv-test-$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+make_environment "$environment" "$python" "$extras"
+
+"$environment/bin/ruff" check .
+"$environment/bin/python" -m pytest "${select[@]}" "$@"
