@@ -41,7 +41,7 @@ PHOTOGRAPHS = {
 }
 
 # Day for night: linear light is cut to EXPOSURE, its colour to SATURATION, and the rest is tinted.
-EXPOSURE = 0.40
+EXPOSURE = 0.28
 SATURATION = 0.85
 TINT = (0.45, 0.80, 1.60)
 GAMMA = 2.2  # of the photographs, close enough to sRGB's curve

@@ -1,0 +1,79 @@
+"""Translating a run's test images: the files, the page, the measures."""
+
+import json
+import re
+
+import numpy as np
+import program
+import pytest
+from PIL import Image
+
+from cyclegan_tf import metrics
+from cyclegan_tf.errors import UserError
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    """A trained run on the demo: where its checkpoints are."""
+    directory = tmp_path_factory.mktemp('translate')
+    program.run_training(directory, '--dataroot=demo', '--name=run', '--n_epochs=1', '--n_epochs_decay=0',
+                         '--max_dataset_size=4', '--direction=BtoA')  # fmt: skip
+    return directory
+
+
+def test_every_test_image_is_translated_both_ways_and_measured(run, tmp_path, capsys):
+    assert program.run_translation(run, '--name=run', f'--results_dir={tmp_path}', '--load_size=64') == 0
+    results = tmp_path / 'run' / 'test_latest'
+    pictures = {path.name for path in (results / 'images').iterdir()}
+    assert len(pictures) == 7 * 2 * 4
+    for label in ('real_A', 'fake_B', 'rec_A', 'true_B', 'real_B', 'fake_A', 'rec_B', 'true_A'):
+        assert f'chelsea_{label}.png' in pictures
+    read = {label: np.asarray(Image.open(results / 'images' / f'chelsea_{label}.png')) for label in
+            ('real_A', 'real_B', 'true_A', 'true_B')}  # fmt: skip
+    np.testing.assert_array_equal(read['real_A'], read['true_A'])
+    assert read['real_A'].shape == (64, 64, 3) and read['real_A'].mean() > read['real_B'].mean() + 20
+
+    measured = json.loads((results / 'metrics.json').read_text())
+    names = sorted({path.name.rsplit('_', 2)[0] for path in (results / 'images').iterdir()})
+    for direction, fake, true, real in (('AtoB', 'fake_B', 'true_B', 'real_A'), ('BtoA', 'fake_A', 'true_A', 'real_B')):
+        load = lambda name, label: np.asarray(Image.open(results / 'images' / f'{name}_{label}.png'))  # noqa: E731
+        expected = np.mean([metrics.psnr(load(n, fake), load(n, true)) for n in names])  # noqa: B023
+        assert measured['psnr'][direction] == pytest.approx(expected)
+        before = np.mean([metrics.psnr(load(n, real), load(n, true)) for n in names])
+        assert measured['psnr_untranslated'][direction] == pytest.approx(before)
+    output = capsys.readouterr().out
+    assert str(results / 'index.html') in output and re.search(r'AtoB: PSNR \d', output)
+
+    page = (results / 'index.html').read_text()
+    sources = re.findall(r'src="([^"]+)"', page)
+    assert len(sources) == 56 and all((results / source).is_file() for source in sources)
+    assert 'http' not in page and page.count('loading="lazy"') == 56
+
+
+def test_again_with_fewer_images_leaves_no_old_ones(run, tmp_path):
+    for extra in ((), ('--num_test=1',)):
+        program.run_translation(run, '--name=run', f'--results_dir={tmp_path}', *extra)
+    pictures = list((tmp_path / 'run' / 'test_latest' / 'images').iterdir())
+    assert len(pictures) == 8 and Image.open(pictures[0]).size == (32, 32)
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--name=nowhere'], "flags.cfg' does not exist; set --checkpoints_dir and --name"),
+        (['--name=run', '--epoch=7'], '`epoch` .7.; those of epochs that it has: 1'),
+        (['--name=run', '--load_size=65'], '`load_size` .65. is no multiple of 4'),
+        (['--name=run', '--dataroot=/nowhere'], '`dataroot` .* is no folder'),
+    ],
+)
+def test_what_cannot_be_translated_is_named(run, tmp_path, arguments, message):
+    with pytest.raises(UserError, match=message):
+        program.run_translation(run, f'--results_dir={tmp_path}', *arguments)
+
+
+def test_psnr_against_its_formula():
+    x = np.zeros((4, 4, 3), np.uint8)
+    assert metrics.psnr(x, x + 5) == pytest.approx(20 * np.log10(255 / 5))
+    assert metrics.psnr(x, x) == float('inf')
+    with pytest.raises(ValueError, match='differ in shape'):
+        metrics.psnr(x, x[:2])
