@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import string
-from typing import Any, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any, Optional
 
 from cyclegan_tf.errors import UserError
 
@@ -75,14 +76,16 @@ class Config:
     # Data
     dataset_mode: str = setting('unaligned', 'how images are paired', choices=('unaligned',), fixed=True)
     direction: str = setting(
-        'AtoB', "which folder plays domain A: trainA (AtoB) or trainB (BtoA)", choices=('AtoB', 'BtoA'), fixed=True
+        'AtoB', 'which folder plays domain A: trainA (AtoB) or trainB (BtoA)', choices=('AtoB', 'BtoA'), fixed=True
     )
     serial_batches: bool = setting(False, 'take images in order, A and B in step, without drawing', fixed=True)
     num_threads: int = setting(4, 'threads that decode images', minimum=1)
     batch_size: int = setting(1, 'images per domain in a step, over all devices', minimum=1, fixed=True)
     load_size: int = setting(286, 'images are resized to this square', minimum=1, fixed=True)
     crop_size: int = setting(256, 'then cropped to this square', minimum=1, fixed=True)
-    max_dataset_size: Optional[int] = setting(None, 'use only the first so many images of a folder', minimum=1, fixed=True)
+    max_dataset_size: Optional[int] = setting(
+        None, 'use only the first so many images of a folder', minimum=1, fixed=True
+    )
     preprocess: str = setting('resize_and_crop', 'what is done to images', choices=('resize_and_crop',), fixed=True)
     no_flip: bool = setting(False, 'do not flip images at random', fixed=True)
     # Training
@@ -140,9 +143,7 @@ class Config:
             )
         if self.epoch != 'latest' and not self.epoch.isdigit():
             raise UserError(f"`epoch` ('{self.epoch}') is neither 'latest' nor a number.")
-        if self.profile_steps is not None:
-            self.profiled_steps  # raises for a value that cannot be read
-        self.run_name  # likewise for a suffix
+        _ = self.profiled_steps, self.run_name  # both raise for a value that cannot be read
 
     @property
     def run_name(self) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Mapping, Optional
+from collections.abc import Mapping
+from typing import Optional
 
 from tqdm import tqdm
 

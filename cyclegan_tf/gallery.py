@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import html
 import pathlib
-from typing import Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Optional
 from urllib.parse import quote
 
 _STYLE = """
@@ -88,9 +89,7 @@ def _section(section: Section, sizes: Optional[tuple[int, int]]) -> str:
             for caption, path in row.pictures.items()
         )
         note = f' <span>{html.escape(row.note)}</span>' if row.note else ''
-        articles.append(
-            f'<article><h3>{html.escape(row.name)}{note}</h3><div class="row">{figures}</div></article>'
-        )
+        articles.append(f'<article><h3>{html.escape(row.name)}{note}</h3><div class="row">{figures}</div></article>')
     return (
         f'<section id="{_anchor(section.title)}">\n<h2>{html.escape(section.title)}</h2>\n'
         f'<p>{html.escape(section.introduction)}</p>\n' + '\n'.join(articles) + '\n</section>'

@@ -8,7 +8,8 @@ import pathlib
 import sys
 import traceback
 import typing
-from typing import Any, Callable, Optional, Sequence, Type, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Optional, TypeVar
 
 from absl import flags
 
@@ -50,7 +51,7 @@ class _RefusingParser(flags.ArgumentParser):
         return 'refused'
 
 
-def define_flags(config_class: Type[C]) -> flags.FlagValues:
+def define_flags(config_class: type[C]) -> flags.FlagValues:
     """Flags with the names, defaults and meanings of a dataclass's fields, apart from absl's global FLAGS."""
     values = flags.FlagValues()
     hints = typing.get_type_hints(config_class)
@@ -81,7 +82,7 @@ def define_flags(config_class: Type[C]) -> flags.FlagValues:
     return values
 
 
-def parse(config_class: Type[C], argv: Sequence[str]) -> C:
+def parse(config_class: type[C], argv: Sequence[str]) -> C:
     """Command line to settings.
 
     Args:

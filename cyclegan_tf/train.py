@@ -34,7 +34,9 @@ def main(settings: tuple[Config, Optional[Config]]) -> int:
     strategy = make_strategy()
     if config.batch_size % strategy.num_replicas_in_sync:
         replicas = strategy.num_replicas_in_sync
-        near = [n for n in (config.batch_size // replicas * replicas, -(-config.batch_size // replicas) * replicas) if n]
+        near = [
+            n for n in (config.batch_size // replicas * replicas, -(-config.batch_size // replicas) * replicas) if n
+        ]
         raise UserError(
             f'`batch_size` ({config.batch_size}) does not divide over {replicas} devices; '
             f'set it to {" or ".join(map(str, near))}.'
@@ -119,7 +121,14 @@ def compare_with_stored(config: Config, stored: Optional[Config]) -> list[str]:
         new, old = getattr(config, field.name), getattr(stored, field.name)
         if field.name == 'dataroot':
             new, old = (value if value == 'demo' else os.path.abspath(value) for value in (new, old))
-        if new == old or field.name in ('continue_train', 'epoch', 'name', 'suffix', 'checkpoints_dir', 'profile_steps'):
+        if new == old or field.name in (
+            'continue_train',
+            'epoch',
+            'name',
+            'suffix',
+            'checkpoints_dir',
+            'profile_steps',
+        ):
             continue
         if field.metadata['fixed']:
             raise UserError(

@@ -13,7 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from cyclegan_tf import checkpoints, gallery, metrics, options
-from cyclegan_tf.config import Config, TranslateConfig
+from cyclegan_tf.config import TranslateConfig
 from cyclegan_tf.data import preprocess, sources
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS
@@ -77,7 +77,9 @@ def main(settings: TranslateConfig) -> int:
 
     page = results / 'index.html'
     about = f'{config.netG}, step {checkpoint.step}, pictures of {size}x{size}.'
-    gallery.write_page(page, f'{settings.name}: {settings.phase} images, {settings.epoch}', about, sections, (size, size))
+    gallery.write_page(
+        page, f'{settings.name}: {settings.phase} images, {settings.epoch}', about, sections, (size, size)
+    )
     _write_metrics(results / 'metrics.json', {**measured, 'step': checkpoint.step, 'size': size, 'dataroot': dataroot})
     for direction, value in measured['psnr'].items():
         before = measured['psnr_untranslated'].get(direction)

@@ -8,9 +8,11 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))  # for torch_mirror
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
+# isort: off
 import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras)
 
-import numpy as np  # noqa: E402, I001
+# isort: on
+import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 # Before anything else uses a device: two logical CPUs, for the tests with two replicas.

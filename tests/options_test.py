@@ -16,8 +16,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # The reference's options that training has here, with its defaults.
 REFERENCE = dict(
-    name='experiment_name', checkpoints_dir='./checkpoints', model='cycle_gan', epoch='latest', suffix='', verbose=False,
-    input_nc=3, output_nc=3, ngf=64, ndf=64, netD='basic', netG='resnet_9blocks', n_layers_D=3, norm='instance',
+    name='experiment_name', checkpoints_dir='./checkpoints', model='cycle_gan', epoch='latest', suffix='',
+    verbose=False, input_nc=3, output_nc=3, ngf=64, ndf=64, netD='basic', netG='resnet_9blocks', n_layers_D=3, norm='instance',
     init_type='normal', init_gain=0.02, no_dropout=True, dataset_mode='unaligned', direction='AtoB',
     serial_batches=False, num_threads=4, batch_size=1, load_size=286, crop_size=256, max_dataset_size=None,
     preprocess='resize_and_crop', no_flip=False, n_epochs=100, n_epochs_decay=100, epoch_count=1, continue_train=False,
@@ -58,7 +58,9 @@ def test_later_flags_win_over_the_flag_file(tmp_path):
 
 
 def test_saved_flags_give_the_same_settings(tmp_path):
-    config = parse('--dataroot=demo', '--ngf=7', '--no_dropout=false', '--max_dataset_size=3', '--lr=1e-5', '--name=a b')
+    config = parse(
+        '--dataroot=demo', '--ngf=7', '--no_dropout=false', '--max_dataset_size=3', '--lr=1e-5'
+    )
     options.save_config(config, tmp_path)
     assert options.load_config(tmp_path) == config
 
@@ -74,7 +76,10 @@ def test_suffix_is_filled_in():
     'arguments, message',
     [
         ([], '`dataroot` .* is required'),
-        (['--dataroot=demo', '--crop_size=300'], '`crop_size` .300. exceeds `load_size` .286.; lower it or raise load_size'),
+        (
+            ['--dataroot=demo', '--crop_size=300'],
+            '`crop_size` .300. exceeds `load_size` .286.; lower it or raise load_size',
+        ),
         (['--dataroot=demo', '--netG=unet_128', '--crop_size=200'], '`crop_size` .200. is no multiple of 128'),
         (['--dataroot=demo', '--crop_size=250'], '`crop_size` .250. is no multiple of 4'),
         (['--dataroot=demo', '--crop_size=16'], 'leaves nothing to judge .* raise it to at least 24'),

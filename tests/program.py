@@ -11,7 +11,8 @@ from cyclegan_tf.config import TranslateConfig
 ROOT = pathlib.Path(__file__).parent.parent
 
 SMALL = (
-    '--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--load_size=36', '--crop_size=32', '--pool_size=3', '--num_threads=2',
+    '--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--load_size=36', '--crop_size=32', '--pool_size=3',
+    '--num_threads=2',
 )  # fmt: skip
 
 
@@ -52,7 +53,9 @@ def weights(run_directory):
 
     reader = tf.train.load_checkpoint(checkpoints.find(pathlib.Path(run_directory), 'latest').prefix)
     ignored = ('_CHECKPOINTABLE_OBJECT_GRAPH', 'save_counter')
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_dtype_map() if not name.startswith(ignored)}
+    return {
+        name: reader.get_tensor(name) for name in reader.get_variable_to_dtype_map() if not name.startswith(ignored)
+    }
 
 
 def events(run_directory):

@@ -141,7 +141,8 @@ def test_resuming_an_earlier_epoch_drops_the_later_ones(quick, capsys):
 
 
 @pytest.mark.parametrize(
-    'flag, old', [('--ngf=8', '4'), ('--netD=pixel', 'basic'), ('--dataroot=demo', 'data'), ('--norm=batch', 'instance')]
+    'flag, old',
+    [('--ngf=8', '4'), ('--netD=pixel', 'basic'), ('--dataroot=demo', 'data'), ('--norm=batch', 'instance')],
 )
 def test_resuming_with_what_cannot_change_is_refused_with_both_values(quick, image_folders, flag, old):
     directory = quick[0] / 'run'
@@ -238,7 +239,7 @@ def test_a_signal_saves_the_state_and_exits(image_folders, tmp_path, number, sta
 
 def test_a_place_that_cannot_be_written_is_named(quick, tmp_path):
     (tmp_path / 'file').write_text('no folder')  # root may write into any folder, but not into a file
-    with pytest.raises(UserError, match="`checkpoints_dir` .*file.* cannot be written"):
+    with pytest.raises(UserError, match='`checkpoints_dir` .*file.* cannot be written'):
         program.run_training(tmp_path / 'file', *quick[1:])
 
 

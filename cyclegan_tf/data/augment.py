@@ -26,9 +26,7 @@ def draw(batch_size: int, slack: int, flip: bool, seed: tf.Tensor) -> tuple[tf.T
 
 
 @tf.function(jit_compile=True)
-def augment(
-    images: tf.Tensor, tops: tf.Tensor, lefts: tf.Tensor, flips: tf.Tensor, crop_size: int
-) -> tf.Tensor:
+def augment(images: tf.Tensor, tops: tf.Tensor, lefts: tf.Tensor, flips: tf.Tensor, crop_size: int) -> tf.Tensor:
     """Crops, flips left to right, and scales.
 
     Args:

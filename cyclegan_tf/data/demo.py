@@ -57,7 +57,7 @@ def day_for_night(image: np.ndarray) -> np.ndarray:
     return np.round(255 * light ** (1 / GAMMA)).astype(np.uint8)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def regions(phase: str, domain: str) -> dict[str, np.ndarray]:
     """The demo's images by name.
 
@@ -100,5 +100,7 @@ def _photograph(package: str, file: str) -> np.ndarray:
         ) from error
     path = pathlib.Path(module.__file__).parent / file
     if not path.is_file():
-        raise UserError(f"`dataroot` (demo) needs '{path}', which this release of {package} does not ship; install another.")
+        raise UserError(
+            f"`dataroot` (demo) needs '{path}', which this release of {package} does not ship; install another."
+        )
     return np.asarray(Image.open(path).convert('RGB'))

@@ -79,7 +79,7 @@ class ImageTable:
             )
             errors = [error for error in results if error is not None]
         if len(errors) > 1:
-            raise UserError(f"{len(errors)} of {len(self)} images are broken; the first: {errors[0]}")
+            raise UserError(f'{len(errors)} of {len(self)} images are broken; the first: {errors[0]}')
         if errors:
             raise errors[0]
 

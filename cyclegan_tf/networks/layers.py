@@ -223,9 +223,7 @@ class UpConv(tf.keras.layers.Conv2DTranspose):
 
     def __init__(self, filters, kernel, use_bias=True, kernel_initializer='glorot_uniform'):
         padding = 'same' if kernel == 4 else 'valid'
-        super().__init__(
-            filters, kernel, 2, padding=padding, use_bias=use_bias, kernel_initializer=kernel_initializer
-        )
+        super().__init__(filters, kernel, 2, padding=padding, use_bias=use_bias, kernel_initializer=kernel_initializer)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         y = super().call(x)

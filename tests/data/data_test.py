@@ -62,7 +62,7 @@ def test_images_that_differ_in_their_ending_alone_keep_distinct_names(image_fold
 @pytest.mark.parametrize(
     'spoil, message',
     [
-        (lambda root: 'nowhere', "`dataroot` .*nowhere.* is no folder"),
+        (lambda root: 'nowhere', '`dataroot` .*nowhere.* is no folder'),
         (lambda root: (root / 'trainA').rename(root / 'elsewhere'), 'has no folder trainA .*elsewhere'),
         (lambda root: [p.unlink() for p in (root / 'trainA').iterdir()], 'trainA.* holds no images'),
     ],

@@ -63,7 +63,10 @@ def compare(model, reference, networks, step, pairs, loss_tolerance, kernel_tole
         expected = reference.step(mirror.to_torch(real_a), mirror.to_torch(real_b), *mix)
         actual = dict(zip(model.metric_names, step(tf.constant(real_a), tf.constant(real_b)).numpy()))
         for name, value in expected.items():
-            assert actual[f'loss/{name}'] == pytest.approx(value, rel=loss_tolerance, abs=loss_tolerance), (number, name)
+            assert actual[f'loss/{name}'] == pytest.approx(value, rel=loss_tolerance, abs=loss_tolerance), (
+                number,
+                name,
+            )
         for name, network in model.networks().items():
             for variable, tensor, permutation in mirror.pairs(network, networks[name]):
                 if len(variable.shape) == 4:  # biases in front of an instance norm have gradients of pure rounding
@@ -74,9 +77,7 @@ def compare(model, reference, networks, step, pairs, loss_tolerance, kernel_tole
 
 def step_seed(model):
     """The seed that the next train_step draws from."""
-    return tf.random.experimental.stateless_fold_in(
-        tf.stack([tf.constant(3, tf.int64), model.step.read_value()]), 0
-    )
+    return tf.random.experimental.stateless_fold_in(tf.stack([tf.constant(3, tf.int64), model.step.read_value()]), 0)
 
 
 @pytest.mark.parametrize('gan_mode', ['lsgan', 'vanilla', 'wgangp'])

@@ -54,7 +54,7 @@ def check(ours, theirs, images, tolerances):
         assert actual.shape == expected.shape
         assert np.ptp(expected) > 0.005
         np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * max(1, np.abs(expected).max()))
-    for variable, tensor, permutation in mirror.pairs(ours, theirs):
+    for variable, tensor, _ in mirror.pairs(ours, theirs):
         if 'running' in variable.name:
             np.testing.assert_allclose(variable.numpy(), tensor.numpy(), rtol=max(tolerances) * 10, atol=1e-9)
 
