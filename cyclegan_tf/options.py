@@ -117,11 +117,14 @@ def parse_training(argv: Sequence[str]) -> tuple[Config, Optional[Config]]:
         if names.suffix:
             run_directory = pathlib.Path(names.checkpoints_dir) / parse(Config, argv).run_name
         stored_flags = run_directory / 'flags.cfg'
-        if stored_flags.is_file():
-            stored = load_config(run_directory)
-            # The place and the name are what found the file, not what is in it.
-            found = [f'--checkpoints_dir={names.checkpoints_dir}', f'--name={names.name}']
-            return parse(Config, [argv[0], f'--flagfile={stored_flags}', *found, *argv[1:]]), stored
+        if not stored_flags.is_file():
+            raise UserError(
+                f"run '{run_directory}' holds no checkpoint to continue from; check --name and --checkpoints_dir, "
+                f'or leave out --continue_train.'
+            )
+        # The place and the name are what found the file, not what is in it.
+        found = [f'--{name}={names[name].value}' for name in ('checkpoints_dir', 'name', 'suffix')]
+        return parse(Config, [argv[0], f'--flagfile={stored_flags}', *found, *argv[1:]]), load_config(run_directory)
     return parse(Config, argv), None
 
 
@@ -177,6 +180,8 @@ def run_program(program: str, parse_argv: Callable[[list[str]], Any], main: Call
     except (UserError, OSError) as error:
         _complain(program, error, verbose)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)  # 128 + SIGINT, before or after the training that handles it
 
 
 def _complain(program: str, error: Exception, verbose: bool) -> None:

@@ -155,14 +155,13 @@ class Trainer:
             while self.step < self.total_steps:
                 self._advance(iterator)
                 if self._signal is not None:
+                    self._save(lambda: self._checkpoints.save_latest(self.step))
                     raise Interrupted(self._signal)
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             if self._profiling:
                 self._summaries.stop_profile()
-            if self._signal is not None:
-                self._checkpoints.save_latest(self.step)
             self._summaries.flush()
             self._console.stop()
 

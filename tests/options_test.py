@@ -17,7 +17,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 # The reference's options that training has here, with its defaults.
 REFERENCE = dict(
     name='experiment_name', checkpoints_dir='./checkpoints', model='cycle_gan', epoch='latest', suffix='',
-    verbose=False, input_nc=3, output_nc=3, ngf=64, ndf=64, netD='basic', netG='resnet_9blocks', n_layers_D=3, norm='instance',
+    verbose=False,
+    input_nc=3, output_nc=3, ngf=64, ndf=64, netD='basic', netG='resnet_9blocks', n_layers_D=3, norm='instance',
     init_type='normal', init_gain=0.02, no_dropout=True, dataset_mode='unaligned', direction='AtoB',
     serial_batches=False, num_threads=4, batch_size=1, load_size=286, crop_size=256, max_dataset_size=None,
     preprocess='resize_and_crop', no_flip=False, n_epochs=100, n_epochs_decay=100, epoch_count=1, continue_train=False,
@@ -58,9 +59,7 @@ def test_later_flags_win_over_the_flag_file(tmp_path):
 
 
 def test_saved_flags_give_the_same_settings(tmp_path):
-    config = parse(
-        '--dataroot=demo', '--ngf=7', '--no_dropout=false', '--max_dataset_size=3', '--lr=1e-5'
-    )
+    config = parse('--dataroot=demo', '--ngf=7', '--no_dropout=false', '--max_dataset_size=3', '--lr=1e-5')
     options.save_config(config, tmp_path)
     assert options.load_config(tmp_path) == config
 

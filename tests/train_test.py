@@ -246,6 +246,10 @@ def test_a_place_that_cannot_be_written_is_named(quick, tmp_path):
 def test_continuing_what_is_not_there_is_refused(quick):
     with pytest.raises(UserError, match='holds no checkpoint to continue from'):
         program.run_training(*quick, '--continue_train')
+    (quick[0] / 'run').mkdir(parents=True)
+    (quick[0] / 'run' / 'flags.cfg').write_text('\n'.join(quick[1:]))  # stopped before it saved anything
+    with pytest.raises(UserError, match='holds no checkpoint to continue from'):
+        program.run_training(*quick, '--continue_train')
 
 
 # ------------------------------------------------------------------------------------------------------ the other way

@@ -77,9 +77,7 @@ def open_source(dataroot: str, phase: str, domain: str, max_size: Optional[int] 
 
 def _folder_source(root: pathlib.Path, part: str) -> Source:
     if not root.is_dir():
-        raise UserError(
-            f"`dataroot` ('{root}') is no folder; set it to one with trainA and trainB, or to demo."
-        )
+        raise UserError(f"`dataroot` ('{root}') is no folder; set it to one with trainA and trainB, or to demo.")
     folder = root / part
     if not folder.is_dir():
         present = ', '.join(sorted(path.name for path in root.iterdir() if path.is_dir())) or 'none'

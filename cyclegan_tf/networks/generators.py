@@ -155,14 +155,10 @@ def check_images(x: tf.Tensor, channels: int, smallest_side: int = 1, multiple: 
     """Raises UserError where the static shape of a batch of images is one that the network cannot take."""
     _, height, width, given = x.shape
     if given is not None and given != channels:
-        raise UserError(
-            f'The images have {given} channels, the network takes {channels}; set input_nc or output_nc.'
-        )
+        raise UserError(f'The images have {given} channels, the network takes {channels}; set input_nc or output_nc.')
     for name, side in (('height', height), ('width', width)):
         if side is not None and side < smallest_side:
-            raise UserError(
-                f'The {name} of the images ({side}) is below {smallest_side}, the least the network takes.'
-            )
+            raise UserError(f'The {name} of the images ({side}) is below {smallest_side}, the least the network takes.')
         if side is not None and side % multiple:
             raise UserError(
                 f'The {name} of the images ({side}) is no multiple of {multiple}, which this U-Net needs; '
