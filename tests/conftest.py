@@ -1,6 +1,8 @@
 """What all tests share: two logical CPUs, photographs, precision, small runs of the real programs."""
 
+import os
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -21,6 +23,23 @@ tf.config.set_logical_device_configuration(
 )
 
 from cyclegan_tf.data import demo  # noqa: E402
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Runs a test marked own_process in a fresh process: TensorFlow numbers the collective operations of a process,
+    and those of a second strategy over the same devices collide with the first one's."""
+    if pyfuncitem.get_closest_marker('own_process') is None or 'CYCLEGAN_TF_OWN_PROCESS' in os.environ:
+        return None
+    done = subprocess.run(
+        [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', pyfuncitem.nodeid],
+        cwd=pyfuncitem.config.rootpath,
+        env={**os.environ, 'CYCLEGAN_TF_OWN_PROCESS': '1'},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and '1 passed' in done.stdout, done.stdout + done.stderr
+    return True
 
 
 @pytest.fixture

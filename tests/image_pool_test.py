@@ -70,6 +70,7 @@ def test_a_checkpoint_holds_it(tmp_path):
     np.testing.assert_array_equal(feed(fresh, 30, 1, start=30), expected)
 
 
+@pytest.mark.own_process
 def test_two_replicas_share_one_pool():
     alone, shared = ImagePool(SIZE, (2, 2, 1)), None
     strategy = tf.distribute.MirroredStrategy(['/cpu:0', '/cpu:1'])
