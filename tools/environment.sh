@@ -13,7 +13,7 @@ check_python() {
 make_environment() {
   wanted="$("$2" -c 'import sys; print(sys.version)') $3 $(cksum < setup.py)"
   if [ "$(cat "$1/made-from" 2>/dev/null)" != "$wanted" ]; then
-    echo "Installing into $1 (once; about 2 GB) ..."
+    echo "Installing into $1 (once; about 3 GB) ..."
     rm -rf "$1"
     "$2" -m venv "$1"
     "$1/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$3]"

@@ -5,8 +5,7 @@ cd "$(dirname "$0")/.."
 . tools/environment.sh
 python=${PYTHON:-python3}
 check_python "$python"
-# PyTorch, with which results are compared, is a large download; it is left out where the newer stack is tested, whose
-# results are held equal to the older one's by the other tests.
+# PyTorch, with which results are compared, is a large download; it is left out where the newer stack is tested.
 if "$python" -c 'import sys; sys.exit(sys.version_info[:2] >= (3, 12))'; then
   extras=test,torch select=()
 else

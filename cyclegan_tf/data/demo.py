@@ -10,7 +10,7 @@ The photographs (scikit-image ships the first five, scikit-learn the last two):
     astronaut    Eileen Collins, NASA; public domain
     chelsea      Stefan van der Walt; CC0
     coffee       Rachel Michetti; CC0
-    motorcycle   Middlebury 2014 stereo benchmark (Scharstein et al. 2014), left view; free for research use
+    motorcycle   Middlebury 2014 stereo benchmark (Scharstein et al. 2014), left view; scikit-image states no licence
     rocket       SpaceX; public domain
     china        Daniel Buechele; CC BY 2.0
     flower       vultilion; CC BY 2.0
