@@ -35,7 +35,12 @@ setuptools.setup(
         'keras-cv==0.9.0',
         'absl-py>=1.4,<3',
         'numpy>=1.23,<3',
-        'pillow>=9.5',
+        'pillow>=10.3',
+        'tifffile>=2023.7',
+        'imagecodecs>=2023.7,<2026.2' + OLD,  # later ones want NumPy 2, which TensorFlow 2.15 does not take
+        'imagecodecs>=2024.9' + NEW,
+        'netpbmfile>=2023.8',
+        'psutil>=5.9',
         'tqdm>=4.60,<5',
     ],
     extras_require={

@@ -34,7 +34,7 @@ def validate_fields(config: Any) -> None:
     """Raises UserError for a value that is not one of its field's choices or below its minimum."""
     for field in dataclasses.fields(config):
         value, choices, minimum = getattr(config, field.name), field.metadata['choices'], field.metadata['minimum']
-        if choices is not None and value not in choices:
+        if choices is not None and value is not None and value not in choices:
             raise UserError(f"{field.name} '{value}' is not one of: {', '.join(choices)}.")
         if minimum is not None and value is not None and value < minimum:
             raise UserError(f'`{field.name}` ({value}) is below {minimum}; raise it.')
@@ -46,7 +46,10 @@ class Config:
 
     # Run
     dataroot: str = setting(
-        '', "where the images are: a folder with trainA, trainB, testA and testB, or 'demo'; required", fixed=True
+        '',
+        "where the images are: a folder with trainA, trainB, testA and testB, 'tfds:NAME' for a data set of TensorFlow "
+        "Datasets, a directory that tools/prepare_records.py made, or 'demo'; required",
+        fixed=True,
     )
     name: str = setting('experiment_name', 'of the run: its directory is CHECKPOINTS_DIR/NAME')
     suffix: str = setting('', "is appended to the name; settings in braces are filled in: '{netG}_{load_size}'")
@@ -74,20 +77,53 @@ class Config:
     init_gain: float = setting(0.02, 'scale of init_type normal, xavier and orthogonal', minimum=0.0, fixed=True)
     no_dropout: bool = setting(True, 'no dropout in the generators', fixed=True)
     # Data
-    dataset_mode: str = setting('unaligned', 'how images are paired', choices=('unaligned',), fixed=True)
+    dataset_mode: str = setting(
+        'unaligned',
+        'unaligned: folders trainA and trainB; aligned: folder train, A in the left half of each image, B in the '
+        'right; single: one domain, to translate only',
+        choices=('unaligned', 'aligned', 'single'),
+        fixed=True,
+    )
+    data_dir: Optional[str] = setting(None, 'where TensorFlow Datasets keeps data sets; unset: where it always does')
     direction: str = setting(
         'AtoB', 'which folder plays domain A: trainA (AtoB) or trainB (BtoA)', choices=('AtoB', 'BtoA'), fixed=True
     )
     serial_batches: bool = setting(False, 'take images in order, A and B in step, without drawing', fixed=True)
     num_threads: int = setting(4, 'threads that decode images', minimum=1)
     batch_size: int = setting(1, 'images per domain in a step, over all devices', minimum=1, fixed=True)
-    load_size: int = setting(286, 'images are resized to this square', minimum=1, fixed=True)
-    crop_size: int = setting(256, 'then cropped to this square', minimum=1, fixed=True)
+    load_size: int = setting(286, 'images are resized to this square, or to this width', minimum=1, fixed=True)
+    crop_size: int = setting(256, 'then a square of this size is cut at random', minimum=1, fixed=True)
     max_dataset_size: Optional[int] = setting(
         None, 'use only the first so many images of a folder', minimum=1, fixed=True
     )
-    preprocess: str = setting('resize_and_crop', 'what is done to images', choices=('resize_and_crop',), fixed=True)
+    preprocess: str = setting(
+        'resize_and_crop',
+        'resize_and_crop: to a square of load_size, then cut; crop: cut; scale_width: to a width of load_size; '
+        'scale_width_and_crop: that, then cut; none: sides rounded to what the networks take',
+        choices=('resize_and_crop', 'crop', 'scale_width', 'scale_width_and_crop', 'none'),
+        fixed=True,
+    )
     no_flip: bool = setting(False, 'do not flip images at random', fixed=True)
+    augment: str = setting(
+        'none',
+        'what else is done to images at random, in both domains; docs/augment.jpg shows each',
+        choices=('none', 'light', 'color', 'affine', 'erase', 'strong'),
+        fixed=True,
+    )
+    on_bad_image: str = setting(
+        'error', 'what to do about broken images: list all and stop, or leave them aside', choices=('error', 'skip')
+    )
+    cache: str = setting(
+        'auto',
+        'where decoded and resized images are kept; auto: in memory if they fit, else on disk if they fit there',
+        choices=('auto', 'memory', 'disk', 'none'),
+    )
+    cache_dir: Optional[str] = setting(
+        None, 'where decoded images and what is known of files are kept; unset: ~/.cache/cyclegan_tf'
+    )
+    cache_memory_mb: Optional[int] = setting(
+        None, 'most memory that cache auto takes, in MB; unset: half of what is free', minimum=0
+    )
     # Training
     n_epochs: int = setting(100, 'epochs at the initial learning rate', minimum=1)
     n_epochs_decay: int = setting(100, 'epochs in which lr_policy linear takes the rate to zero', minimum=0)
@@ -119,22 +155,17 @@ class Config:
         validate_fields(self)
         if not self.dataroot:
             raise UserError("`dataroot` ('') is required; set it to a folder with trainA and trainB, or to demo.")
-        if self.crop_size > self.load_size:
+        if self.dataset_mode == 'single':
+            raise UserError('`dataset_mode` (single) is to translate; training needs two domains: set it to unaligned.')
+        if self.crops and self.preprocess != 'crop' and self.crop_size > self.load_size:
             raise UserError(
                 f'`crop_size` ({self.crop_size}) exceeds `load_size` ({self.load_size}); lower it or raise load_size.'
             )
-        if self.netG.startswith('unet') and self.crop_size % int(self.netG[5:]):
+        if self.crops and (self.crop_size % self.side_multiple or self.crop_size < self.least_side):
+            least, multiple = self.least_side, self.side_multiple
             raise UserError(
-                f'`crop_size` ({self.crop_size}) is no multiple of {self.netG[5:]}, which netG {self.netG} needs; '
-                f'set it to one, or take netG resnet_9blocks.'
-            )
-        if self.netG.startswith('resnet') and (self.crop_size % 4 or self.crop_size < 8):
-            raise UserError(f'`crop_size` ({self.crop_size}) is no multiple of 4 from 8 on; set it to one.')
-        layers = self.n_layers_D if self.netD == 'n_layers' else 3
-        if self.netD != 'pixel' and self.crop_size < 3 * 2**layers:
-            raise UserError(
-                f'`crop_size` ({self.crop_size}) leaves nothing to judge after {layers} layers of netD {self.netD}; '
-                f'raise it to at least {3 * 2**layers}, or take netD pixel.'
+                f'`crop_size` ({self.crop_size}) is no multiple of {multiple} from {least} on, which netG {self.netG} '
+                f'and netD {self.netD} need; set it to one.'
             )
         if self.lambda_identity > 0 and self.input_nc != self.output_nc:
             raise UserError(
@@ -144,6 +175,23 @@ class Config:
         if self.epoch != 'latest' and not self.epoch.isdigit():
             raise UserError(f"`epoch` ('{self.epoch}') is neither 'latest' nor a number.")
         _ = self.profiled_steps, self.run_name  # both raise for a value that cannot be read
+
+    @property
+    def crops(self) -> bool:
+        """Whether preprocess cuts a square of crop_size from each image."""
+        return self.preprocess in ('resize_and_crop', 'crop', 'scale_width_and_crop')
+
+    @property
+    def side_multiple(self) -> int:
+        """Of what the sides of images have to be multiples, in pixels."""
+        return int(self.netG[5:]) if self.netG.startswith('unet') else 4
+
+    @property
+    def least_side(self) -> int:
+        """The shortest side that the networks take, in pixels: a bottleneck of 2x2, and something left to judge."""
+        layers = self.n_layers_D if self.netD == 'n_layers' else 3
+        judged = 1 if self.netD == 'pixel' else 3 * 2**layers
+        return -(-max(8, judged) // self.side_multiple) * self.side_multiple
 
     @property
     def run_name(self) -> str:
@@ -184,7 +232,16 @@ class TranslateConfig:
     epoch: str = setting('latest', "'latest', or translate with the weights at the end of this epoch")
     num_test: Optional[int] = setting(None, 'images per domain; unset: all (the reference: 50)', minimum=1)
     dataroot: Optional[str] = setting(None, "where the images are; unset: where the run's were")
-    load_size: Optional[int] = setting(None, "images are resized to this square; unset: the run's crop_size", minimum=8)
+    dataset_mode: Optional[str] = setting(
+        None,
+        "unset: the run's; single: the folder dataroot itself, all of it one domain, translated in one direction",
+        choices=('unaligned', 'aligned', 'single'),
+    )
+    direction: str = setting('AtoB', 'of dataset_mode single; the others go both ways', choices=('AtoB', 'BtoA'))
+    data_dir: Optional[str] = setting(None, "where TensorFlow Datasets keeps data sets; unset: where the run's was")
+    load_size: Optional[int] = setting(
+        None, "images are resized to this square, or width; unset: the run's crop_size, or its load_size", minimum=8
+    )
     verbose: bool = setting(False, 'show tracebacks of errors')
 
     def __post_init__(self):

@@ -13,10 +13,10 @@ from typing import Any, Optional, TypeVar
 
 from absl import flags
 
-from cyclegan_tf.config import Config, TranslateConfig
+from cyclegan_tf.config import Config
 from cyclegan_tf.errors import UserError
 
-C = TypeVar('C', Config, TranslateConfig)
+C = TypeVar('C')  # a dataclass of settings, as config.setting makes them
 
 # Flags of the reference that have no meaning here, with what to use instead.
 _TENSORBOARD = 'watch TensorBoard instead: tensorboard --logdir CHECKPOINTS_DIR'
@@ -86,7 +86,7 @@ def parse(config_class: type[C], argv: Sequence[str]) -> C:
     """Command line to settings.
 
     Args:
-        config_class: Config or TranslateConfig.
+        config_class: Config, TranslateConfig, or another such dataclass.
         argv: the program's name and its arguments.
 
     Raises:
@@ -96,7 +96,8 @@ def parse(config_class: type[C], argv: Sequence[str]) -> C:
     values = define_flags(config_class)
     rest = values(list(argv))[1:]
     if values.help:
-        print(f'usage: python -m {argv[0]} [flags]\n\n{values.get_help()}')
+        program = argv[0] if argv[0].endswith('.py') else f'-m {argv[0]}'
+        print(f'usage: python {program} [flags]\n\n{values.get_help()}')
         raise SystemExit(0)
     if rest:
         raise UserError(f"'{rest[0]}' is no flag; flags begin with -- and take their value after =.")
@@ -164,7 +165,7 @@ def run_program(program: str, parse_argv: Callable[[list[str]], Any], main: Call
     """Parses, runs and exits: main's status (0: done), 1 with one sentence for what a user can mend, 2 for bad flags.
 
     Args:
-        program: its name, as python -m takes it.
+        program: its name, as python -m takes it, or its path.
         parse_argv: argv -> settings.
         main: settings -> exit status.
     """
@@ -187,4 +188,10 @@ def run_program(program: str, parse_argv: Callable[[list[str]], Any], main: Call
 def _complain(program: str, error: Exception, verbose: bool) -> None:
     if verbose:
         traceback.print_exception(error)
-    print(f'{program}: {" ".join(str(error).split())}', file=sys.stderr, flush=True)
+    # Our own messages may be lists, one line for each image; others are made one line.
+    message = str(error) if isinstance(error, UserError) else ' '.join(str(error).split())
+    print(f'{program}: {message}', file=sys.stderr, flush=True)
+    # What the frames hold goes now: a stream of images that is still alive when Python ends blocks it forever.
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,12 +44,12 @@ class Summaries:
             for tag, value in values.items():
                 tf.summary.scalar(tag, value)
 
-    def pictures(self, group: str, rows: Mapping[str, Mapping[str, np.ndarray]], step: int) -> None:
+    def pictures(self, group: str, rows: Mapping[str, Mapping[str, Sequence[np.ndarray]]], step: int) -> None:
         """One sheet for each direction, tagged GROUP/A_to_B and so on.
 
         Args:
             group: the first part of the tags.
-            rows: direction -> name of the column -> float [n, h, w, c] in [-1, 1]; n rows in the sheet.
+            rows: direction -> name of the column -> pictures, float [h, w, c] in [-1, 1]; each is a row of the sheet.
             step: of the run.
         """
         with self._writer.as_default(step):
@@ -69,22 +69,34 @@ class Summaries:
         tf.profiler.experimental.stop()
 
 
-def sheet(columns: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Pictures side by side with their names above: name -> float [n, h, w, c] in [-1, 1] gives uint8 [H, W, 3]."""
-    pictures = {name: [_rgb(picture) for picture in to_uint8(batch)] for name, batch in columns.items()}
-    height, width, _ = next(iter(pictures.values()))[0].shape
-    scale = max(1, _LEAST_SIDE // min(height, width))
-    height, width = height * scale, width * scale
-    count = len(next(iter(pictures.values())))
-    size = (len(pictures) * (width + _GAP) - _GAP, _LABEL_HEIGHT + count * (height + _GAP) - _GAP)
+def sheet(columns: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
+    """Pictures side by side with their names above.
+
+    Args:
+        columns: name -> pictures, float [h, w, c] in [-1, 1]; the first of each name make the first row, and so on.
+            Rows may differ in size.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    pictures = {name: [_rgb(to_uint8(picture)) for picture in batch] for name, batch in columns.items()}
+    rows = list(zip(*pictures.values()))
+    heights = [max(picture.shape[0] for picture in row) for row in rows]
+    width = max(picture.shape[1] for row in rows for picture in row)
+    scale = max(1, _LEAST_SIDE // min(*heights, width))
+    width, heights = width * scale, [height * scale for height in heights]
+    size = (len(pictures) * (width + _GAP) - _GAP, _LABEL_HEIGHT + sum(heights) + _GAP * (len(rows) - 1))
     canvas = Image.new('RGB', size, 'white')
     draw = ImageDraw.Draw(canvas)
-    for i, (name, batch) in enumerate(pictures.items()):
-        left = i * (width + _GAP)
-        draw.text((left + width / 2, _LABEL_HEIGHT / 2), name, fill='black', anchor='mm')
-        for j, picture in enumerate(batch):
-            enlarged = Image.fromarray(picture).resize((width, height), Image.NEAREST)
-            canvas.paste(enlarged, (left, _LABEL_HEIGHT + j * (height + _GAP)))
+    for i, name in enumerate(pictures):
+        draw.text((i * (width + _GAP) + width / 2, _LABEL_HEIGHT / 2), name, fill='black', anchor='mm')
+    top = _LABEL_HEIGHT
+    for row, height in zip(rows, heights):
+        for i, picture in enumerate(row):
+            enlarged = Image.fromarray(picture)
+            enlarged = enlarged.resize((picture.shape[1] * scale, picture.shape[0] * scale), Image.NEAREST)
+            canvas.paste(enlarged, (i * (width + _GAP), top))
+        top += height + _GAP
     return np.asarray(canvas)
 
 

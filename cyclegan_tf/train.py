@@ -10,10 +10,9 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
-from cyclegan_tf import checkpoints, options
+from cyclegan_tf import checkpoints, options, training_data
 from cyclegan_tf.config import Config
 from cyclegan_tf.console import Console
-from cyclegan_tf.data import pipeline, preprocess, sources
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.summaries import Summaries
@@ -41,11 +40,11 @@ def main(settings: tuple[Config, Optional[Config]]) -> int:
             f'`batch_size` ({config.batch_size}) does not divide over {replicas} devices; '
             f'set it to {" or ".join(map(str, near))}.'
         )
-    table_a, table_b = open_tables(config)
-    test_images = open_test_images(config, console)
+    data = training_data.open_training_data(config, console)
+    test_images = training_data.open_test_pictures(config, TEST_PICTURES, console)
 
     with strategy.scope():
-        model = MODELS[config.model](config, jit_compile=use_xla(config, strategy))
+        model = MODELS[config.model](config, sizes=data.sizes, jit_compile=use_xla(config, strategy, data.sizes))
     progress = Progress(len(model.metric_names))
     store = checkpoints.Checkpoints(run_directory, model, progress, config.keep_checkpoints)
     if config.continue_train:
@@ -55,24 +54,9 @@ def main(settings: tuple[Config, Optional[Config]]) -> int:
             console.line(f'Deleted {len(deleted)} checkpoints of later steps, which this run will make again.')
     options.save_config(config, run_directory)
 
-    def make_stream(step: int) -> tf.data.Dataset:
-        return pipeline.unpaired_stream(
-            table_a,
-            table_b,
-            config.batch_size,
-            config.crop_size,
-            config.seed,
-            start_step=step,
-            serial_batches=config.serial_batches,
-            flip=not config.no_flip,
-        )
-
-    steps_per_epoch = pipeline.steps_per_epoch(table_a, table_b, config.batch_size)
     summaries = Summaries(run_directory)
-    trainer = Trainer(
-        model, progress, strategy, config, steps_per_epoch, make_stream, test_images, store, summaries, console
-    )
-    introduce(console, config, run_directory, strategy, model, (table_a, table_b), trainer, steps_per_epoch)
+    trainer = Trainer(model, progress, strategy, config, data, test_images, store, summaries, console)
+    introduce(console, config, run_directory, strategy, model, data, trainer)
     summaries.configuration(dataclasses.asdict(config), trainer.step)
     if trainer.step >= trainer.total_steps:
         console.line(f'Epoch {config.total_epochs}, the last one, is done already; raise n_epochs or n_epochs_decay.')
@@ -81,6 +65,11 @@ def main(settings: tuple[Config, Optional[Config]]) -> int:
     except Interrupted as interruption:
         console.line(f'{interruption} at step {trainer.step}: the state is saved; --continue_train goes on from here.')
         return 128 + interruption.signal_number
+    except tf.errors.OpError as error:
+        # What goes wrong inside the stream arrives as TensorFlow's error; the sentence for the user is here.
+        if data.failure is None:
+            raise
+        raise data.failure from error
     console.line(f'Done: {trainer.step} steps, in {run_directory}.')
     return 0
 
@@ -120,7 +109,8 @@ def compare_with_stored(config: Config, stored: Optional[Config]) -> list[str]:
     for field in dataclasses.fields(Config):
         new, old = getattr(config, field.name), getattr(stored, field.name)
         if field.name == 'dataroot':
-            new, old = (value if value == 'demo' else os.path.abspath(value) for value in (new, old))
+            # Only a local folder may be written in several ways.
+            new, old = (os.path.abspath(value) if os.path.isdir(value) else value for value in (new, old))
         if new == old or field.name in (
             'continue_train',
             'epoch',
@@ -148,54 +138,23 @@ def make_strategy() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(names)
 
 
-def use_xla(config: Config, strategy: tf.distribute.Strategy) -> bool:
-    """What --jit_compile comes to: 'auto' is on for GPUs, where the step gains; on CPUs it loses."""
+def use_xla(config: Config, strategy: tf.distribute.Strategy, sizes) -> bool:
+    """What --jit_compile comes to: 'auto' is on for GPUs, where the step gains; on CPUs it loses.
+
+    It is off too where images differ in size, since XLA compiles anew for each size.
+    """
     several = strategy.num_replicas_in_sync > 1
     if config.norm == 'batch' and several:
         if config.jit_compile == 'true':
             raise UserError('`jit_compile` (true) cannot compile batch norm over several devices; set it to false.')
         return False
     if config.jit_compile == 'auto':
-        return bool(tf.config.list_physical_devices('GPU'))
+        return bool(tf.config.list_physical_devices('GPU')) and None not in sizes
     return config.jit_compile == 'true'
 
 
-def domains(config: Config) -> tuple[str, str]:
-    """The data set's domains in the order in which the model has them."""
-    return ('B', 'A') if config.direction == 'BtoA' else ('A', 'B')
-
-
-def open_tables(config: Config) -> tuple[preprocess.ImageTable, preprocess.ImageTable]:
-    """Both domains' training images, as the model names the domains."""
-    found = [sources.open_source(config.dataroot, 'train', d, config.max_dataset_size) for d in domains(config)]
-    return tuple(
-        preprocess.ImageTable(source, config.load_size, channels, config.num_threads)
-        for source, channels in zip(found, (config.input_nc, config.output_nc))
-    )
-
-
-def open_test_images(config: Config, console: Console) -> Optional[tuple[np.ndarray, np.ndarray]]:
-    """A few test images of both domains at the scale of training, float [n, h, w, c] in [-1, 1]; None without any."""
-    try:
-        found = [sources.open_source(config.dataroot, 'test', d, TEST_PICTURES) for d in domains(config)]
-    except UserError as error:
-        console.line(f'No pictures of test images after each epoch: {error}')
-        return None
-    multiple = int(config.netG[5:]) if config.netG.startswith('unet') else 4
-    size = max(config.load_size // multiple * multiple, multiple)
-    tables = [
-        preprocess.ImageTable(source, size, channels, config.num_threads)
-        for source, channels in zip(found, (config.input_nc, config.output_nc))
-    ]
-    count = min(len(table) for table in tables)
-    return tuple(preprocess.to_float(table.rows(np.arange(count))) for table in tables)
-
-
-def introduce(console, config, run_directory, strategy, model, tables, trainer, steps_per_epoch) -> None:
+def introduce(console, config, run_directory, strategy, model, data, trainer) -> None:
     """Says what will run."""
-    for label, domain, table in zip('AB', domains(config), tables):
-        kept = 'in memory' if table.cached else 'read again each time'
-        console.line(f'Domain {label}: {len(table)} images of {config.dataroot} train{domain}, {kept}.')
     for name, network in model.networks().items():
         kind = config.netG if name.startswith('G') else config.netD
         count = sum(int(np.prod(v.shape)) for v in network.trainable_variables)
@@ -203,10 +162,10 @@ def introduce(console, config, run_directory, strategy, model, tables, trainer, 
         if config.verbose:
             network.summary(print_fn=console.line)
     device = 'GPU' if tf.config.list_physical_devices('GPU') else 'CPU'
-    compiled = ', compiled by XLA' if use_xla(config, strategy) else ''
+    compiled = ', compiled by XLA' if use_xla(config, strategy, data.sizes) else ''
     console.line(f'Devices: {strategy.num_replicas_in_sync} x {device}{compiled}.')
     console.line(
-        f'Epochs: {config.epoch_count} to {config.total_epochs}, {steps_per_epoch} steps each of batch '
+        f'Epochs: {config.epoch_count} to {config.total_epochs}, {data.steps_per_epoch} steps each of batch '
         f'{config.batch_size}; {trainer.total_steps} steps in all, {trainer.step} done.'
     )
     console.line(f'Run directory: {run_directory}. To watch: tensorboard --logdir {config.checkpoints_dir}')

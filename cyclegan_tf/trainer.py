@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -18,6 +18,7 @@ from cyclegan_tf.console import Console
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models.interface import Model
 from cyclegan_tf.summaries import Summaries
+from cyclegan_tf.training_data import TrainingData
 
 _LONGEST_CALL = 0.5  # seconds of compiled steps between looks at signals and the clock
 
@@ -74,10 +75,9 @@ class Trainer:
         progress: its running means, restored likewise.
         strategy: the devices.
         config: the run's settings.
-        steps_per_epoch: steps in an epoch.
-        make_stream: step -> endless data set of (real_a, real_b) from that step on.
-        test_images: pictures of both domains, float [n, h, w, c] in [-1, 1], translated at the end of every epoch;
-            or None.
+        data: the images to learn from.
+        test_images: pairs of pictures of both domains, float [1, h, w, c] in [-1, 1], translated at the end of every
+            epoch; or None.
         checkpoints, summaries, console: where results go.
     """
 
@@ -87,22 +87,22 @@ class Trainer:
         progress: Progress,
         strategy: tf.distribute.Strategy,
         config: Config,
-        steps_per_epoch: int,
-        make_stream: Callable[[int], tf.data.Dataset],
-        test_images: Optional[tuple[np.ndarray, np.ndarray]],
+        data: TrainingData,
+        test_images: Optional[Sequence[tuple[np.ndarray, np.ndarray]]],
         checkpoints: Checkpoints,
         summaries: Summaries,
         console: Console,
     ):
         self._model, self._progress, self._strategy, self._config = model, progress, strategy, config
-        self._steps_per_epoch, self._make_stream, self._test_images = steps_per_epoch, make_stream, test_images
+        self._data, self._steps_per_epoch, self._test_images = data, data.steps_per_epoch, test_images
         self._checkpoints, self._summaries, self._console = checkpoints, summaries, console
-        self._visuals = tf.function(model.visuals)
+        self._visuals = tf.function(model.visuals, reduce_retracing=True)  # pictures may differ in size
         self._run_steps = self._compile_inner_loop()
         self._signal: Optional[int] = None
         self._profiling = False
         self._last_report = (time.monotonic(), self.step)
         self._longest_call = 1
+        self._waited = np.zeros(2)  # seconds spent waiting for images, and in all, since the last report
         # One of TensorFlow's graph optimizers fails on this step's gradients and says so; it changes nothing here.
         tf.config.optimizer.set_experimental_options({'remapping': False})
 
@@ -126,10 +126,18 @@ class Trainer:
         @tf.function
         def run_steps(iterator, count):
             results = tf.TensorArray(tf.keras.backend.floatx(), size=count, element_shape=[len(model.metric_names)])
+            waited = tf.constant(0.0, tf.float64)
             for i in tf.range(count):
-                metrics = strategy.run(model.train_step, args=next(iterator))
+                # The clock starts when the step before is done, and stops when its images are there.
+                with tf.control_dependencies([results.flow]):
+                    start = tf.timestamp()
+                with tf.control_dependencies([start]):
+                    images = next(iterator)
+                with tf.control_dependencies(tf.nest.flatten(images, expand_composites=True)):
+                    waited += tf.timestamp() - start
+                metrics = strategy.run(model.train_step, args=images)
                 results = results.write(i, strategy.experimental_local_results(metrics)[0])
-            return results.stack()  # [count, metrics]
+            return results.stack(), waited  # [count, metrics]; seconds
 
         return run_steps
 
@@ -142,7 +150,7 @@ class Trainer:
         """
         if self.step >= self.total_steps:
             return
-        stream = self._make_stream(self.step)
+        stream = self._data.stream.from_step(self.step)
         # The stream holds global batches; this splits each over the replicas and does not shard the stream itself.
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
@@ -180,8 +188,10 @@ class Trainer:
         count = min(self._next_event(before) - before, self._longest_call)
         self._profile(before)
         start = time.monotonic()
-        rows = self._run_steps(iterator, tf.constant(count)).numpy()
-        seconds_per_step = (time.monotonic() - start) / count
+        rows, waited = (result.numpy() for result in self._run_steps(iterator, tf.constant(count)))
+        seconds = time.monotonic() - start
+        self._waited += np.array([waited, seconds])
+        seconds_per_step = seconds / count
         # The first call compiles, so its time only errs on the side of short calls.
         self._longest_call = max(1, int(_LONGEST_CALL / seconds_per_step))
         step = before + count
@@ -235,12 +245,15 @@ class Trainer:
         self._last_report = (now, step)
         means = self._progress.take_report()
         speed = steps * self._config.batch_size / seconds
+        (waited, working), self._waited = self._waited, np.zeros(2)
         self._summaries.scalars(
             {
                 **dict(zip(self._model.metric_names, means)),
                 **self._model.learning_rates(),
                 'speed/images_per_second': speed,
                 'speed/step_seconds': seconds / steps,
+                'speed/input_wait': waited / working,
+                **self._data.scalars(),
                 'epoch': epoch,
             },
             step,
@@ -248,19 +261,23 @@ class Trainer:
         self._console.report(step, epoch, self._losses(means), speed)
 
     def _display(self, step: int) -> None:
-        # The next step's images, from a stream of their own: the same after a restart.
-        real_a, real_b = next(iter(self._make_stream(step)))
-        self._summaries.pictures('images', self._translate(real_a[:1], real_b[:1]), step)
+        real_a, real_b = self._data.stream.batch(step)  # the next step's
+        self._summaries.pictures('images', self._translate([(real_a[:1], real_b[:1])]), step)
 
-    def _translate(self, real_a, real_b):
+    def _translate(self, pairs):
+        """direction -> name of the column -> pictures [h, w, c], one for each pair."""
         dtype = tf.keras.backend.floatx()
-        rows = self._visuals(tf.cast(real_a, dtype), tf.cast(real_b, dtype))
-        return {direction: {name: x.numpy() for name, x in row.items()} for direction, row in rows.items()}
+        sheets = {}
+        for real_a, real_b in pairs:
+            for direction, row in self._visuals(tf.cast(real_a, dtype), tf.cast(real_b, dtype)).items():
+                for name, picture in row.items():
+                    sheets.setdefault(direction, {}).setdefault(name, []).append(picture.numpy()[0])
+        return sheets
 
     def _end_epoch(self, step: int, epoch: int) -> None:
         self._model.end_epoch(dict(zip(self._model.metric_names, self._progress.take_epoch())))
         if self._test_images is not None:
-            self._summaries.pictures('test', self._translate(*self._test_images), step)
+            self._summaries.pictures('test', self._translate(self._test_images), step)
         last = step == self.total_steps
         if not last:
             self._model.start_epoch(epoch + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -13,8 +14,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from cyclegan_tf import checkpoints, gallery, metrics, options
-from cyclegan_tf.config import TranslateConfig
-from cyclegan_tf.data import preprocess, sources
+from cyclegan_tf.config import Config, TranslateConfig
+from cyclegan_tf.data import decode, preprocess, sources
+from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS
 
@@ -30,15 +32,20 @@ def main(settings: TranslateConfig) -> int:
     checkpoints.restore_networks(model, checkpoint)
     translators = {direction: tf.function(network) for direction, network in model.translators().items()}
 
-    size = settings.load_size or config.crop_size
     multiple = model.translators()['AtoB'].side_multiple
-    if size % multiple:
-        raise UserError(f'`load_size` ({size}) is no multiple of {multiple}, which netG {config.netG} needs.')
+    if settings.load_size is not None and settings.load_size % multiple:
+        raise UserError(
+            f'`load_size` ({settings.load_size}) is no multiple of {multiple}, which netG {config.netG} needs.'
+        )
+    geometry = test_geometry(config, settings.load_size)
     channels = {'A': config.input_nc, 'B': config.output_nc}
     if config.direction == 'BtoA':
         channels = {'A': config.output_nc, 'B': config.input_nc}
     dataroot = settings.dataroot or config.dataroot
-    domains = {domain: sources.open_source(dataroot, settings.phase, domain, settings.num_test) for domain in 'AB'}
+    mode = settings.dataset_mode or config.dataset_mode
+    data_dir = settings.data_dir or config.data_dir
+    found = sources.open_domains(dataroot, settings.phase, mode, settings.num_test, data_dir)
+    domains = dict(zip(settings.direction[0] if mode == 'single' else 'AB', found))
 
     results = pathlib.Path(settings.results_dir) / settings.name / f'{settings.phase}_{settings.epoch}'
     (results / 'images').mkdir(parents=True, exist_ok=True)
@@ -46,19 +53,22 @@ def main(settings: TranslateConfig) -> int:
     sections, measured = [], {'psnr': {}, 'psnr_untranslated': {}}
     for domain, source in domains.items():
         direction = f'{domain}to{_OTHER[domain]}'
-        partner = domains[_OTHER[domain]]
+        partner = domains.get(_OTHER[domain])
         translate, back = translators[direction], translators[f'{_OTHER[domain]}to{domain}']
         rows, psnr, untranslated = [], [], []
         for index, name in enumerate(tqdm(source.names, direction, leave=False, disable=None)):
-            real = _read(source, index, size, channels[domain])
-            fake = translate(tf.constant(preprocess.to_float(real[None])))
-            rec = preprocess.to_uint8(back(fake))[0]
-            fake = preprocess.to_uint8(fake)[0]
+            real = _read(source, index, geometry, channels[domain])
+            fake = translate(tf.constant(real[None]))
+            real, fake, rec = (
+                preprocess.to_uint8(real),
+                preprocess.to_uint8(fake)[0],
+                preprocess.to_uint8(back(fake))[0],
+            )
             pictures = {f'real_{domain}': real, f'fake_{_OTHER[domain]}': fake, f'rec_{domain}': rec}
             captions = {label: _save(picture, results, f'{name}_{label}') for label, picture in pictures.items()}
             note = ''
-            truth = _counterpart(partner, name, size, channels[_OTHER[domain]])
-            if truth is not None:
+            truth = _counterpart(partner, name, geometry, channels[_OTHER[domain]])
+            if truth is not None and truth.shape[:2] == fake.shape[:2]:
                 captions[f'true {_OTHER[domain]}'] = _save(truth, results, f'{name}_true_{_OTHER[domain]}')
                 psnr.append(metrics.psnr(fake, truth))
                 note = f'PSNR {psnr[-1]:.1f} dB'
@@ -76,11 +86,13 @@ def main(settings: TranslateConfig) -> int:
         sections.append(gallery.Section(f'{domain} to {_OTHER[domain]}', introduction.rstrip('.') + '.', rows))
 
     page = results / 'index.html'
-    about = f'{config.netG}, step {checkpoint.step}, pictures of {size}x{size}.'
-    gallery.write_page(
-        page, f'{settings.name}: {settings.phase} images, {settings.epoch}', about, sections, (size, size)
+    about = f'{config.netG}, step {checkpoint.step}, preprocess {config.preprocess}.'
+    title = f'{settings.name}: {settings.phase} images, {settings.epoch}'
+    gallery.write_page(page, title, about, sections, (geometry.crop_size, geometry.crop_size))
+    about_images = {'size': geometry.crop_size} if config.preprocess == 'resize_and_crop' else {}
+    _write_metrics(
+        results / 'metrics.json', {**measured, 'step': checkpoint.step, **about_images, 'dataroot': dataroot}
     )
-    _write_metrics(results / 'metrics.json', {**measured, 'step': checkpoint.step, 'size': size, 'dataroot': dataroot})
     for direction, value in measured['psnr'].items():
         before = measured['psnr_untranslated'].get(direction)
         rise = '' if before is None else f', untranslated {before:.2f} dB, a rise of {value - before:.2f} dB'
@@ -89,15 +101,28 @@ def main(settings: TranslateConfig) -> int:
     return 0
 
 
-def _read(source: sources.Source, index: int, size: int, channels: int) -> np.ndarray:
-    image = source.read(index, channels).resize((size, size), Image.BICUBIC)
-    return np.asarray(image).reshape(size, size, channels)
+def test_geometry(config: Config, load_size: Optional[int]) -> Geometry:
+    """At which size images are translated: as the run's preprocess gives it, without a crop."""
+    geometry = Geometry(config.preprocess, config.load_size, config.crop_size, config.side_multiple, config.least_side)
+    if load_size is None:
+        return geometry
+    # resize_and_crop takes the size from crop_size, as the reference's test program; the others from load_size.
+    return dataclasses.replace(geometry, load_size=load_size, crop_size=load_size)
 
 
-def _counterpart(partner: sources.Source, name: str, size: int, channels: int) -> Optional[np.ndarray]:
-    if name not in partner.names:
+def _read(source: sources.Source, index: int, geometry: Geometry, channels: int) -> np.ndarray:
+    try:
+        return preprocess.read_uncropped(source, index, geometry, channels)
+    except decode.BadImage as error:
+        raise source.error(index, error) from error
+
+
+def _counterpart(
+    partner: Optional[sources.Source], name: str, geometry: Geometry, channels: int
+) -> Optional[np.ndarray]:
+    if partner is None or name not in partner.names:
         return None
-    return _read(partner, partner.names.index(name), size, channels)
+    return preprocess.to_uint8(_read(partner, partner.names.index(name), geometry, channels))
 
 
 def _clear(results: pathlib.Path) -> None:

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))  # for torch_mirror
+sys.path.insert(0, str(pathlib.Path(__file__).parent))  # for torch_mirror and program
+sys.path.insert(0, str(pathlib.Path(__file__).parent / 'data'))  # for what tests of data share
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 # isort: off

@@ -1,15 +1,24 @@
-"""The unpaired stream: (real_a, real_b) for every step, a function of (seed, step) alone."""
+"""The stream of batches: (real_a, real_b) for every step, a function of (seed, step) alone, in shards."""
 
 from __future__ import annotations
+
+import concurrent.futures
+import math
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
 
-from cyclegan_tf.data.augment import augment, draw
+from cyclegan_tf.data import augment
 from cyclegan_tf.data.preprocess import ImageTable
+from cyclegan_tf.errors import UserError
 
 # What the draws are for; each folds another number into the seed.
-_ORDER, _PARTNER, _AUGMENT_A, _AUGMENT_B = range(4)
+_ORDER, _PARTNER, _CROP_A, _CROP_B, _POLICY_A, _POLICY_B = range(6)
+
+# Where images are kept, several steps go through the graph at once: fewer calls, the same batches.
+_BLOCK = 16  # images of a domain at most
+_BLOCK_BYTES = 2**24  # of their float32 results at most
 
 
 def epoch_images(table_a: ImageTable, table_b: ImageTable) -> int:
@@ -22,69 +31,188 @@ def steps_per_epoch(table_a: ImageTable, table_b: ImageTable, batch_size: int) -
     return -(-epoch_images(table_a, table_b) // batch_size)
 
 
-def unpaired_stream(
-    table_a: ImageTable,
-    table_b: ImageTable,
-    batch_size: int,
-    crop_size: int,
-    seed: int,
-    start_step: int = 0,
-    serial_batches: bool = False,
-    flip: bool = True,
-) -> tf.data.Dataset:
-    """Endless batches for the steps start_step, start_step + 1, ...
+class Stream:
+    """Endless batches, of which any step's can be had at once.
 
     Nothing is replayed: starting late costs the same as starting at 0 and gives the same batches. The stream runs on
     across epochs; each is a shuffled pass over the larger domain. Partners are drawn at random from B (A is taken
-    modulo its size), or with serial_batches both are taken in order.
+    modulo its size), or with serial_batches both are taken in order. Where images are kept has no influence.
 
     Args:
         table_a, table_b: the images.
-        batch_size: images per domain, over all devices.
-        crop_size: side of the random crop.
-        seed: another seed gives another order, partners, crops and flips.
-        start_step: the first step.
-        serial_batches: in order, without drawing partners.
+        batch_size: images per domain in a step, over all workers.
+        crop_size: side of the random crop; None: nothing is cut, and where sizes differ batch_size has to be 1.
+        seed: another seed gives another order, partners, crops, flips and policies' draws.
+        aligned: image i of A belongs to image i of B; they are drawn, cropped and flipped together.
+        serial_batches: in order, without drawing.
         flip: flip half of the images left to right.
+        augment_policy: 'none' or one of policies.POLICIES.
+        threads: that read images which are not kept.
+        worker, workers: which of how many equal shares of every batch, in order.
 
-    Returns:
-        A data set of (real_a, real_b), float32 [batch_size, crop_size, crop_size, c] in [-1, 1].
+    Raises:
+        UserError: batch_size does not divide over the workers.
     """
-    images = epoch_images(table_a, table_b)
 
-    def choose(step):
-        position = step * batch_size + tf.range(batch_size, dtype=tf.int64)
-        index, epoch = position % images, position // images
-        if serial_batches:
-            return step, index % len(table_a), index % len(table_b)
-        # A permutation computed index by index, without a buffer. One call for each image: the form for vectors
-        # fails on seeds of several rows.
-        last = tf.constant(images - 1, tf.int64)
-        shuffle = tf.random.experimental.index_shuffle
-        index = tf.stack([shuffle(index[i], [_number(seed, _ORDER), epoch[i]], last) for i in range(batch_size)])
-        partner = tf.random.stateless_uniform(
-            [batch_size], [_number(seed, _PARTNER), step], 0, len(table_b), dtype=tf.int64
+    def __init__(
+        self,
+        table_a: ImageTable,
+        table_b: ImageTable,
+        batch_size: int,
+        crop_size: Optional[int],
+        seed: int,
+        aligned: bool = False,
+        serial_batches: bool = False,
+        flip: bool = True,
+        augment_policy: str = 'none',
+        threads: int = 2,
+        worker: int = 0,
+        workers: int = 1,
+    ):
+        if batch_size % workers:
+            raise UserError(
+                f'`batch_size` ({batch_size}) does not divide over {workers} workers; set it to a multiple.'
+            )
+        self._tables = tables = (table_a, table_b)
+        self._batch_size, self._crop_size, self._seed = batch_size, crop_size, seed
+        self._aligned, self._serial_batches, self._threads = aligned, serial_batches, threads
+        self._share = batch_size // workers
+        self._rows = slice(worker * self._share, (worker + 1) * self._share)
+        # Images that differ in size before the crop are cropped as they are read.
+        self._crops_in_graph = [table.size is not None for table in tables]
+        self._policies = [_policy(augment_policy, table.channels) for table in tables]
+        self._augment = [
+            augment.make_augment(crop_size, flip, policy, jit_compile=crop_size is not None or table.size is not None)
+            for policy, table in zip(self._policies, tables)
+        ]
+        self._kept = all(table.cached for table in tables)
+        self._pool = None if self._kept else concurrent.futures.ThreadPoolExecutor(threads)
+        self._one_step = tf.function(lambda step: self._results(step, 1))
+
+    def batch(self, step: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """This worker's (real_a, real_b) of one step: from_step's, but for the last bit where XLA compiles nothing."""
+        return self._one_step(tf.constant(step, tf.int64))
+
+    def from_step(self, step: int = 0) -> tf.data.Dataset:
+        """This worker's batches for the steps step, step + 1, ...
+
+        Returns:
+            A data set of (real_a, real_b), float32 [batch_size / workers, h, w, c] in [-1, 1].
+        """
+        steps = self._steps_in_block()
+        blocks = tf.data.Dataset.range(step // steps, np.iinfo(np.int64).max // (steps * self._batch_size))
+        stream = blocks.map(lambda block: self._choose(block * steps, steps), num_parallel_calls=2)
+        stream = stream.map(
+            lambda *chosen: self._read(*chosen, steps), num_parallel_calls=2 if self._kept else self._threads
         )
-        return step, index % len(table_a), partner
+        stream = stream.map(self._finish, num_parallel_calls=2)
+        if steps > 1:
+            split = lambda x: tf.reshape(x, [steps, self._share, *x.shape[1:]])  # noqa: E731
+            stream = stream.map(lambda a, b: (split(a), split(b))).unbatch().skip(step % steps)
+        return stream.prefetch(2)
 
-    def read(step, index_a, index_b):
-        a = tf.numpy_function(table_a.rows, [index_a], tf.uint8)
-        b = tf.numpy_function(table_b.rows, [index_b], tf.uint8)
-        return step, tf.ensure_shape(a, [batch_size, *table_a.shape]), tf.ensure_shape(b, [batch_size, *table_b.shape])
+    def _steps_in_block(self) -> int:
+        """How many steps go through the graph at once."""
+        sizes = [table.result_size() for table in self._tables]
+        # What runs outside XLA rounds differently in batches of another size.
+        plain = any(policy is not None and not policy.compiles for policy in self._policies)
+        if not self._kept or None in sizes or plain:
+            return 1
+        largest = max(4 * table.channels * math.prod(size) for table, size in zip(self._tables, sizes))
+        return max(1, min(_BLOCK, _BLOCK_BYTES // largest) // self._batch_size)
 
-    def change(step, a, b):
-        results = []
-        for images_of_one, use in ((a, _AUGMENT_A), (b, _AUGMENT_B)):
-            slack = images_of_one.shape[1] - crop_size
-            numbers = draw(batch_size, slack, flip, tf.stack([_number(seed, use), step]))
-            results.append(augment(images_of_one, *numbers, crop_size))
-        return tuple(results)
+    def _results(self, step: tf.Tensor, steps: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """This worker's images of some steps, float32 [steps * share, h, w, c] each."""
+        return self._finish(*self._read(*self._choose(step, steps), steps))
 
-    stream = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
-    stream = stream.map(choose).map(read, num_parallel_calls=2).map(change, num_parallel_calls=2)
-    return stream.prefetch(2)
+    def _choose(self, step: tf.Tensor, steps: int) -> tuple[tf.Tensor, ...]:
+        """Which images, int64 [steps * share] of each domain; and their numbers, int32 [steps * share, n]."""
+        table_a, table_b = self._tables
+        count, images = steps * self._batch_size, epoch_images(table_a, table_b)
+        first = step * self._batch_size
+        position = first + tf.range(count, dtype=tf.int64)
+        if self._serial_batches:
+            index = position % images
+            index_a, index_b = index % len(table_a), index % len(table_b)
+        else:
+            index = _shuffled(position, images, count, self._seed)
+            index_a = index_b = index % len(table_a)
+            if not self._aligned:
+                index_b = _below(augment.draw(_number(self._seed, _PARTNER), first, count, 2), len(table_b))
+        uses = ((_CROP_A, _POLICY_A), (_CROP_A, _POLICY_A) if self._aligned else (_CROP_B, _POLICY_B))
+        numbers = [self._numbers(first, count, policy, *use) for policy, use in zip(self._policies, uses)]
+        return tuple(self._mine(x, steps) for x in (index_a, index_b, *numbers))
+
+    def _numbers(self, first: tf.Tensor, count: int, policy, crop: int, more: int) -> tf.Tensor:
+        # Drawn apart, so that a policy does not change the crops.
+        result = augment.draw(_number(self._seed, crop), first, count, augment.NUMBERS)
+        if policy is None:
+            return result
+        return tf.concat([result, augment.draw(_number(self._seed, more), first, count, policy.draws)], axis=1)
+
+    def _mine(self, x: tf.Tensor, steps: int) -> tf.Tensor:
+        """This worker's rows of each step's batch: [steps * batch, ...] -> [steps * share, ...]."""
+        x = tf.reshape(x, [steps, self._batch_size, *x.shape[1:]])[:, self._rows]
+        return tf.reshape(x, [steps * self._share, *x.shape[2:]])
+
+    def _read(self, index_a, index_b, numbers_a, numbers_b, steps: int) -> tuple[tf.Tensor, ...]:
+        kinds = [tf.as_dtype(table.dtype) for table in self._tables]
+        found = tf.numpy_function(self._load, [index_a, index_b, numbers_a, numbers_b], kinds, stateful=False)
+        images = []
+        for x, table, in_graph in zip(found, self._tables, self._crops_in_graph):
+            height, width = table.size or (None, None)
+            if self._crop_size is not None and not in_graph:
+                height = width = self._crop_size
+            images.append(tf.ensure_shape(x, [steps * self._share, height, width, table.channels]))
+        return (*images, numbers_a, numbers_b)
+
+    def _load(self, index_a, index_b, numbers_a, numbers_b) -> tuple[np.ndarray, np.ndarray]:
+        def crop(in_graph, numbers):
+            return None if self._crop_size is None or in_graph else (int(numbers[0]), int(numbers[1]))
+
+        def pair(k):
+            # Both of a pair in one thread: two halves of one image are decoded once.
+            return [
+                table.row(int(index[k]), crop(in_graph, numbers[k]))
+                for table, index, in_graph, numbers in zip(
+                    self._tables, (index_a, index_b), self._crops_in_graph, (numbers_a, numbers_b)
+                )
+            ]
+
+        pairs = (self._pool.map if self._pool and len(index_a) > 1 else map)(pair, range(len(index_a)))
+        return tuple(np.stack(rows) for rows in zip(*pairs))
+
+    def _finish(self, a, b, numbers_a, numbers_b) -> tuple[tf.Tensor, tf.Tensor]:
+        return self._augment[0](a, numbers_a), self._augment[1](b, numbers_b)
+
+
+def _policy(name: str, channels: int):
+    if name == 'none':
+        return None
+    from cyclegan_tf.data import policies  # which imports KerasCV, in seconds
+
+    return policies.make_policy(name, channels)
+
+
+def _shuffled(position: tf.Tensor, images: int, count: int, seed: int) -> tf.Tensor:
+    """Positions in the stream, int64 [count] without gaps -> indices, by a permutation of each epoch."""
+    epoch = position // images
+    last = tf.constant(images - 1, tf.int64)
+    result = tf.zeros_like(position)
+    # A permutation computed index by index, without a buffer; vectors of indices work for one seed at a time.
+    for i in range((count - 1) // images + 2):
+        one = epoch[0] + i
+        shuffled = tf.random.experimental.index_shuffle(position % images, [_number(seed, _ORDER), one], last)
+        result = tf.where(epoch == one, shuffled, result)
+    return result
+
+
+def _below(numbers: tf.Tensor, bound: int) -> tf.Tensor:
+    """Pairs of integers in [0, 2**24) -> int64 in [0, bound), evenly for any bound in use."""
+    numbers = tf.cast(numbers, tf.int64)
+    return (numbers[:, 0] * 2**24 + numbers[:, 1]) % bound
 
 
 def _number(seed: int, use: int) -> tf.Tensor:
     """One int64 of seed and use, different for all."""
-    return tf.constant(seed * 4 + use, tf.int64)
+    return tf.constant(seed * 8 + use, tf.int64)

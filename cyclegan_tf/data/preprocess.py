@@ -1,92 +1,221 @@
-"""Decoding and resizing ahead of the stream: tables of uint8 images; uint8 <-> [-1, 1]."""
+"""Decoding and resizing: a domain's images by index, kept where they fit; uint8 and uint16 <-> [-1, 1]."""
 
 from __future__ import annotations
 
 import concurrent.futures
-import os
+import hashlib
+import threading
+from collections.abc import Sequence
+from typing import Optional
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from cyclegan_tf.data.sources import MODES, Source
+from cyclegan_tf.data import decode, inspection, stores
+from cyclegan_tf.data.geometry import Geometry
+from cyclegan_tf.data.sources import Source
 from cyclegan_tf.errors import UserError
 
-CACHE_SHARE = 0.25  # of the machine's memory, for each of the two domains
+# Images asked for ahead of the one whose result is taken, for each thread, when a table is filled.
+_WINDOW = 16
 
 
 class ImageTable:
-    """All images of a source, resized to a square, by index.
-
-    Every image is decoded once, before training, which finds the broken ones; the result is kept in memory where it
-    takes at most `cache_bytes`, else images are decoded again whenever they are asked for.
+    """The images of a domain at the size to which they are resized, by index.
 
     Args:
         source: the images.
-        size: side of the square in pixels; bicubic and antialiased as Pillow does it, which is the reference's way.
-        channels: 1, 3 or 4.
-        threads: that decode.
-        cache_bytes: limit of the memory kept; None: a quarter of the machine's.
+        headers: of each of them.
+        geometry: to which size.
+        channels: of the results: 1, 3 or 4, or what all images have.
+        skip_bad: an image that turns out to be broken is left out, or replaced by another; else it is an error.
 
     Raises:
-        UserError: images that cannot be decoded (the message names the first and counts them), or channels that no
-            image has.
+        UserError: channels that the images cannot be brought to.
+
+    Attributes:
+        dtype: uint16 where an image has 16 bits, else uint8; images of 8 bits are scaled up beside such of 16.
+        size: (height, width) of all images; None where they differ.
+        replaced: how often a broken image was replaced by another, once the table was filled.
+        failure: the error that `rows` raised last, for callers that see only TensorFlow's version of it.
     """
 
-    def __init__(self, source: Source, size: int, channels: int, threads: int, cache_bytes: int | None = None):
-        if channels not in MODES:
-            raise UserError(f'input_nc or output_nc ({channels}) is not 1 (gray), 3 (colour) or 4 (with alpha).')
-        if cache_bytes is None:
-            cache_bytes = int(CACHE_SHARE * os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))
-        self._source, self._size, self._channels = source, size, channels
-        self.shape = (size, size, channels)
-        self._cache = None
-        if len(source) * size * size * channels <= cache_bytes:
-            self._cache = np.empty((len(source), *self.shape), np.uint8)
-        self._load_all(threads)
+    def __init__(
+        self,
+        source: Source,
+        headers: Sequence[decode.Header],
+        geometry: Geometry,
+        channels: int,
+        skip_bad: bool = False,
+    ):
+        self._source, self._skip_bad, self._geometry = source, skip_bad, geometry
+        self.channels = channels
+        self._check_channels(headers)
+        deep = any(header.bits > 8 for header in headers)
+        self.dtype = np.dtype(np.uint16 if deep else np.uint8)
+        sizes = np.array([geometry.loaded(header.width, header.height)[::-1] for header in headers], np.int64)
+        self._sizes = sizes  # [n, 2]: height, width
+        self._starts = np.concatenate([[0], np.cumsum(sizes[:, 0] * sizes[:, 1] * channels)])
+        self._good = np.arange(len(source))
+        self.size: Optional[tuple[int, int]] = tuple(map(int, sizes[0])) if (sizes == sizes[0]).all() else None
+        self._store: Optional[stores.Store] = None
+        self.replaced = 0
+        self.failure: Optional[UserError] = None
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self._good)
 
     @property
     def cached(self) -> bool:
-        """Whether the images are kept in memory."""
-        return self._cache is not None
+        """Whether images are kept rather than decoded each time."""
+        return self._store is not None
 
-    def rows(self, indices: np.ndarray) -> np.ndarray:
-        """Integers [n] -> uint8 [n, size, size, channels]."""
-        if self._cache is not None:
-            return self._cache[indices]
-        return np.stack([self._load(int(index)) for index in indices])
+    @property
+    def bytes_needed(self) -> int:
+        """To keep all images."""
+        return int(self._starts[-1]) * self.dtype.itemsize
 
-    def _load(self, index: int) -> np.ndarray:
-        image = self._source.read(index, self._channels).resize((self._size, self._size), Image.BICUBIC)
-        return np.asarray(image).reshape(self.shape)
+    def result_size(self) -> Optional[tuple[int, int]]:
+        """(height, width) of what the networks are given, after the crop; None where it differs."""
+        crop = self._geometry.crop_size
+        return (crop, crop) if self._geometry.crops else self.size
 
-    def _load_all(self, threads: int) -> None:
+    def keep(self, where: str, directory: str, threads: int) -> list[str]:
+        """Decodes all images once and keeps them.
+
+        Args:
+            where: 'memory' or 'disk'.
+            directory: for 'disk'.
+            threads: that decode.
+
+        Returns:
+            One line for each image that turned out to be broken and is left out.
+
+        Raises:
+            UserError: images are broken; the message lists all. With skip_bad only if none is left.
+        """
+        if where == 'memory':
+            store = stores.MemoryStore(int(self._starts[-1]), self.dtype)
+        else:
+            store = stores.DiskStore(directory, self._key(), int(self._starts[-1]), self.dtype)
+        if not store.complete:
+            self._fill(store, threads)
+        lines = [f'{self._source.label(i)}: {problem}' for i, problem in sorted(store.problems.items())]
+        if not self._skip_bad or len(lines) == len(self._source):
+            inspection.refuse(lines, len(self._source))
+        self._good = np.array([i for i in range(len(self._source)) if i not in store.problems])
+        self._store = store
+        return lines
+
+    def _fill(self, store: stores.Store, threads: int) -> None:
         def load(index):
             try:
-                image = self._load(index)
-            except UserError as error:
-                return error
-            if self._cache is not None:
-                self._cache[index] = image
+                store.write(int(self._starts[index]), self._decode(index))
+            except decode.BadImage as error:
+                return index, str(error)
 
+        problems = {}
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            # disable=None: no bar where standard error is no terminal.
-            results = tqdm(
-                pool.map(load, range(len(self))), f'Reading {self._source.where}', len(self), leave=False, disable=None
+            with tqdm(total=len(self._source), desc=f'Reading {self._source.where}', leave=False, disable=None) as bar:
+                for start in range(0, len(self._source), _WINDOW * threads):
+                    indices = range(start, min(start + _WINDOW * threads, len(self._source)))
+                    problems.update(filter(None, pool.map(load, indices)))
+                    bar.update(len(indices))
+        store.finish(problems)
+
+    def row(self, index: int, crop: Optional[tuple[int, int]] = None) -> np.ndarray:
+        """One image.
+
+        Args:
+            index: from 0.
+            crop: numbers in [0, 2**24), by which a square of crop_size is placed between top and bottom, left and
+                right; None: the whole image.
+
+        Returns:
+            uint8 or uint16 [h, w, c]; a view of what is kept in memory.
+
+        Raises:
+            UserError: it is broken, and skip_bad was not asked for.
+        """
+        try:
+            image, place = self._try(index), index
+            if image is None:
+                # The next one that is whole: the same whenever this image is asked for.
+                with self._lock:
+                    self.replaced += 1
+                while image is None:
+                    place = (place + 1) % len(self)
+                    if place == index:
+                        raise UserError(f'none of the images of {self._source.where} can be used any more.')
+                    image = self._try(place)
+        except UserError as error:
+            self.failure = error
+            raise
+        if crop is None:
+            return image
+        side = self._geometry.crop_size
+        top, left = ((number * (length - side + 1)) >> 24 for number, length in zip(crop, image.shape[:2]))
+        return image[top : top + side, left : left + side]
+
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        """Integers [n] -> uint8 or uint16 [n, h, w, channels], of images of one size."""
+        return np.stack([self.row(int(index)) for index in indices])
+
+    def _try(self, index: int) -> Optional[np.ndarray]:
+        """One image; None if it is broken and such are replaced."""
+        place = int(self._good[index])
+        if self._store is not None:
+            return self._store.read(int(self._starts[place]), (*self._sizes[place], self.channels))
+        try:
+            return self._decode(place)
+        except decode.BadImage as error:
+            if self._skip_bad:
+                return None
+            raise self._source.error(place, error) from error
+
+    def _decode(self, place: int) -> np.ndarray:
+        """One image of the source, uint8 or uint16 [h, w, c]."""
+        picture = decode.set_channels(self._source.picture(place), self.channels)
+        height, width = self._sizes[place]
+        image = decode.to_array(decode.resize(picture, int(width), int(height)))
+        if image.dtype == np.uint8 and self.dtype == np.uint16:
+            return image.astype(np.uint16) * 257  # 255 becomes 65535
+        return image
+
+    def _check_channels(self, headers: Sequence[decode.Header]) -> None:
+        wrong = [i for i, h in enumerate(headers) if not decode.can_become(h.channels, self.channels)]
+        if wrong:
+            raise UserError(
+                f'`input_nc` or `output_nc` ({self.channels}) does not fit {len(wrong)} of {len(headers)} images of '
+                f'{self._source.where}, the first of which, {self._source.label(wrong[0])}, has '
+                f'{headers[wrong[0]].channels} channels; set it to 1 (gray), 3 (colour) or 4 (with alpha).'
             )
-            errors = [error for error in results if error is not None]
-        if len(errors) > 1:
-            raise UserError(f'{len(errors)} of {len(self)} images are broken; the first: {errors[0]}')
-        if errors:
-            raise errors[0]
+
+    def _key(self) -> str:
+        """Names what is kept: another one for any other image, size, depth or number of channels."""
+        digest = hashlib.sha256(f'1 {self.channels} {self.dtype} {self._source.half} '.encode())
+        digest.update(np.ascontiguousarray(self._sizes).tobytes())
+        for index in range(len(self._source)):
+            digest.update(self._source.stamp(index).encode() + b'\n')
+        return digest.hexdigest()[:32]
+
+
+def read_uncropped(source: Source, index: int, geometry: Geometry, channels: int) -> np.ndarray:
+    """One image to translate: float32 [h, w, channels] in [-1, 1], whole, at the size that geometry gives it.
+
+    Raises:
+        decode.BadImage: it cannot be used; the message is the reason.
+    """
+    picture = decode.set_channels(source.picture(index), channels)
+    height, width = decode.to_array(picture).shape[:2]
+    return to_float(decode.to_array(decode.resize(picture, *geometry.uncropped(width, height))))
 
 
 def to_float(images: np.ndarray) -> np.ndarray:
-    """uint8 0..255 -> float32 in [-1, 1]."""
-    return (2 * images.astype(np.float32) - 255) / 255
+    """uint8 0..255 or uint16 0..65535 -> float32 in [-1, 1]."""
+    whole = np.iinfo(images.dtype).max
+    return (2 * images.astype(np.float32) - whole) / np.float32(whole)
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:

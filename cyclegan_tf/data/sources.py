@@ -1,113 +1,256 @@
-"""Where images come from: folders, or the demo."""
+"""Where images come from: folders, records of TensorFlow Datasets, or the demo."""
 
 from __future__ import annotations
 
 import dataclasses
-import pathlib
-from collections.abc import Callable
+import functools
+import hashlib
+import io
+import os
+import threading
+from collections.abc import Callable, Sequence
 from typing import Optional
 
-import numpy as np
-from PIL import Image, ImageOps
+import tensorflow as tf
+from PIL import Image
 
-from cyclegan_tf.data import demo
+from cyclegan_tf.data import decode, demo
 from cyclegan_tf.errors import UserError
 
-EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.tif', '.tiff', '.webp')
-MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}  # Pillow's, by number of channels
+DATASET_MODES = ('unaligned', 'aligned', 'single')
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """The images of one domain and phase, in a fixed order.
+    """The encoded images of one domain and phase, in a fixed order.
 
     Attributes:
-        names: one for each image, unique, without suffix; images of two domains with the same name are a pair.
-        labels: where each image is, for messages.
-        open_image: index -> Pillow image; raises OSError for one that cannot be read.
+        count: of images.
         where: the folder or data set, for messages.
+        label: index -> where the image is, for messages.
+        data: index -> the encoded image; raises OSError or tf.errors.OpError for one that cannot be read.
+        stamp: index -> text that changes when the image does, found without reading it.
+        list_names: () -> one name for each image, unique, without suffix; images of two domains with the same name
+            are a pair.
+        half: None, or 'left' or 'right': that half of each image (dataset_mode aligned).
+        whole: index -> the decoded image, both halves; None decodes anew.
     """
 
-    names: tuple[str, ...]
-    labels: tuple[str, ...]
-    open_image: Callable[[int], Image.Image]
+    count: int
     where: str
+    label: Callable[[int], str]
+    data: Callable[[int], bytes]
+    stamp: Callable[[int], str]
+    list_names: Callable[[], Sequence[str]]
+    half: Optional[str] = None
+    whole: Optional[Callable[[int], decode.Picture]] = None
 
     def __len__(self) -> int:
-        return len(self.names)
+        return self.count
 
-    def read(self, index: int, channels: int) -> Image.Image:
-        """One decoded image, upright, in Pillow's mode for the number of channels.
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """See list_names."""
+        return tuple(self.list_names())
+
+    def picture(self, index: int) -> decode.Picture:
+        """One decoded image, upright.
 
         Raises:
-            UserError: the file cannot be decoded; the message names it.
+            decode.BadImage: it cannot be read or decoded; the message is the reason.
+        """
+        return self.cut(self.whole(index) if self.whole else decode.decode(self.read(index)))
+
+    def read(self, index: int) -> bytes:
+        """The encoded image.
+
+        Raises:
+            decode.BadImage: it cannot be read; the message is the reason.
         """
         try:
-            image = ImageOps.exif_transpose(self.open_image(index))
-            if image.mode.startswith('I;16'):
-                # Pillow would clip these at 255 rather than scale them.
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            return image.convert(MODES[channels])
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(
-                f'{self.labels[index]} cannot be decoded ({error}); replace it or take it out of the folder.'
-            ) from error
+            return self.data(index)
+        except (OSError, tf.errors.OpError) as error:
+            raise decode.BadImage(reason(error)) from error
+
+    def cut(self, picture: decode.Picture) -> decode.Picture:
+        """The half that this source is about; the whole image where there are no halves."""
+        if self.half is None:
+            return picture
+        # Departs from the reference: of an odd width the last column belongs to neither half, so that A and B agree.
+        if isinstance(picture, Image.Image):
+            width, height = picture.size[0] // 2, picture.size[1]
+            left = 0 if self.half == 'left' else width
+            return picture.crop((left, 0, left + width, height))
+        width = picture.shape[1] // 2
+        return picture[:, :width] if self.half == 'left' else picture[:, width : 2 * width]
+
+    def cut_header(self, header: decode.Header) -> decode.Header:
+        """The header of `cut`'s result."""
+        return header if self.half is None else dataclasses.replace(header, width=header.width // 2)
+
+    def select(self, indices: Sequence[int]) -> Source:
+        """These images alone."""
+        indices = list(indices)
+        return dataclasses.replace(
+            self,
+            count=len(indices),
+            label=lambda i: self.label(indices[i]),
+            data=lambda i: self.data(indices[i]),
+            stamp=lambda i: self.stamp(indices[i]),
+            list_names=lambda: [self.names[i] for i in indices],
+            whole=self.whole and (lambda i: self.whole(indices[i])),
+        )
+
+    def error(self, index: int, problem: Exception) -> UserError:
+        """What to tell of an image that cannot be used."""
+        return UserError(f'{self.label(index)} cannot be used: {problem}; replace it or take it out.')
 
 
-def open_source(dataroot: str, phase: str, domain: str, max_size: Optional[int] = None) -> Source:
-    """The images of a domain.
+def reason(error: Exception) -> str:
+    """Why a file could not be read, in a few words."""
+    if isinstance(error, (FileNotFoundError, tf.errors.NotFoundError)):
+        return 'there is no such file (a link that points nowhere?)'
+    if isinstance(error, (PermissionError, tf.errors.PermissionDeniedError)):
+        return 'it may not be read (permission denied)'
+    return ' '.join(str(getattr(error, 'strerror', None) or getattr(error, 'message', None) or error).split())
+
+
+def open_domains(
+    dataroot: str,
+    phase: str,
+    dataset_mode: str = 'unaligned',
+    max_size: Optional[int] = None,
+    data_dir: Optional[str] = None,
+) -> tuple[Source, ...]:
+    """The images of the data set's domains, in the order A, B.
 
     Args:
-        dataroot: 'demo', or a folder that contains trainA, trainB, testA and testB.
+        dataroot: 'demo'; 'tfds:NAME', a data set of TensorFlow Datasets; a directory that holds one; or a folder with
+            trainA, trainB, testA and testB (unaligned), train and test (aligned), or the images themselves (single).
+            Folders may be anywhere that tf.io.gfile reaches.
         phase: 'train' or 'test'.
-        domain: 'A' or 'B'.
-        max_size: use the first so many, after sorting.
+        dataset_mode: 'unaligned'; 'aligned': each image shows A in its left half and B in its right; 'single': one
+            domain alone.
+        max_size: use the first so many images of a domain, after sorting.
+        data_dir: where TensorFlow Datasets keeps its data sets; None: where it always does.
+
+    Returns:
+        Two sources, or with 'single' one.
 
     Raises:
-        UserError: the folder is missing, or holds no images.
+        UserError: a folder or split is missing, or holds no images.
     """
+    parts = {'unaligned': [f'{phase}A', f'{phase}B'], 'aligned': [phase], 'single': ['']}[dataset_mode]
+    found = [_open_part(dataroot, part, data_dir) for part in parts]
+    if max_size is not None:
+        found = [source.select(range(min(max_size, len(source)))) for source in found]
+    if dataset_mode == 'aligned':
+        shared = _remember_last(found[0])
+        return tuple(dataclasses.replace(shared, half=half) for half in ('left', 'right'))
+    return tuple(found)
+
+
+def _open_part(dataroot: str, part: str, data_dir: Optional[str]) -> Source:
     if dataroot == 'demo':
-        source = _demo_source(phase, domain)
-    else:
-        source = _folder_source(pathlib.Path(dataroot).expanduser(), phase + domain)
-    if max_size is not None and max_size < len(source):
-        return dataclasses.replace(source, names=source.names[:max_size], labels=source.labels[:max_size])
-    return source
+        if part not in ('trainA', 'trainB', 'testA', 'testB'):
+            raise UserError('`dataset_mode` aligned and single do not go with `dataroot` (demo), which is unaligned.')
+        return demo_source(part)
+    # TensorFlow Datasets takes seconds to import, which only its users should pay for.
+    if dataroot.startswith('tfds:'):
+        from cyclegan_tf.data import records
+
+        return records.open_dataset(dataroot.removeprefix('tfds:'), part, data_dir)
+    root = os.path.expanduser(dataroot)
+    if not tf.io.gfile.isdir(root):
+        raise UserError(
+            f"`dataroot` ('{dataroot}') is no folder; set it to one with trainA and trainB, to tfds:NAME or to demo."
+        )
+    if part and not tf.io.gfile.isdir(os.path.join(root, part)):
+        from cyclegan_tf.data import records
+
+        prepared = records.find_directory(root)
+        if prepared is not None:
+            return records.open_directory(prepared, part)
+    return _folder_source(root, part)
 
 
-def _folder_source(root: pathlib.Path, part: str) -> Source:
-    if not root.is_dir():
-        raise UserError(f"`dataroot` ('{root}') is no folder; set it to one with trainA and trainB, or to demo.")
-    folder = root / part
-    if not folder.is_dir():
-        present = ', '.join(sorted(path.name for path in root.iterdir() if path.is_dir())) or 'none'
+def _folder_source(root: str, part: str) -> Source:
+    folder = os.path.join(root, part) if part else root
+    if not tf.io.gfile.isdir(folder):
+        here = sorted(name.rstrip('/') for name in tf.io.gfile.listdir(root))
+        present = ', '.join(name for name in here if tf.io.gfile.isdir(os.path.join(root, name))) or 'none'
         raise UserError(f"`dataroot` ('{root}') has no folder {part} (folders in it: {present}); put the images there.")
+    paths = []
+    try:
+        for directory, _, files in tf.io.gfile.walk(folder):
+            paths += [os.path.join(directory, name) for name in files if name.lower().endswith(decode.EXTENSIONS)]
+    except UnicodeDecodeError as error:
+        raise UserError(f"a name in '{folder}' is not UTF-8 ({error.object!r}); rename that file.") from error
     # Departs from the reference: sorted before it is cut to max_dataset_size, so that the cut is the same everywhere.
-    paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in EXTENSIONS)
+    paths.sort()
     if not paths:
-        endings = ' '.join(ending[1:] for ending in EXTENSIONS)
+        endings = ' '.join(ending[1:] for ending in decode.EXTENSIONS)
         raise UserError(f"'{folder}' holds no images; put files there that end in one of: {endings}.")
     return Source(
-        names=_unique_names([path.relative_to(folder) for path in paths]),
-        labels=tuple(map(str, paths)),
-        open_image=lambda index: Image.open(paths[index]),
-        where=str(folder),
+        count=len(paths),
+        where=folder,
+        label=lambda index: paths[index],
+        data=lambda index: _read(paths[index]),
+        stamp=lambda index: _stamp(paths[index]),
+        list_names=lambda: unique_names([os.path.relpath(path, folder) for path in paths]),
     )
 
 
-def _unique_names(paths: list[pathlib.Path]) -> tuple[str, ...]:
+def _read(path: str) -> bytes:
+    with tf.io.gfile.GFile(path, 'rb') as file:
+        return file.read()
+
+
+def _stamp(path: str) -> str:
+    try:
+        status = tf.io.gfile.stat(path)
+    except tf.errors.OpError:
+        return f'{path} missing'
+    return f'{path} {status.length} {status.mtime_nsec}'
+
+
+def unique_names(paths: Sequence[str]) -> list[str]:
     """Paths without suffix, except where that makes two alike: cat.jpg beside cat.png keep theirs."""
-    stems = [path.with_suffix('').as_posix() for path in paths]
-    return tuple(
-        stem if stems.count(stem) == 1 else path.as_posix().replace('.', '_') for stem, path in zip(stems, paths)
-    )
+    stems = [os.path.splitext(path)[0].replace(os.sep, '/') for path in paths]
+    counts: dict[str, int] = {}
+    for stem in stems:
+        counts[stem] = counts.get(stem, 0) + 1
+    return [
+        stem if counts[stem] == 1 else path.replace(os.sep, '/').replace('.', '_') for stem, path in zip(stems, paths)
+    ]
 
 
-def _demo_source(phase: str, domain: str) -> Source:
-    pictures = demo.regions(phase, domain)
+def demo_source(part: str) -> Source:
+    """A part of the demo's data set, 'trainA', ..., as PNGs in memory."""
+    pictures = demo.regions(part[:-1], part[-1])
+    names, encoded = list(pictures), []
+    for pixels in pictures.values():
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, 'PNG', compress_level=1)
+        encoded.append(file.getvalue())
     return Source(
-        names=tuple(pictures),
-        labels=tuple(f'demo {phase}{domain} {name}' for name in pictures),
-        open_image=lambda index: Image.fromarray(list(pictures.values())[index]),
-        where=f'demo {phase}{domain}',
+        count=len(names),
+        where=f'demo {part}',
+        label=lambda index: f'demo {part} {names[index]}',
+        data=encoded.__getitem__,
+        stamp=lambda index: hashlib.sha256(encoded[index]).hexdigest(),
+        list_names=lambda: names,
     )
+
+
+def _remember_last(source: Source) -> Source:
+    """Each thread keeps its last decoded image, since both halves of one are asked for one after the other."""
+    memory = threading.local()
+
+    def whole(index):
+        if getattr(memory, 'index', None) != index:
+            memory.index, memory.picture = None, decode.decode(source.read(index))
+            memory.index = index
+        return memory.picture
+
+    return dataclasses.replace(source, whole=whole)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +29,8 @@ class CycleGAN(tf.Module):
     Args:
         config: the run's settings.
         training: False builds the generators alone.
+        sizes: (height, width) of A's and of B's images; None where they differ, which goes without pools only; unset:
+            squares of config.crop_size.
         jit_compile: compile losses and gradients with XLA; updates, pools and reductions over replicas stay outside,
             since XLA cannot update variables that live on several devices.
     """
@@ -42,7 +45,13 @@ class CycleGAN(tf.Module):
         'discriminator/D_B_fake',
     )
 
-    def __init__(self, config: Config, training: bool = True, jit_compile: bool = False):
+    def __init__(
+        self,
+        config: Config,
+        training: bool = True,
+        sizes: Optional[Sequence[Optional[tuple[int, int]]]] = None,
+        jit_compile: bool = False,
+    ):
         super().__init__()
         self._config = config
         self._dtype = tf.as_dtype(tf.keras.backend.floatx())
@@ -65,9 +74,11 @@ class CycleGAN(tf.Module):
         self.optimizer_d = Adam(config.lr, config.beta1, BETA_2, EPSILON, jit_compile=False)
         self.optimizer_g.build(self.generator_variables)
         self.optimizer_d.build(self.discriminator_variables)
-        side = config.crop_size
-        self.pool_a = ImagePool(config.pool_size, (side, side, a), self._dtype)  # of fake_A
-        self.pool_b = ImagePool(config.pool_size, (side, side, b), self._dtype)  # of fake_B
+        size_a, size_b = sizes or [(config.crop_size, config.crop_size)] * 2
+        assert not config.pool_size or (size_a and size_b), 'a pool keeps images of one size'
+        # A fake has the size of what it was made from.
+        self.pool_a = ImagePool(config.pool_size, (*(size_b or ()), a), self._dtype)  # of fake_A
+        self.pool_b = ImagePool(config.pool_size, (*(size_a or ()), b), self._dtype)  # of fake_B
         self.plateau = schedules.Plateau()
         self._adversarial = losses.adversarial(config.gan_mode)
         self._generator_part, self._discriminator_part = self.generator_gradients, self.discriminator_gradients

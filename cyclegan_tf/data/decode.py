@@ -1,0 +1,305 @@
+"""Encoded images to pixels: every format that users have, 8 and 16 bit, upright."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import struct
+import warnings
+from typing import Union
+
+import imagecodecs
+import netpbmfile
+import numpy as np
+import tifffile
+from PIL import Image, ImageOps
+
+# Endings of files that are taken for images; the reference's, with WebP and GIF (of which the first frame is used).
+EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.pgm', '.bmp', '.tif', '.tiff', '.webp', '.gif')
+
+MAX_PIXELS = 178_956_970  # an image may claim; what Pillow refuses as a decompression bomb
+
+# 8-bit images are Pillow's, which resizes them as the reference does; 16-bit ones are uint16 [h, w, c], since Pillow
+# reads colour of 16 bits as 8.
+Picture = Union[Image.Image, np.ndarray]
+
+_MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}  # Pillow's, by number of channels
+_CHANNELS = {'1': 1, 'L': 1, 'I': 1, 'I;16': 1, 'I;16B': 1, 'I;16L': 1, 'F': 1, 'LA': 2, 'La': 2, 'RGBA': 4, 'RGBa': 4}
+_LUMINANCE = np.array([19595, 38470, 7471], np.uint64)  # ITU-R 601-2 times 2**16, as Pillow's mode L
+_TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+_WIDTH, _HEIGHT, _ORIENTATION = 0x0100, 0x0101, 0x0112  # tags of TIFF, the last one of EXIF too
+
+
+class BadImage(ValueError):
+    """An image that cannot be used; the message is the reason, without the image's name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What an image says of itself: upright size in pixels, channels (1, 2: gray and alpha, 3, 4, ...), bits a
+    channel (8 or 16), format ('JPEG', 'PNG', ...)."""
+
+    width: int
+    height: int
+    channels: int
+    bits: int
+    format: str
+
+
+def read_header(data: bytes) -> Header:
+    """The header of an encoded image; no pixel is decoded.
+
+    Raises:
+        BadImage: no image, or one that claims more than MAX_PIXELS.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of large images: the limit stands below
+            image = _open(data)
+            if image is None:
+                return _tiff_header(data)
+            if image.format == 'TIFF':  # newer Pillows swap its size themselves
+                width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
+            else:
+                width, height = image.size
+            if _orientation(image) >= 5:  # a quarter turn
+                width, height = height, width
+            channels = _CHANNELS.get(image.mode, 3)
+            if image.mode in ('P', 'PA'):
+                channels = 4 if 'transparency' in image.info or image.mode == 'PA' else 3
+            return Header(width, height, channels, 16 if _is_deep(image, data) else 8, image.format)
+    except Exception as error:  # what decoders raise on broken data is of every kind
+        raise _bad(error, data) from error
+
+
+def check(data: bytes) -> Header:
+    """The header of an image whose data is whole, as far as that shows without decoding it.
+
+    PNG's checksums are verified and JPEG's end is looked for.
+
+    Raises:
+        BadImage: as read_header; or the data is cut off or damaged.
+    """
+    header = read_header(data)
+    try:
+        if header.format == 'PNG':
+            Image.open(io.BytesIO(data)).verify()
+            if b'IEND' not in data[-64:]:
+                decode(data)
+        elif header.format == 'JPEG' and not data.rstrip(b'\0').endswith(b'\xff\xd9'):
+            decode(data)  # cut off, or something follows the end mark: decoding tells
+        elif header.format not in ('PNG', 'JPEG'):
+            decode(data)  # no checksums, no end mark
+    except BadImage:
+        raise
+    except Exception as error:
+        raise _bad(error, data) from error
+    return header
+
+
+def decode(data: bytes) -> Picture:
+    """One image, upright.
+
+    Returns:
+        8 bit: a Pillow image in mode L, LA, RGB or RGBA, or uint8 [h, w, c] where a TIFF has another number of
+        channels; 16 bit: uint16 [h, w, c] over the whole range.
+
+    Raises:
+        BadImage: the data cannot be decoded.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            image = _open(data)
+            if image is None:
+                return _decode_tiff(data)
+            if _is_deep(image, data):
+                return _decode_deep(image, data)
+            image.load()  # which turns a TIFF in newer Pillows, and takes the tag away
+            image = ImageOps.exif_transpose(image)
+            return _plain_mode(image)
+    except Exception as error:
+        raise _bad(error, data) from error
+
+
+def can_become(found: int, wanted: int) -> bool:
+    """Whether set_channels brings so many channels to so many."""
+    return found == wanted or (wanted in _MODES and found <= 4)
+
+
+def set_channels(picture: Picture, channels: int) -> Picture:
+    """Gray to colour, colour to gray (ITU-R 601-2), alpha dropped or added, in 8 or 16 bit.
+
+    Raises:
+        BadImage: the image has another number of channels, and neither it nor `channels` is 1, 3 or 4.
+    """
+    if isinstance(picture, Image.Image):
+        if not can_become(len(picture.getbands()), channels):
+            raise BadImage(f'it has {len(picture.getbands())} channels, which cannot be made {channels}')
+        if channels == 2:
+            return picture
+        return picture if picture.mode == _MODES[channels] else picture.convert(_MODES[channels])
+    found = picture.shape[-1]
+    if found == channels:
+        return picture
+    if not can_become(found, channels):
+        raise BadImage(f'it has {found} channels, which cannot be made {channels}')
+    whole = np.iinfo(picture.dtype).max
+    colour, alpha = picture[..., :1] if found <= 2 else picture[..., :3], None
+    if found in (2, 4):
+        alpha = picture[..., -1:]
+    if channels == 1 and found >= 3:
+        gray = (colour.astype(np.uint64) @ _LUMINANCE + 2**15) >> 16
+        return gray[..., None].astype(picture.dtype)
+    if channels == 1:
+        return colour
+    if colour.shape[-1] == 1:
+        colour = np.repeat(colour, 3, axis=-1)
+    if channels == 3:
+        return colour
+    return np.concatenate([colour, np.full_like(colour[..., :1], whole) if alpha is None else alpha], axis=-1)
+
+
+def resize(picture: Picture, width: int, height: int) -> Picture:
+    """Bicubic and antialiased, as Pillow does it, which is the reference's way."""
+    if isinstance(picture, Image.Image):
+        return picture if picture.size == (width, height) else picture.resize((width, height), Image.BICUBIC)
+    if picture.shape[:2] == (height, width):
+        return picture
+    # Pillow resizes floating-point images of one channel in full precision.
+    planes = [
+        np.asarray(Image.fromarray(picture[..., c].astype(np.float32)).resize((width, height), Image.BICUBIC))
+        for c in range(picture.shape[-1])
+    ]
+    return np.clip(np.round(np.stack(planes, axis=-1)), 0, np.iinfo(picture.dtype).max).astype(picture.dtype)
+
+
+def to_array(picture: Picture) -> np.ndarray:
+    """uint8 or uint16 [h, w, c]."""
+    array = np.asarray(picture)
+    return array if array.ndim == 3 else array[..., None]
+
+
+# ------------------------------------------------------------------------------------------------------ one by one
+def _open(data: bytes):
+    """Pillow's image, of which only the header is read; None for a TIFF of a kind that Pillow does not know."""
+    if not data:
+        raise BadImage('the file is empty')
+    try:
+        image = Image.open(io.BytesIO(data))
+    except Image.UnidentifiedImageError:
+        if data[:4] in _TIFF:
+            return None
+        raise
+    if image.size[0] * image.size[1] > MAX_PIXELS:
+        raise BadImage(f'it claims {image.size[0]}x{image.size[1]} pixels; the limit is {MAX_PIXELS:,}')
+    if image.format == 'TIFF' and (image.mode not in _CHANNELS and image.mode not in ('RGB', 'CMYK', 'P', 'YCbCr')):
+        return None
+    return image
+
+
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Whether a channel has more than 8 bits."""
+    if image.format == 'PNG':
+        return data[24] == 16  # bit depth in the header chunk (PNG specification, 11.2.2)
+    if image.format == 'TIFF':
+        return max(image.tag_v2.get(tifffile.TIFF.TAGS['BitsPerSample'], (8,))) > 8
+    if image.format == 'PPM':
+        return image.mode == 'I' or any(isinstance(t.args, tuple) and t.args[1] > 255 for t in image.tile)
+    return False
+
+
+def _plain_mode(image: Image.Image) -> Image.Image:
+    """In mode L, LA, RGB or RGBA."""
+    if image.mode in ('L', 'LA', 'RGB', 'RGBA'):
+        return image
+    if image.mode == '1':
+        return image.convert('L')
+    if image.mode in ('P', 'PA', 'RGBa', 'La'):
+        return image.convert('RGBA' if image.mode != 'P' or 'transparency' in image.info else 'RGB')
+    if image.mode in ('I', 'F'):
+        raise BadImage('its pixels are integers of 32 bits or fractions; store it with 8 or 16 bits')
+    return image.convert('RGB')
+
+
+def _decode_deep(image: Image.Image, data: bytes) -> np.ndarray:
+    orientation = _orientation(image)
+    if image.format == 'TIFF':
+        return _decode_tiff(data)
+    if image.format == 'PNG':
+        array = imagecodecs.png_decode(data)
+    else:
+        with netpbmfile.NetpbmFile(io.BytesIO(data)) as file:
+            array = _scale(file.asarray(), file.maxval)
+    return _turn(array.reshape(*array.shape[:2], -1).astype(np.uint16, copy=False), orientation)
+
+
+def _tiff_header(data: bytes) -> Header:
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages[0]
+        height, width, channels = page.imagelength, page.imagewidth, page.samplesperpixel
+        if width * height > MAX_PIXELS:
+            raise BadImage(f'it claims {width}x{height} pixels; the limit is {MAX_PIXELS:,}')
+        if _tiff_orientation(page) >= 5:
+            width, height = height, width
+        return Header(width, height, channels, 16 if page.bitspersample > 8 else 8, 'TIFF')
+
+
+def _decode_tiff(data: bytes) -> np.ndarray:
+    """The first page, uint8 or uint16 [h, w, c]."""
+    _tiff_header(data)  # which holds the limit
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages[0]
+        array = page.asarray()
+        if array.dtype.kind != 'u' or array.dtype.itemsize > 2:
+            raise BadImage(f'its pixels are {array.dtype}; store it with 8 or 16 bits')
+        if page.axes.startswith('S'):  # one plane after the other
+            array = np.moveaxis(array, 0, -1)
+        array = array.reshape(page.imagelength, page.imagewidth, -1)
+        array = _scale(array, 2**page.bitspersample - 1)
+        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+            array = np.iinfo(array.dtype).max - array
+        return _turn(array, _tiff_orientation(page))
+
+
+def _tiff_orientation(page: tifffile.TiffPage) -> int:
+    tag = page.tags.get(_ORIENTATION)
+    return 1 if tag is None else int(tag.value)
+
+
+def _scale(array: np.ndarray, maximum: int) -> np.ndarray:
+    """0..maximum -> the whole range of uint8 or uint16."""
+    dtype = np.uint8 if maximum <= 255 else np.uint16
+    whole = np.iinfo(dtype).max
+    if maximum == whole:
+        return array.astype(dtype, copy=False)
+    return np.round(array.astype(np.float64) * (whole / maximum)).astype(dtype)
+
+
+def _orientation(image: Image.Image) -> int:
+    return image.getexif().get(_ORIENTATION, 1)
+
+
+def _turn(array: np.ndarray, orientation: int) -> np.ndarray:
+    """[h, w, c] as the EXIF orientation says (EXIF 2.32, tag 0x0112)."""
+    if orientation >= 5:
+        array = array.swapaxes(0, 1)
+    vertical = orientation in (3, 4, 7, 8)
+    horizontal = orientation in (2, 3, 6, 7)
+    return np.ascontiguousarray(array[:: -1 if vertical else 1, :: -1 if horizontal else 1])
+
+
+def _bad(error: Exception, data: bytes) -> BadImage:
+    if isinstance(error, BadImage):
+        return error
+    if isinstance(error, Image.DecompressionBombError):
+        return BadImage(f'it claims more than {MAX_PIXELS:,} pixels{_claimed(data)}')
+    if isinstance(error, Image.UnidentifiedImageError):
+        return BadImage('it is no image of a known format')
+    return BadImage(' '.join(str(error).split()) or type(error).__name__)
+
+
+def _claimed(data: bytes) -> str:
+    if data[:8] == b'\x89PNG\r\n\x1a\n':
+        return ': {}x{}'.format(*struct.unpack('>II', data[16:24]))
+    return ''

@@ -1,0 +1,183 @@
+"""A look at every image before training: sizes, channels, depth, duplicates, and which cannot be used."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from typing import Optional
+
+import numpy as np
+from tqdm import tqdm
+
+from cyclegan_tf.data import decode
+from cyclegan_tf.data.sources import Source
+from cyclegan_tf.errors import UserError
+
+_VERSION = 1  # of what is remembered; raise it when the checks change
+_WINDOW = 64  # images asked for ahead of the one whose result is taken, for each thread
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What one image is: its header, or the reason why it cannot be used; and its content's digest."""
+
+    header: Optional[decode.Header]
+    problem: Optional[str]
+    digest: str
+
+
+def default_cache_dir() -> str:
+    """Where results are remembered unless told otherwise: cyclegan_tf in the user's cache directory."""
+    return os.path.join(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'cyclegan_tf')
+
+
+def inspect(source: Source, threads: int, cache_dir: Optional[str] = None) -> list[Finding]:
+    """Reads every image through, without decoding what its own marks show to be whole.
+
+    What was found is remembered by name, size and time, so that only new and changed images are read again.
+
+    Args:
+        source: the images.
+        threads: that read.
+        cache_dir: a local directory for what is remembered; None: default_cache_dir().
+
+    Returns:
+        One finding for each image, in order.
+    """
+    memory = _Memory(source, default_cache_dir() if cache_dir is None else cache_dir)
+
+    def look(index):
+        stamp = source.stamp(index)
+        known = memory.get(stamp)
+        if known is None:
+            known = _look(source, index)
+            memory.put(stamp, known)
+        return known
+
+    findings = []
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        # disable=None: no bar where standard error is no terminal.
+        with tqdm(total=len(source), desc=f'Checking {source.where}', leave=False, disable=None) as bar:
+            # A window, since a set may have millions of images.
+            for start in range(0, len(source), _WINDOW * threads):
+                indices = range(start, min(start + _WINDOW * threads, len(source)))
+                findings += pool.map(look, indices)
+                bar.update(len(indices))
+    memory.save()
+    return findings
+
+
+def _look(source: Source, index: int) -> Finding:
+    try:
+        data = source.read(index)
+    except decode.BadImage as error:
+        return Finding(None, str(error), '')
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        return Finding(source.cut_header(decode.check(data)), None, digest)
+    except decode.BadImage as error:
+        return Finding(None, str(error), digest)
+
+
+class _Memory:
+    """Findings of earlier times, in one file for each source."""
+
+    def __init__(self, source: Source, directory: str):
+        place = hashlib.sha256(f'{source.where} {source.half}'.encode()).hexdigest()[:24]
+        self._path = os.path.join(directory, 'headers', f'{place}.json')
+        self._known: dict[str, list] = {}
+        self._changed = False
+        try:
+            with open(self._path, encoding='utf-8') as file:
+                stored = json.load(file)
+        except FileNotFoundError:
+            return
+        except ValueError:
+            return  # cut off while it was written, by an older version without renaming: it is made anew
+        if stored['version'] == _VERSION:
+            self._known = stored['findings']
+
+    def get(self, stamp: str) -> Optional[Finding]:
+        found = self._known.get(stamp)
+        return None if found is None else Finding(decode.Header(*found[0]), None, found[1])
+
+    def put(self, stamp: str, finding: Finding) -> None:
+        # Images with problems are looked at again each time: a permission may have been given, a link mended.
+        if finding.problem is None:
+            self._known[stamp] = [list(dataclasses.astuple(finding.header)), finding.digest]
+            self._changed = True
+
+    def save(self) -> None:
+        if not self._changed:
+            return
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        partial = f'{self._path}.{os.getpid()}.part'
+        with open(partial, 'w', encoding='utf-8') as file:
+            json.dump({'version': _VERSION, 'findings': self._known}, file)
+        os.replace(partial, self._path)
+
+
+def bad_images(source: Source, findings: Sequence[Finding]) -> list[str]:
+    """One line for each image that cannot be used: where it is, and why."""
+    return [f'{source.label(i)}: {finding.problem}' for i, finding in enumerate(findings) if finding.problem]
+
+
+def refuse(lines: Sequence[str], total: int) -> None:
+    """Raises UserError with all lines, if there are any; total: of images looked at."""
+    if lines:
+        what = 'image' if total == 1 else 'images'
+        raise UserError(
+            f'{len(lines)} of {total} {what} cannot be used; mend them, take them out, or leave them aside with '
+            '--on_bad_image=skip:\n' + '\n'.join(f'  {line}' for line in lines)
+        )
+
+
+def duplicates(a: Source, findings_a: Sequence[Finding], b: Source, findings_b: Sequence[Finding]) -> list[str]:
+    """One line for each image that is in both domains, byte for byte: such a pair teaches to change nothing."""
+    if a.half is not None:
+        return []
+    places = {finding.digest: i for i, finding in enumerate(findings_a) if finding.problem is None}
+    return [
+        f'{b.label(i)} is the same as {a.label(places[finding.digest])}'
+        for i, finding in enumerate(findings_b)
+        if finding.problem is None and finding.digest in places
+    ]
+
+
+def describe(findings: Sequence[Finding]) -> str:
+    """Counts, sizes, channels, depth and formats in one line."""
+    headers = [finding.header for finding in findings if finding.problem is None]
+    if not headers:
+        return 'no image that can be used'
+    sizes = collections.Counter((header.width, header.height) for header in headers)
+    if len(sizes) == 1:
+        size = '{}x{}'.format(*next(iter(sizes)))
+    else:
+        widths, heights = ([header[k] for header in sizes] for k in (0, 1))
+        size = (
+            f'{len(sizes)} sizes from {min(widths)}x{min(heights)} to {max(widths)}x{max(heights)}, median '
+            f'{int(np.median([h.width for h in headers]))}x{int(np.median([h.height for h in headers]))}'
+        )
+    names = {1: 'gray', 2: 'gray with alpha', 3: 'colour', 4: 'colour with alpha'}
+    parts = [
+        f'{len(headers)} images',
+        size,
+        _counted(names.get(header.channels, f'{header.channels} channels') for header in headers),
+        _counted(f'{header.bits} bit' for header in headers),
+        _counted(header.format for header in headers),
+    ]
+    bad = len(findings) - len(headers)
+    return ', '.join(parts) + (f'; {bad} cannot be used' if bad else '')
+
+
+def _counted(values) -> str:
+    """'PNG', or 'JPEG (7) and PNG (3)'."""
+    counts = collections.Counter(values)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ' and '.join(f'{value} ({count})' for value, count in counts.most_common())

@@ -1,0 +1,154 @@
+"""Images in the records of TensorFlow Datasets, read one by one in any order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Optional
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from cyclegan_tf.data.sources import Source, unique_names
+from cyclegan_tf.errors import UserError
+
+# Text features that hold an image's name, in the order in which they are looked for; tools/prepare_records.py
+# writes the first.
+NAME_FEATURES = ('name', 'filename', 'file_name')
+
+_RECORD_HEADER, _RECORD_FOOTER = 12, 4  # bytes: a length and its checksum; the data's checksum (TFRecord's format)
+
+
+def open_dataset(name: str, split: str, data_dir: Optional[str] = None) -> Source:
+    """A split of a data set, which is downloaded and prepared if it is not there yet.
+
+    Args:
+        name: NAME, NAME/CONFIG or NAME:CONFIG, as in cycle_gan/horse2zebra.
+        split: 'trainA', ...
+        data_dir: where data sets are kept; None: where TensorFlow Datasets always does.
+
+    Raises:
+        UserError: there is no such data set or split, or it has no image.
+    """
+    name = name.replace(':', '/', 1)
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+        if not builder.is_prepared():
+            # Random access to its records, where the data set allows a choice.
+            builder = tfds.builder(name, data_dir=data_dir, file_format='array_record')
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        raise UserError(
+            f"`dataroot` ('tfds:{name}') is no data set of TensorFlow Datasets ({_first_line(error)}); "
+            f'check the name, or --data_dir if it is one of your own.'
+        ) from error
+    try:
+        builder.download_and_prepare()
+    except (OSError, tfds.download.DownloadError, tf.errors.OpError) as error:
+        raise UserError(
+            f"`dataroot` ('tfds:{name}') could not be downloaded ({_first_line(error)}); check the connection, or set "
+            f'--data_dir to where it has been prepared.'
+        ) from error
+    return _split_source(builder, split, f'tfds:{name}')
+
+
+def find_directory(root: str) -> Optional[str]:
+    """The directory of the one prepared data set at or below a folder (NAME/VERSION); None if there is none.
+
+    Raises:
+        UserError: there are several.
+    """
+    for depth in ('', '*', os.path.join('*', '*')):
+        found = tf.io.gfile.glob(os.path.join(root, depth, 'dataset_info.json'))
+        if len(found) > 1:
+            folders = ', '.join(sorted(os.path.dirname(path) for path in found))
+            raise UserError(f"`dataroot` ('{root}') holds several prepared data sets; set it to one of: {folders}.")
+        if found:
+            return os.path.dirname(found[0])
+    return None
+
+
+def open_directory(directory: str, split: str) -> Source:
+    """A split of a data set that was prepared into a directory.
+
+    Raises:
+        UserError: it has no such split, or no image.
+    """
+    return _split_source(tfds.builder_from_directory(directory), split, directory)
+
+
+def _split_source(builder: tfds.core.DatasetBuilder, split: str, where: str) -> Source:
+    splits = builder.info.splits
+    if splits and split not in splits:
+        raise UserError(f"`dataroot` ('{where}') has no split {split}; it has: {', '.join(sorted(splits))}.")
+    key = _image_key(builder.info.features, where)
+    name_key = next((name for name in NAME_FEATURES if name in builder.info.features), None)
+    decoders = {key: tfds.decode.SkipDecoding()}
+    if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
+        examples: Sequence[Any] = _TFRecords([os.fspath(path) for path in splits[split].filepaths])
+    else:
+        examples = builder.as_data_source(split, decoders=decoders)
+    prepared = os.path.join(os.fspath(builder.data_path), 'dataset_info.json')
+    made = tf.io.gfile.stat(prepared).mtime_nsec if tf.io.gfile.exists(prepared) else 0
+
+    def list_names():
+        if name_key is None:
+            return [f'{split}_{index:06d}' for index in range(len(examples))]
+        return unique_names([_text(examples[index][name_key]) for index in range(len(examples))])
+
+    return Source(
+        count=len(examples),
+        where=f'{where} {split}',
+        label=lambda index: f'{where} {split} #{index}',
+        data=lambda index: _bytes(examples[index][key]),
+        stamp=lambda index: f'{builder.data_path} {split} {made} {index}',
+        list_names=list_names,
+    )
+
+
+def _image_key(features: tfds.features.FeaturesDict, where: str) -> str:
+    images = [name for name, feature in features.items() if isinstance(feature, tfds.features.Image)]
+    if 'image' in images:
+        return 'image'
+    if len(images) != 1:
+        raise UserError(f"`dataroot` ('{where}') has no feature 'image' and {len(images)} other images; it needs one.")
+    return images[0]
+
+
+class _TFRecords:
+    """Random access to TFRecord files, which have none: where each record lies is found by reading them through."""
+
+    def __init__(self, paths: Sequence[str]):
+        self._places = []  # path, offset and length of each record
+        for path in paths:
+            offset = 0
+            for length in tf.data.TFRecordDataset(path).map(tf.strings.length).as_numpy_iterator():
+                self._places.append((path, offset + _RECORD_HEADER, int(length)))
+                offset += _RECORD_HEADER + int(length) + _RECORD_FOOTER
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> dict[str, bytes]:
+        path, offset, length = self._places[index]
+        with tf.io.gfile.GFile(path, 'rb') as file:
+            file.seek(offset)
+            example = tf.train.Example.FromString(file.read(length))
+        return {name: value.bytes_list.value[0] for name, value in example.features.feature.items() if _is_bytes(value)}
+
+
+def _is_bytes(feature: tf.train.Feature) -> bool:
+    return len(feature.bytes_list.value) == 1
+
+
+def _bytes(value: Any) -> bytes:
+    return value.item() if isinstance(value, np.ndarray) else bytes(value)
+
+
+def _text(value: Any) -> str:
+    value = value.item() if isinstance(value, np.ndarray) else value
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]

@@ -1,0 +1,185 @@
+"""From settings to the training stream: sources, the look at every image, what is kept where."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Optional
+
+import numpy as np
+
+from cyclegan_tf.config import Config
+from cyclegan_tf.console import Console
+from cyclegan_tf.data import decode, inspection, pipeline, preprocess, sources, stores
+from cyclegan_tf.data.geometry import Geometry
+from cyclegan_tf.errors import UserError
+
+_SHOWN = 5  # duplicates that are named; the rest is counted
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """Both domains' training images, as the model names the domains: with direction BtoA, its A is the folders' B."""
+
+    config: Config
+    table_a: preprocess.ImageTable
+    table_b: preprocess.ImageTable
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in an epoch."""
+        return pipeline.steps_per_epoch(self.table_a, self.table_b, self.config.batch_size)
+
+    @property
+    def sizes(self) -> tuple[Optional[tuple[int, int]], Optional[tuple[int, int]]]:
+        """(height, width) of A's and of B's images after the crop; None where they differ."""
+        return self.table_a.result_size(), self.table_b.result_size()
+
+    @functools.cached_property
+    def stream(self) -> pipeline.Stream:
+        """The batches."""
+        config = self.config
+        return pipeline.Stream(
+            self.table_a,
+            self.table_b,
+            config.batch_size,
+            config.crop_size if config.crops else None,
+            config.seed,
+            aligned=config.dataset_mode == 'aligned',
+            serial_batches=config.serial_batches,
+            flip=not config.no_flip,
+            augment_policy=config.augment,
+            threads=config.num_threads,
+        )
+
+    def scalars(self) -> dict[str, float]:
+        """What TensorBoard shows of the data."""
+        return {'data/replaced_images': self.table_a.replaced + self.table_b.replaced}
+
+    @property
+    def failure(self) -> Optional[UserError]:
+        """The error behind a stream that failed."""
+        return self.table_a.failure or self.table_b.failure
+
+
+def make_geometry(config: Config) -> Geometry:
+    """Sizes of a run's images."""
+    return Geometry(config.preprocess, config.load_size, config.crop_size, config.side_multiple, config.least_side)
+
+
+def domains(config: Config) -> tuple[str, str]:
+    """The data set's domains in the order in which the model has them."""
+    return ('B', 'A') if config.direction == 'BtoA' else ('A', 'B')
+
+
+def open_sources(config: Config, phase: str, max_size: Optional[int]) -> tuple[sources.Source, ...]:
+    """Both domains' images of a phase, as the model names the domains."""
+    found = sources.open_domains(config.dataroot, phase, config.dataset_mode, max_size, config.data_dir)
+    return found[::-1] if config.direction == 'BtoA' else found
+
+
+def open_training_data(config: Config, console: Console) -> TrainingData:
+    """Looks at every image, says what there is, and decodes what can be kept.
+
+    Raises:
+        UserError: folders are missing; or images cannot be used, in which case the message lists all (with
+            on_bad_image skip only if too few are left).
+    """
+    cache_dir = config.cache_dir or inspection.default_cache_dir()
+    skip = config.on_bad_image == 'skip'
+    found = open_sources(config, 'train', config.max_dataset_size)
+    findings = [inspection.inspect(source, config.num_threads, cache_dir) for source in found]
+    for label, source, seen in zip('AB', found, findings):
+        console.line(f'Domain {label}, {source.where}: {inspection.describe(seen)}.')
+    kept = _leave_aside(config, found, findings, console)
+    twice = inspection.duplicates(found[0], findings[0], found[1], findings[1])
+    for line in _shorten(twice):
+        console.line(f'Warning: {line}.')
+
+    geometry = make_geometry(config)
+    found = [source.select(indices) for source, indices in zip(found, kept)]
+    headers = [[seen[i].header for i in indices] for seen, indices in zip(findings, kept)]
+    _warn_of_small_images(config, geometry, headers, console)
+    tables = [
+        preprocess.ImageTable(source, of_one, geometry, channels, skip)
+        for source, of_one, channels in zip(found, headers, (config.input_nc, config.output_nc))
+    ]
+    _refuse_sizes(config, *(table.result_size() for table in tables))
+    limit = None if config.cache_memory_mb is None else config.cache_memory_mb * 10**6
+    where, why = stores.choose(config.cache, sum(table.bytes_needed for table in tables), cache_dir, limit)
+    console.line(f'Cache: {why}.')
+    if where != 'none':
+        left_out = [line for table in tables for line in table.keep(where, cache_dir, config.num_threads)]
+        for line in left_out:
+            console.line(f'Left aside: {line}')
+    return TrainingData(config, *tables)
+
+
+def _leave_aside(config, found, findings, console) -> list[list[int]]:
+    """The images of each source that can be used; says or refuses which cannot."""
+    # The halves of aligned images are of the same files: once is enough, and both lose the same ones.
+    of_files = list(zip(found, findings))[: 1 if config.dataset_mode == 'aligned' else 2]
+    lines = [line for source, seen in of_files for line in inspection.bad_images(source, seen)]
+    if config.on_bad_image == 'error':
+        inspection.refuse(lines, sum(len(source) for source, _ in of_files))
+    for line in lines:
+        console.line(f'Left aside: {line}')
+    kept = [[i for i, finding in enumerate(seen) if finding.problem is None] for seen in findings]
+    for source, indices in zip(found, kept):
+        if not indices:
+            raise UserError(f'no image of {source.where} can be used; put others there:\n  ' + '\n  '.join(lines))
+    return kept
+
+
+def _refuse_sizes(config, size_a, size_b) -> None:
+    if (size_a is None or size_b is None) and (config.batch_size != 1 or config.pool_size):
+        raise UserError(
+            f'images differ in size under `preprocess` ({config.preprocess}), which needs --batch_size=1 and '
+            f'--pool_size=0; set both, or a --preprocess that cuts all to crop_size.'
+        )
+    if config.gan_mode == 'wgangp' and (size_a is None or size_a != size_b):
+        raise UserError(
+            '`gan_mode` (wgangp) mixes real and fake images, which needs all of one size; set --preprocess to one '
+            'that cuts all to crop_size.'
+        )
+
+
+def _warn_of_small_images(config, geometry, headers, console) -> None:
+    everything = [header for of_one in headers for header in of_one]
+    small = sum(geometry.enlarges(header.width, header.height) for header in everything)
+    if small:
+        what = f'crop_size ({config.crop_size})' if geometry.crops else f'what the networks take ({geometry.least})'
+        console.line(f'Warning: {small} of {len(everything)} images are smaller than {what} and are enlarged.')
+
+
+def _shorten(lines: Sequence[str]) -> list[str]:
+    rest = len(lines) - _SHOWN
+    return [*lines[:_SHOWN], *([f'{rest} more images are in both domains'] if rest > 0 else [])]
+
+
+def open_test_pictures(config: Config, count: int, console: Console) -> Optional[list[tuple[np.ndarray, np.ndarray]]]:
+    """A few test images of both domains at the scale of training.
+
+    Returns:
+        Pairs (real_a, real_b), float32 [1, h, w, c] in [-1, 1]; None if there are none.
+    """
+    try:
+        found = open_sources(config, 'test', count)
+    except UserError as error:
+        console.line(f'No pictures of test images after each epoch: {error}')
+        return None
+    geometry = make_geometry(config)
+    if config.preprocess == 'resize_and_crop':
+        # Not at crop_size, as the reference's test program: training saw images at load_size, through the crop.
+        geometry = dataclasses.replace(geometry, crop_size=config.load_size)
+    pictures = []
+    for source, channels in zip(found, (config.input_nc, config.output_nc)):
+        of_one = []
+        for index in range(len(source)):
+            try:
+                of_one.append(preprocess.read_uncropped(source, index, geometry, channels)[None])
+            except decode.BadImage as error:
+                console.line(f'Left aside: {source.label(index)}: {error}')
+        pictures.append(of_one)
+    return list(zip(*pictures)) or None

@@ -1,0 +1,159 @@
+"""The look before training: what it finds, says, remembers and refuses, and that broken images cost no memory."""
+
+import os
+import subprocess
+import sys
+
+import decode_test
+import numpy as np
+import pytest
+from PIL import Image
+
+from cyclegan_tf.data import decode, inspection, sources
+from cyclegan_tf.errors import UserError
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def open_a(root):
+    return sources.open_domains(str(root), 'train')[0]
+
+
+def picture(size=48):
+    return np.random.default_rng(size).integers(0, 256, (size, size, 3), np.uint8)
+
+
+@pytest.fixture
+def bad_folder(image_folders):
+    """Good images in trainA, and one of each kind of bad one."""
+    folder = image_folders / 'trainA'
+    encode = decode_test.encode
+    (folder / 'zero.png').write_bytes(b'')
+    (folder / 'text.jpg').write_text('no image at all')
+    (folder / 'cut.jpg').write_bytes(encode(picture(), 'JPEG')[:-500])
+    (folder / 'checksum.png').write_bytes(decode_test.damage(encode(picture(), 'PNG'), 200))
+    (folder / 'huge.png').write_bytes(decode_test.huge_png())
+    (folder / 'ein Bild mit Lücken 馬.jpg').write_bytes(encode(picture(), 'JPEG')[:200])
+    (folder / 'link.png').symlink_to(folder / 'gone' / 'away.png')
+    forbidden = folder / 'forbidden.png'
+    Image.fromarray(picture()).save(forbidden)
+    forbidden.chmod(0)
+    return image_folders
+
+
+REASONS = {
+    'zero.png': 'empty',
+    'text.jpg': 'no image of a known format',
+    'cut.jpg': 'truncated',
+    'checksum.png': '',
+    'huge.png': '60000x60000',
+    'ein Bild mit Lücken 馬.jpg': '',
+    'link.png': 'link that points nowhere',
+    'forbidden.png': 'permission denied',
+}
+if os.geteuid() == 0:  # who may read everything
+    del REASONS['forbidden.png']
+
+
+def test_all_bad_images_are_reported_at_once_by_name_and_reason(bad_folder, tmp_path):
+    source = open_a(bad_folder)
+    findings = inspection.inspect(source, 4, str(tmp_path / 'cache'))
+    lines = inspection.bad_images(source, findings)
+    assert len(lines) == len(REASONS)
+    for name, reason in REASONS.items():
+        (line,) = [line for line in lines if f'/{name}: ' in line]
+        assert reason in line and len(line.split(f'{name}: ')[1]) > 5
+    with pytest.raises(UserError) as caught:
+        inspection.refuse(lines, len(source))
+    assert str(caught.value).startswith(f'{len(REASONS)} of {len(source)} images cannot be used; mend them')
+    assert all(line in str(caught.value) for line in lines)
+    assert inspection.describe(findings).endswith(f'; {len(REASONS)} cannot be used')
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='needs the right to become somebody else')
+def test_a_file_that_may_not_be_read_is_reported_to_whom_it_is_forbidden(bad_folder):
+    program = (
+        'import os, sys\n'
+        'from cyclegan_tf.data import inspection, sources\n'
+        'os.setuid(65534)\n'
+        f'source = sources.open_domains({str(bad_folder)!r}, "train")[0]\n'
+        'findings = inspection.inspect(source, 2, sys.argv[1])\n'
+        'print(*inspection.bad_images(source, findings), sep="\\n")\n'
+    )
+    for path in (bad_folder, *bad_folder.parents):
+        if path.owner() == 'root' and path != path.parent and str(path).startswith('/tmp/'):
+            path.chmod(0o755)
+    cache = bad_folder / 'cache'
+    cache.mkdir(mode=0o777)
+    cache.chmod(0o777)
+    done = subprocess.run([sys.executable, '-c', program, str(cache)], cwd=ROOT, capture_output=True, text=True)
+    assert 'forbidden.png: it may not be read (permission denied)' in done.stdout, done.stderr
+
+
+def test_bad_images_cost_no_memory(bad_folder, image_folders, tmp_path):
+    program = (
+        'import resource, sys\n'
+        'from cyclegan_tf.data import inspection, sources\n'
+        'source = sources.open_domains(sys.argv[1], "train")[int(sys.argv[2])]\n'
+        'inspection.inspect(source, 4, sys.argv[3])\n'
+        'print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n'
+    )
+    peaks = []
+    for domain in '10':  # trainB is good
+        arguments = [sys.executable, '-c', program, str(bad_folder), domain, str(tmp_path / domain)]
+        done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout.splitlines()[-1]))
+    assert peaks[1] - peaks[0] < 300, peaks
+
+
+def test_what_was_found_is_remembered_until_the_file_changes(image_folders, tmp_path, monkeypatch):
+    source, looked = open_a(image_folders), []
+    original = decode.check
+    monkeypatch.setattr(decode, 'check', lambda data: looked.append(len(data)) or original(data))
+    first = inspection.inspect(source, 2, str(tmp_path))
+    assert len(looked) == 5
+    assert inspection.inspect(open_a(image_folders), 2, str(tmp_path)) == first
+    assert len(looked) == 5
+    Image.new('RGB', (31, 17)).save(image_folders / 'trainA' / '3.png')
+    again = inspection.inspect(open_a(image_folders), 2, str(tmp_path))
+    assert len(looked) == 6
+    assert (again[3].header.width, again[3].header.height) == (31, 17) and again[:3] == first[:3]
+
+
+def test_bad_images_are_looked_at_again_and_a_cut_memory_is_made_anew(bad_folder, tmp_path):
+    inspection.inspect(open_a(bad_folder), 2, str(tmp_path))
+    Image.new('RGB', (9, 9)).save(bad_folder / 'trainA' / 'zero.png')
+    (remembered,) = (tmp_path / 'headers').iterdir()
+    remembered.write_text(remembered.read_text()[:50])
+    source = open_a(bad_folder)
+    lines = inspection.bad_images(source, inspection.inspect(source, 2, str(tmp_path)))
+    assert len(lines) == len(REASONS) - 1
+
+
+def test_images_in_both_domains_are_found_by_content(image_folders, tmp_path):
+    data = (image_folders / 'trainA' / '2.png').read_bytes()
+    for path in (image_folders / 'trainB').iterdir():  # the fixture's domains are alike
+        Image.fromarray(picture(40 + int(path.stem))).save(path)
+    (image_folders / 'trainB' / 'deep').mkdir()
+    (image_folders / 'trainB' / 'deep' / 'other name.png').write_bytes(data)
+    a, b = sources.open_domains(str(image_folders), 'train')
+    found = inspection.duplicates(
+        a, inspection.inspect(a, 2, str(tmp_path)), b, inspection.inspect(b, 2, str(tmp_path))
+    )
+    assert len(found) == 1 and 'other name.png is the same as' in found[0] and found[0].endswith('trainA/2.png')
+
+
+def test_a_description_counts_sizes_channels_depth_and_formats(tmp_path):
+    folder = tmp_path / 'trainA'
+    folder.mkdir()
+    (tmp_path / 'trainB').mkdir()
+    Image.fromarray(picture(40)).save(folder / 'a.png')
+    Image.fromarray(picture(40)).save(folder / 'b.jpg')
+    Image.fromarray(picture(48)[..., 0]).save(folder / 'c.png')
+    (folder / 'd.tif').write_bytes(decode_test.tiff(picture(64).astype(np.uint16), photometric='rgb'))
+    Image.fromarray(picture(8)).save(tmp_path / 'trainB' / 'x.png')
+    findings = inspection.inspect(open_a(tmp_path), 2, str(tmp_path / 'cache'))
+    assert inspection.describe(findings) == (
+        '4 images, 3 sizes from 40x40 to 64x64, median 44x44, colour (3) and gray (1), 8 bit (3) and 16 bit (1), '
+        'PNG (2) and JPEG (1) and TIFF (1)'
+    )

@@ -1,0 +1,222 @@
+"""Tables of decoded images: sizes, depth, where they are kept, what happens to broken ones; levels and floats."""
+
+import os
+import subprocess
+import sys
+
+import imagecodecs
+import numpy as np
+import pytest
+from PIL import Image
+
+from cyclegan_tf.data import decode, demo, inspection, preprocess, sources, stores
+from cyclegan_tf.data.geometry import PREPROCESS, Geometry
+from cyclegan_tf.errors import UserError
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def make_table(root, cache_dir, channels=3, preprocess_='resize_and_crop', load=36, crop=32, domain=0, skip=False):
+    source = sources.open_domains(str(root), 'train')[domain]
+    findings = inspection.inspect(source, 2, str(cache_dir))
+    good = [i for i, finding in enumerate(findings) if finding.problem is None]
+    headers = [findings[i].header for i in good]
+    return preprocess.ImageTable(source.select(good), headers, Geometry(preprocess_, load, crop), channels, skip)
+
+
+@pytest.fixture
+def photographs_folder(tmp_path):
+    """Photographs of several sizes, JPEG and PNG."""
+    for part in ('trainA', 'trainB'):
+        (tmp_path / 'data' / part).mkdir(parents=True)
+        for i, pixels in enumerate(demo.regions('test', 'A').values()):
+            picture = Image.fromarray(pixels).crop((0, 0, 90 + 16 * i, 256 - 20 * i))
+            picture.save(tmp_path / 'data' / part / (f'{i}.jpg' if i % 2 else f'{i}.png'), quality=92)
+    return tmp_path / 'data'
+
+
+@pytest.mark.parametrize('size', [64, 180, 300])
+def test_resizing_is_pillows_bicubic_up_and_down_after_pillows_decoding(photographs_folder, tmp_path, size):
+    table = make_table(photographs_folder, tmp_path, load=size)
+    for index, path in enumerate(sorted((photographs_folder / 'trainA').iterdir())):
+        expected = Image.open(path).convert('RGB').resize((size, size), Image.BICUBIC)
+        np.testing.assert_array_equal(table.row(index), np.asarray(expected))
+
+
+@pytest.mark.parametrize('preprocess_', PREPROCESS)
+@pytest.mark.parametrize('where', ['none', 'memory', 'disk'])
+def test_images_have_the_exact_size_wherever_they_are_kept(photographs_folder, tmp_path, preprocess_, where):
+    table = make_table(photographs_folder, tmp_path, preprocess_=preprocess_, load=120, crop=104)
+    if where != 'none':
+        table.keep(where, str(tmp_path), 2)
+    geometry = Geometry(preprocess_, 120, 104)
+    for index, path in enumerate(sorted((photographs_folder / 'trainA').iterdir())):
+        image = Image.open(path).convert('RGB')
+        size = geometry.loaded(*image.size)
+        image = np.asarray(image if image.size == size else image.resize(size, Image.BICUBIC))
+        np.testing.assert_array_equal(table.row(index), image)
+        if geometry.crops:
+            top, left = ((n * (side - 104 + 1)) >> 24 for n, side in zip((2**23, 2**24 - 1), image.shape))
+            assert left == image.shape[1] - 104 and top in ((image.shape[0] - 104) // 2, (image.shape[0] - 103) // 2)
+            cut = table.row(index, (2**23, 2**24 - 1))
+            np.testing.assert_array_equal(cut, image[top : top + 104, left : left + 104])
+    assert table.result_size() == ((104, 104) if geometry.crops else None)
+
+
+def test_a_disk_cache_is_used_again_and_made_anew_when_an_image_changes(photographs_folder, tmp_path, monkeypatch):
+    decoded, original = [], decode.decode
+    monkeypatch.setattr(decode, 'decode', lambda data: decoded.append(1) or original(data))
+
+    def keep(load=40):
+        decoded.clear()
+        table = make_table(photographs_folder, tmp_path, load=load)
+        table.keep('disk', str(tmp_path), 2)
+        return table, len(decoded)
+
+    first, count = keep()
+    assert count == 7
+    again, count = keep()
+    assert count == 0
+    np.testing.assert_array_equal(first.rows(np.arange(7)), again.rows(np.arange(7)))
+    assert keep(load=44)[1] == 7
+    Image.new('RGB', (99, 98), 'blue').save(photographs_folder / 'trainA' / '2.png')
+    changed, count = keep()
+    assert count == 7 and changed.row(2)[0, 0].tolist() == [0, 0, 255]
+    assert not list((tmp_path / 'images').glob('*.part'))
+
+
+def test_a_disk_cache_that_was_cut_off_is_made_anew(photographs_folder, tmp_path):
+    table = make_table(photographs_folder, tmp_path)
+    table.keep('disk', str(tmp_path), 2)
+    expected = table.rows(np.arange(7))
+    (pixels,) = (tmp_path / 'images').glob('*.pixels')
+    os.truncate(pixels, 1000)
+    table = make_table(photographs_folder, tmp_path)
+    table.keep('disk', str(tmp_path), 2)
+    np.testing.assert_array_equal(table.rows(np.arange(7)), expected)
+
+
+def test_sixteen_bits_are_kept_beside_eight(tmp_path):
+    (tmp_path / 'trainA').mkdir()
+    (tmp_path / 'trainB').mkdir()
+    wide = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 13
+    (tmp_path / 'trainA' / 'deep.png').write_bytes(imagecodecs.png_encode(wide))
+    Image.fromarray((wide >> 8).astype(np.uint8)).save(tmp_path / 'trainA' / 'plain.png')
+    Image.fromarray((wide >> 8).astype(np.uint8)).save(tmp_path / 'trainB' / 'plain.png')
+    for where in ('none', 'memory', 'disk'):
+        table = make_table(tmp_path, tmp_path, channels=1, load=64)
+        if where != 'none':
+            table.keep(where, str(tmp_path), 2)
+        rows = table.rows(np.array([0, 1]))
+        assert rows.dtype == table.dtype == np.uint16 and rows.shape == (2, 64, 64, 1)
+        np.testing.assert_array_equal(rows[0, ..., 0], wide)
+        np.testing.assert_array_equal(rows[1, ..., 0], (wide >> 8) * 257)
+    assert make_table(tmp_path, tmp_path, domain=1).dtype == np.uint8
+    assert make_table(tmp_path, tmp_path, domain=0, channels=3).row(0).shape == (36, 36, 3)
+
+
+def test_channels_that_images_cannot_be_brought_to_are_refused(photographs_folder, tmp_path):
+    with pytest.raises(
+        UserError, match=r'`input_nc` or `output_nc` \(5\) does not fit 7 of 7 .*0\.png, has 3 channels'
+    ):
+        make_table(photographs_folder, tmp_path, channels=5)
+
+
+# ------------------------------------------------------------------------------------------------------ broken images
+def cut_off(root):
+    """Cuts two images off, which were whole when they were looked at."""
+    for name in ('2.png', '3.jpg'):
+        path = root / 'trainA' / name
+        path.write_bytes(path.read_bytes()[:2000])
+
+
+def test_images_that_turn_bad_are_all_named_when_they_are_kept(photographs_folder, tmp_path):
+    table = make_table(photographs_folder, tmp_path)
+    cut_off(photographs_folder)
+    with pytest.raises(UserError, match=r'(?s)^2 of 7 images cannot be used.*2\.png: .*3\.jpg: '):
+        table.keep('memory', str(tmp_path), 2)
+
+
+@pytest.mark.parametrize('where', ['memory', 'disk'])
+def test_images_that_turn_bad_are_left_out_of_what_is_kept(photographs_folder, tmp_path, where):
+    whole = make_table(photographs_folder, tmp_path).rows(np.array([0, 1, 4, 5, 6]))
+    tables = [make_table(photographs_folder, tmp_path, skip=True) for _ in range(2)]
+    cut_off(photographs_folder)
+    for table in tables:  # the second time from the disk, if there
+        lines = table.keep(where, str(tmp_path), 2)
+        assert len(lines) == 2 and '2.png' in lines[0] and '3.jpg' in lines[1]
+        assert len(table) == 5 and table.replaced == 0
+        np.testing.assert_array_equal(table.rows(np.arange(5)), whole)
+
+
+def test_images_that_turn_bad_are_named_or_replaced_when_they_are_read(photographs_folder, tmp_path):
+    strict, table = (make_table(photographs_folder, tmp_path, skip=skip) for skip in (False, True))
+    cut_off(photographs_folder)
+    with pytest.raises(UserError, match=r'2\.png cannot be used: .*; replace it') as caught:
+        strict.row(2)
+    assert strict.failure is caught.value
+    np.testing.assert_array_equal(table.row(2), table.row(4))  # the next one that is whole
+    np.testing.assert_array_equal(table.row(3), table.row(4))
+    assert table.replaced == 2 and len(table) == 7
+
+
+# ---------------------------------------------------------------------------------------------------------- what fits
+def test_auto_takes_memory_then_disk_then_nothing(tmp_path, monkeypatch):
+    free = stores._free_disk(str(tmp_path))
+    assert stores.choose('auto', 10**6, str(tmp_path), limit=2 * 10**6)[0] == 'memory'
+    where, why = stores.choose('auto', 3 * 10**6, str(tmp_path / 'not' / 'yet'), limit=2 * 10**6)
+    assert where == 'disk' and '3.0 MB of decoded images exceed the 2 MB' in why
+    assert stores.choose('auto', free, str(tmp_path), limit=0)[0] == 'none'
+    with pytest.raises(UserError, match='`cache` .disk. needs .*--cache_dir'):
+        stores.choose('disk', free, str(tmp_path))
+    with pytest.raises(UserError, match='`cache` .memory. needs .*set it to disk or none'):
+        stores.choose('memory', 10**15, str(tmp_path))
+
+
+@pytest.mark.parametrize('where', ['disk', 'none'])
+def test_a_set_much_larger_than_the_limit_streams_without_growth(photographs_folder, tmp_path, where):
+    program = (
+        'import sys, resource, numpy as np\n'
+        'sys.path[:0] = ["tests", "tests/data"]\n'
+        'import preprocess_test\n'
+        'from cyclegan_tf.data import pipeline, stores\n'
+        'root, cache, where = sys.argv[1:]\n'
+        'pair = [preprocess_test.make_table(root, cache, load=800, crop=784, domain=d) for d in (0, 1)]\n'
+        'size = sum(table.bytes_needed for table in pair)\n'
+        'assert size > 26e6\n'
+        'assert stores.choose("auto", size, cache, limit=size // 10)[0] == "disk"\n'
+        'if where == "disk": [table.keep("disk", cache, 2) for table in pair]\n'
+        'stream = iter(pipeline.Stream(*pair, 1, 784, 0).from_step())\n'
+        'peaks = []\n'
+        'for steps in (40, 200):\n'
+        '    for _ in range(steps): next(stream)\n'
+        '    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n'
+        'print(*peaks, flush=True)\n'
+        'del stream\n'
+    )
+    arguments = [sys.executable, '-c', program, str(photographs_folder), str(tmp_path), where]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    early, late = map(int, done.stdout.split()[-2:])
+    assert late - early < 40, (early, late)
+
+
+# ------------------------------------------------------------------------------------------------------ levels, floats
+def test_levels_to_float_and_back_is_exact():
+    levels = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(preprocess.to_uint8(preprocess.to_float(levels)), levels)
+    assert preprocess.to_float(levels)[[0, -1]].tolist() == [-1, 1]
+    assert preprocess.to_uint8(np.array([-1.5, 1.5])).tolist() == [0, 255]
+    wide = preprocess.to_float(np.arange(65536, dtype=np.uint16))
+    assert wide.dtype == np.float32 and wide[[0, -1]].tolist() == [-1, 1] and len(np.unique(wide)) == 65536
+    np.testing.assert_allclose(
+        preprocess.to_float(levels.astype(np.uint16) * 257), preprocess.to_float(levels), atol=1e-7
+    )
+
+
+def test_images_to_translate_are_whole(photographs_folder):
+    source = sources.open_domains(str(photographs_folder), 'train')[0]
+    assert preprocess.read_uncropped(source, 1, Geometry('none', 40, 32), 3).shape == (236, 104, 3)
+    assert preprocess.read_uncropped(source, 1, Geometry('resize_and_crop', 40, 32), 1).shape == (32, 32, 1)
+    with pytest.raises(decode.BadImage, match='cannot be made 2'):
+        preprocess.read_uncropped(source, 1, Geometry('none', 40, 32), 2)
