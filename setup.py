@@ -30,7 +30,7 @@ setuptools.setup(
         'tensorflow==2.21.*' + NEW,
         'tf-keras==2.21.*' + NEW,
         'tensorboard>=2.15,<3',
-        'tensorflow-datasets>=4.9.3,<5',
+        'tensorflow-datasets>=4.9.10,<5',
         'importlib_resources>=5',  # tensorflow-datasets' writers import it without asking for it
         'keras-cv==0.9.0',
         'absl-py>=1.4,<3',

@@ -92,6 +92,8 @@ def open_training_data(config: Config, console: Console) -> TrainingData:
     findings = [inspection.inspect(source, config.num_threads, cache_dir) for source in found]
     for label, source, seen in zip('AB', found, findings):
         console.line(f'Domain {label}, {source.where}: {inspection.describe(seen)}.')
+    wanted = (config.input_nc, config.output_nc)
+    findings = [inspection.check_channels(seen, channels) for seen, channels in zip(findings, wanted)]
     kept = _leave_aside(config, found, findings, console)
     twice = inspection.duplicates(found[0], findings[0], found[1], findings[1])
     for line in _shorten(twice):
@@ -103,7 +105,7 @@ def open_training_data(config: Config, console: Console) -> TrainingData:
     _warn_of_small_images(config, geometry, headers, console)
     tables = [
         preprocess.ImageTable(source, of_one, geometry, channels, skip)
-        for source, of_one, channels in zip(found, headers, (config.input_nc, config.output_nc))
+        for source, of_one, channels in zip(found, headers, wanted)
     ]
     _refuse_sizes(config, *(table.result_size() for table in tables))
     limit = None if config.cache_memory_mb is None else config.cache_memory_mb * 10**6
@@ -118,14 +120,15 @@ def open_training_data(config: Config, console: Console) -> TrainingData:
 
 def _leave_aside(config, found, findings, console) -> list[list[int]]:
     """The images of each source that can be used; says or refuses which cannot."""
-    # The halves of aligned images are of the same files: once is enough, and both lose the same ones.
-    of_files = list(zip(found, findings))[: 1 if config.dataset_mode == 'aligned' else 2]
-    lines = [line for source, seen in of_files for line in inspection.bad_images(source, seen)]
+    lines = [line for source, seen in zip(found, findings) for line in inspection.bad_images(source, seen)]
+    lines = list(dict.fromkeys(lines))  # the halves of aligned images are of the same files
     if config.on_bad_image == 'error':
-        inspection.refuse(lines, sum(len(source) for source, _ in of_files))
+        inspection.refuse(lines, len(found[0]) + (len(found[1]) if found[1].half is None else 0))
     for line in lines:
         console.line(f'Left aside: {line}')
     kept = [[i for i, finding in enumerate(seen) if finding.problem is None] for seen in findings]
+    if found[0].half is not None:
+        kept = [sorted(set(kept[0]) & set(kept[1]))] * 2
     for source, indices in zip(found, kept):
         if not indices:
             raise UserError(f'no image of {source.where} can be used; put others there:\n  ' + '\n  '.join(lines))

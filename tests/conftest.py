@@ -43,6 +43,12 @@ def pytest_pyfunc_call(pyfuncitem):
     return True
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """What programs remember between runs is kept apart from the user's, and from other tests'."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
+
+
 @pytest.fixture
 def float64():
     """Keras and our models in float64 for one test."""

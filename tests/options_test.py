@@ -81,7 +81,11 @@ def test_suffix_is_filled_in():
         ),
         (['--dataroot=demo', '--netG=unet_128', '--crop_size=200'], '`crop_size` .200. is no multiple of 128'),
         (['--dataroot=demo', '--crop_size=250'], '`crop_size` .250. is no multiple of 4'),
-        (['--dataroot=demo', '--crop_size=16'], 'leaves nothing to judge .* raise it to at least 24'),
+        (
+            ['--dataroot=demo', '--crop_size=16'],
+            '`crop_size` .16. is no multiple of 4 from 24 on, which ',
+        ),
+        (['--dataroot=demo', '--dataset_mode=single'], '`dataset_mode` .single. is to translate'),
         (['--dataroot=demo', '--input_nc=1'], '`lambda_identity` .0.5. needs equal channels'),
         (['--dataroot=demo', '--batch_size=0'], '`batch_size` .0. is below 1; raise it'),
         (['--dataroot=demo', '--epoch=best'], "`epoch` .'best'. is neither"),

@@ -42,6 +42,7 @@ def test_a_run_leaves_flags_checkpoints_curves_and_pictures(quick, capsys):
     names = ('D_A', 'G_A', 'cycle_A', 'idt_A', 'D_B', 'G_B', 'cycle_B', 'idt_B')
     scalars = [f'loss/{name}' for name in names] + ['learning_rate/G', 'learning_rate/D']
     scalars += ['gradient_norm/G', 'gradient_norm/D', 'speed/images_per_second', 'speed/step_seconds', 'epoch']
+    scalars += ['speed/input_wait', 'data/replaced_images']
     scalars += [f'discriminator/D_{d}_{k}' for d in 'AB' for k in ('real', 'fake')]
     for tag in scalars:
         assert [step for step, _ in seen[tag]] == steps, tag
@@ -61,7 +62,15 @@ def test_a_run_leaves_flags_checkpoints_curves_and_pictures(quick, capsys):
     assert list((directory / 'plugins' / 'profile').rglob('*.xplane.pb'))
 
     output = capsys.readouterr().out
-    for expected in ('Domain A: 5 images', 'Network G_A: resnet_6blocks', '5 steps each', '1 x CPU', 'step 15/15'):
+    for expected in (
+        'Domain A, ',
+        'trainA: 5 images, 48x40',
+        'kept in memory',
+        'Network G_A: resnet_6blocks',
+        '5 steps each',
+        '1 x CPU',
+        'step 15/15',
+    ):
         assert expected in output
 
 

@@ -56,10 +56,9 @@ def make_augment(
     if policy is None:
         return whole
     cut = lambda x, numbers: _to_levels(_cut(x, numbers, crop_size, flip))  # noqa: E731
-    change = lambda x, numbers: policy(x, numbers[:, NUMBERS:]) / 127.5 - 1  # noqa: E731
+    change = lambda x, numbers: (2 * policy(x, numbers[:, NUMBERS:]) - 255) / 255  # noqa: E731
     if policy.compiles:
-        return tf.function(lambda x, numbers: tf.clip_by_value(change(cut(x, numbers), numbers), -1, 1),
-                           jit_compile=jit_compile)  # fmt: skip
+        return tf.function(lambda x, numbers: change(cut(x, numbers), numbers), jit_compile=jit_compile)
     compiled = tf.function(cut, jit_compile=jit_compile)
     return tf.function(lambda x, numbers: change(compiled(x, numbers), numbers))
 

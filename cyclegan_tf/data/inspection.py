@@ -79,9 +79,24 @@ def _look(source: Source, index: int) -> Finding:
         return Finding(None, str(error), '')
     digest = hashlib.sha256(data).hexdigest()
     try:
-        return Finding(source.cut_header(decode.check(data)), None, digest)
+        header = source.cut_header(decode.check(data))
+        if not header.width:
+            return Finding(None, 'it is one pixel wide and has no two halves', digest)
+        return Finding(header, None, digest)
     except decode.BadImage as error:
         return Finding(None, str(error), digest)
+
+
+def check_channels(findings: Sequence[Finding], channels: int) -> list[Finding]:
+    """The same, where images that cannot be given so many channels have a problem."""
+    return [
+        finding
+        if finding.problem is not None or decode.can_become(finding.header.channels, channels)
+        else dataclasses.replace(
+            finding, problem=f'it has {finding.header.channels} channels, which cannot be made {channels}'
+        )
+        for finding in findings
+    ]
 
 
 class _Memory:

@@ -30,9 +30,6 @@ class ImageTable:
         channels: of the results: 1, 3 or 4, or what all images have.
         skip_bad: an image that turns out to be broken is left out, or replaced by another; else it is an error.
 
-    Raises:
-        UserError: channels that the images cannot be brought to.
-
     Attributes:
         dtype: uint16 where an image has 16 bits, else uint8; images of 8 bits are scaled up beside such of 16.
         size: (height, width) of all images; None where they differ.
@@ -50,7 +47,6 @@ class ImageTable:
     ):
         self._source, self._skip_bad, self._geometry = source, skip_bad, geometry
         self.channels = channels
-        self._check_channels(headers)
         deep = any(header.bits > 8 for header in headers)
         self.dtype = np.dtype(np.uint16 if deep else np.uint8)
         sizes = np.array([geometry.loaded(header.width, header.height)[::-1] for header in headers], np.int64)
@@ -182,15 +178,6 @@ class ImageTable:
         if image.dtype == np.uint8 and self.dtype == np.uint16:
             return image.astype(np.uint16) * 257  # 255 becomes 65535
         return image
-
-    def _check_channels(self, headers: Sequence[decode.Header]) -> None:
-        wrong = [i for i, h in enumerate(headers) if not decode.can_become(h.channels, self.channels)]
-        if wrong:
-            raise UserError(
-                f'`input_nc` or `output_nc` ({self.channels}) does not fit {len(wrong)} of {len(headers)} images of '
-                f'{self._source.where}, the first of which, {self._source.label(wrong[0])}, has '
-                f'{headers[wrong[0]].channels} channels; set it to 1 (gray), 3 (colour) or 4 (with alpha).'
-            )
 
     def _key(self) -> str:
         """Names what is kept: another one for any other image, size, depth or number of channels."""

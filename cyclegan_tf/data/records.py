@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Sequence
 from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 
-from cyclegan_tf.data.sources import Source, unique_names
+from cyclegan_tf.data.sources import Source, stamp_file, unique_names
 from cyclegan_tf.errors import UserError
 
 # Text features that hold an image's name, in the order in which they are looked for; tools/prepare_records.py
@@ -31,7 +35,8 @@ def open_dataset(name: str, split: str, data_dir: Optional[str] = None) -> Sourc
     Raises:
         UserError: there is no such data set or split, or it has no image.
     """
-    name = name.replace(':', '/', 1)
+    if not re.search(r':(\d+|\*)\.', name):  # that is a version, which TensorFlow Datasets writes with a colon too
+        name = name.replace(':', '/', 1)
     try:
         builder = tfds.builder(name, data_dir=data_dir)
         if not builder.is_prepared():
@@ -60,6 +65,8 @@ def find_directory(root: str) -> Optional[str]:
     """
     for depth in ('', '*', os.path.join('*', '*')):
         found = tf.io.gfile.glob(os.path.join(root, depth, 'dataset_info.json'))
+        # What TensorFlow Datasets had not finished is still called so.
+        found = [path for path in found if not os.path.basename(os.path.dirname(path)).startswith('incomplete.')]
         if len(found) > 1:
             folders = ', '.join(sorted(os.path.dirname(path) for path in found))
             raise UserError(f"`dataroot` ('{root}') holds several prepared data sets; set it to one of: {folders}.")
@@ -74,7 +81,11 @@ def open_directory(directory: str, split: str) -> Source:
     Raises:
         UserError: it has no such split, or no image.
     """
-    return _split_source(tfds.builder_from_directory(directory), split, directory)
+    try:
+        builder = tfds.builder_from_directory(directory)
+    except (json_format.ParseError, ValueError, KeyError) as error:
+        raise UserError(f"`dataroot` ('{directory}') is damaged ({_first_line(error)}); prepare it anew.") from error
+    return _split_source(builder, split, directory)
 
 
 def _split_source(builder: tfds.core.DatasetBuilder, split: str, where: str) -> Source:
@@ -84,12 +95,29 @@ def _split_source(builder: tfds.core.DatasetBuilder, split: str, where: str) -> 
     key = _image_key(builder.info.features, where)
     name_key = next((name for name in NAME_FEATURES if name in builder.info.features), None)
     decoders = {key: tfds.decode.SkipDecoding()}
-    if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
-        examples: Sequence[Any] = _TFRecords([os.fspath(path) for path in splits[split].filepaths])
-    else:
-        examples = builder.as_data_source(split, decoders=decoders)
-    prepared = os.path.join(os.fspath(builder.data_path), 'dataset_info.json')
-    made = tf.io.gfile.stat(prepared).mtime_nsec if tf.io.gfile.exists(prepared) else 0
+    files = [os.fspath(path) for path in splits[split].filepaths] if splits else []
+    try:
+        if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
+            examples: Sequence[Any] = _TFRecords(files)
+        else:
+            examples = builder.as_data_source(split, decoders=decoders)
+        count = len(examples)
+    except (OSError, RuntimeError, tf.errors.OpError) as error:
+        raise UserError(
+            f"`dataroot` ('{where}') is damaged: split {split} does not open ({_first_line(error)}); prepare it anew."
+        ) from error
+    if splits and splits[split].num_examples not in (0, count):
+        raise UserError(
+            f"`dataroot` ('{where}') is damaged: split {split} has {count} of {splits[split].num_examples} images; "
+            f'prepare it anew.'
+        )
+    made = hashlib.sha256('\n'.join(stamp_file(path) for path in files).encode()).hexdigest()
+
+    def data(index):
+        try:
+            return _bytes(examples[index][key])
+        except (RuntimeError, TypeError, ValueError, LookupError, DecodeError) as error:
+            raise OSError(f'damaged record: {_first_line(error)}') from error
 
     def list_names():
         if name_key is None:
@@ -97,10 +125,10 @@ def _split_source(builder: tfds.core.DatasetBuilder, split: str, where: str) -> 
         return unique_names([_text(examples[index][name_key]) for index in range(len(examples))])
 
     return Source(
-        count=len(examples),
+        count=count,
         where=f'{where} {split}',
         label=lambda index: f'{where} {split} #{index}',
-        data=lambda index: _bytes(examples[index][key]),
+        data=data,
         stamp=lambda index: f'{builder.data_path} {split} {made} {index}',
         list_names=list_names,
     )

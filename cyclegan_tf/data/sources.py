@@ -155,8 +155,11 @@ def _open_part(dataroot: str, part: str, data_dir: Optional[str]) -> Source:
         if part not in ('trainA', 'trainB', 'testA', 'testB'):
             raise UserError('`dataset_mode` aligned and single do not go with `dataroot` (demo), which is unaligned.')
         return demo_source(part)
+    data_dir = None if data_dir is None else os.path.expanduser(data_dir)
     # TensorFlow Datasets takes seconds to import, which only its users should pay for.
     if dataroot.startswith('tfds:'):
+        if not part:
+            raise UserError(f"`dataset_mode` (single) takes a folder of images, not `dataroot` ('{dataroot}').")
         from cyclegan_tf.data import records
 
         return records.open_dataset(dataroot.removeprefix('tfds:'), part, data_dir)
@@ -196,7 +199,7 @@ def _folder_source(root: str, part: str) -> Source:
         where=folder,
         label=lambda index: paths[index],
         data=lambda index: _read(paths[index]),
-        stamp=lambda index: _stamp(paths[index]),
+        stamp=lambda index: stamp_file(paths[index]),
         list_names=lambda: unique_names([os.path.relpath(path, folder) for path in paths]),
     )
 
@@ -206,12 +209,17 @@ def _read(path: str) -> bytes:
         return file.read()
 
 
-def _stamp(path: str) -> str:
+def stamp_file(path: str) -> str:
+    """Text that changes when a file does, or another one takes its place."""
     try:
-        status = tf.io.gfile.stat(path)
-    except tf.errors.OpError:
+        if '://' in path:
+            status = tf.io.gfile.stat(path)
+            return f'{path} {status.length} {status.mtime_nsec}'
+        # TensorFlow knows the time to the second only, and no inodes.
+        status = os.stat(path)
+    except (OSError, tf.errors.OpError):
         return f'{path} missing'
-    return f'{path} {status.length} {status.mtime_nsec}'
+    return f'{os.path.abspath(path)} {status.st_ino} {status.st_size} {status.st_mtime_ns}'
 
 
 def unique_names(paths: Sequence[str]) -> list[str]:

@@ -132,8 +132,6 @@ def test_bad_images_are_looked_at_again_and_a_cut_memory_is_made_anew(bad_folder
 
 def test_images_in_both_domains_are_found_by_content(image_folders, tmp_path):
     data = (image_folders / 'trainA' / '2.png').read_bytes()
-    for path in (image_folders / 'trainB').iterdir():  # the fixture's domains are alike
-        Image.fromarray(picture(40 + int(path.stem))).save(path)
     (image_folders / 'trainB' / 'deep').mkdir()
     (image_folders / 'trainB' / 'deep' / 'other name.png').write_bytes(data)
     a, b = sources.open_domains(str(image_folders), 'train')
@@ -157,3 +155,34 @@ def test_a_description_counts_sizes_channels_depth_and_formats(tmp_path):
         '4 images, 3 sizes from 40x40 to 64x64, median 44x44, colour (3) and gray (1), 8 bit (3) and 16 bit (1), '
         'PNG (2) and JPEG (1) and TIFF (1)'
     )
+
+
+def test_channels_that_an_image_cannot_be_given_are_a_problem(image_folders, tmp_path):
+    findings = inspection.inspect(open_a(image_folders), 2, str(tmp_path))
+    for channels in (1, 3, 4):
+        assert inspection.check_channels(findings, channels) == findings
+    problems = {finding.problem for finding in inspection.check_channels(findings, 5)}
+    assert problems == {'it has 3 channels, which cannot be made 5'}
+
+
+def test_aligned_images_need_two_halves(tmp_path):
+    (tmp_path / 'train').mkdir()
+    Image.new('RGB', (1, 9)).save(tmp_path / 'train' / 'x.png')
+    a, _ = sources.open_domains(str(tmp_path), 'train', 'aligned')
+    assert 'no two halves' in inspection.inspect(a, 1, str(tmp_path))[0].problem
+
+
+def test_what_is_remembered_of_a_file_is_not_taken_for_another_at_the_same_place(tmp_path, monkeypatch):
+    digests = []
+    for place, level in (('one', 50), ('two', 150)):
+        for part in ('trainA', 'trainB'):
+            (tmp_path / place / 'data' / part).mkdir(parents=True)
+            Image.new('RGB', (9, 9), (level,) * 3).save(tmp_path / place / 'data' / part / 'x.bmp')
+            os.utime(tmp_path / place / 'data' / part / 'x.bmp', (1, 1))
+        monkeypatch.chdir(tmp_path / place)
+        digests.append(inspection.inspect(open_a('data'), 1, str(tmp_path))[0].digest)
+    (tmp_path / 'one' / 'data').rename(tmp_path / 'two' / 'other')
+    (tmp_path / 'two' / 'data').rename(tmp_path / 'two' / 'away')
+    (tmp_path / 'two' / 'other').rename(tmp_path / 'two' / 'data')
+    digests.append(inspection.inspect(open_a('data'), 1, str(tmp_path))[0].digest)
+    assert digests[0] != digests[1] and digests[2] == digests[0]

@@ -115,13 +115,6 @@ def test_sixteen_bits_are_kept_beside_eight(tmp_path):
     assert make_table(tmp_path, tmp_path, domain=0, channels=3).row(0).shape == (36, 36, 3)
 
 
-def test_channels_that_images_cannot_be_brought_to_are_refused(photographs_folder, tmp_path):
-    with pytest.raises(
-        UserError, match=r'`input_nc` or `output_nc` \(5\) does not fit 7 of 7 .*0\.png, has 3 channels'
-    ):
-        make_table(photographs_folder, tmp_path, channels=5)
-
-
 # ------------------------------------------------------------------------------------------------------ broken images
 def cut_off(root):
     """Cuts two images off, which were whole when they were looked at."""

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cyclegan_tf.data import decode, demo, sources
+from cyclegan_tf.data import decode, demo, inspection, sources
 from cyclegan_tf.errors import UserError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -167,7 +168,8 @@ def test_records_are_read_in_any_order(prepared, file_format, place):
 def test_a_prepared_data_set_is_found_by_name_in_another_process(prepared, file_format):
     program = (
         'from cyclegan_tf.data import sources\n'
-        f'a, b = sources.open_domains("tfds:tiny", "train", data_dir={str(prepared[0][file_format])!r})\n'
+        f'a, _ = sources.open_domains("tfds:tiny", "train", data_dir={str(prepared[0][file_format])!r})\n'
+        f'_, b = sources.open_domains("tfds:tiny:1.0.0", "train", data_dir={str(prepared[0][file_format])!r})\n'
         'print(len(a), len(b), a.picture(3).size)'
     )
     done = subprocess.run([sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True)
@@ -177,6 +179,45 @@ def test_a_prepared_data_set_is_found_by_name_in_another_process(prepared, file_
 def test_what_a_prepared_data_set_lacks_is_named(prepared):
     with pytest.raises(UserError, match='has no split testA; it has: trainA, trainB'):
         sources.open_domains(str(prepared[0]['tfrecord']), 'test')
+
+
+@pytest.mark.parametrize('file_format', ['array_record', 'tfrecord'])
+@pytest.mark.parametrize('what', ['missing', 'flipped', 'cut'])
+def test_damaged_records_are_named(prepared, tmp_path, file_format, what):
+    shutil.copytree(prepared[0][file_format], tmp_path / 'copy')
+    (path,) = (tmp_path / 'copy').rglob(f'*trainA.{file_format}*')
+    if what == 'missing':
+        path.unlink()
+    elif what == 'flipped':
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 255
+        path.write_bytes(data)
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    try:
+        source = sources.open_domains(str(tmp_path / 'copy'), 'train')[0]
+    except UserError as error:
+        assert 'is damaged: split trainA' in str(error) and 'prepare it anew' in str(error)
+        return
+    findings = inspection.inspect(source, 2, str(tmp_path / 'cache'))
+    lines = inspection.bad_images(source, findings)
+    assert lines and all('trainA #' in line for line in lines)
+
+
+def test_records_cut_between_two_images_are_named(prepared, tmp_path):
+    shutil.copytree(prepared[0]['tfrecord'], tmp_path / 'copy')
+    (path,) = (tmp_path / 'copy').rglob('*trainA.tfrecord*')
+    length = int.from_bytes(path.read_bytes()[:8], 'little')
+    path.write_bytes(path.read_bytes()[: 12 + length + 4])
+    with pytest.raises(UserError, match='is damaged: split trainA has 1 of 23 images'):
+        sources.open_domains(str(tmp_path / 'copy'), 'train')
+
+
+def test_what_was_left_unfinished_is_not_read(prepared, tmp_path):
+    directory = tmp_path / 'copy' / 'tiny'
+    shutil.copytree(prepared[0]['tfrecord'] / 'tiny' / '1.0.0', directory / 'incomplete.AB_1.0.0')
+    with pytest.raises(UserError, match='has no folder trainA'):
+        sources.open_domains(str(directory), 'train')
 
 
 @pytest.mark.parametrize(
