@@ -47,6 +47,6 @@ setuptools.setup(
         'gpu': ['tensorflow[and-cuda]==2.15.1' + OLD, 'tensorflow[and-cuda]==2.21.*' + NEW],
         'demo': DEMO,
         'torch': ['torch==2.13.0'],
-        'test': [*DEMO, 'pytest>=8', 'ruff>=0.6'],
+        'test': [*DEMO, 'pytest>=8', 'pytest-xdist>=3.5', 'ruff>=0.6'],
     },
 )

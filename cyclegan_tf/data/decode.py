@@ -19,6 +19,9 @@ EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.pgm', '.bmp', '.tif', '.tiff', 
 
 MAX_PIXELS = 178_956_970  # an image may claim; what Pillow refuses as a decompression bomb
 
+# Pillow warns of half as many; threads cannot silence it one by one.
+warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
+
 # 8-bit images are Pillow's, which resizes them as the reference does; 16-bit ones are uint16 [h, w, c], since Pillow
 # reads colour of 16 bits as 8.
 Picture = Union[Image.Image, np.ndarray]
@@ -53,21 +56,19 @@ def read_header(data: bytes) -> Header:
         BadImage: no image, or one that claims more than MAX_PIXELS.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # of large images: the limit stands below
-            image = _open(data)
-            if image is None:
-                return _tiff_header(data)
-            if image.format == 'TIFF':  # newer Pillows swap its size themselves
-                width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
-            else:
-                width, height = image.size
-            if _orientation(image) >= 5:  # a quarter turn
-                width, height = height, width
-            channels = _CHANNELS.get(image.mode, 3)
-            if image.mode in ('P', 'PA'):
-                channels = 4 if 'transparency' in image.info or image.mode == 'PA' else 3
-            return Header(width, height, channels, 16 if _is_deep(image, data) else 8, image.format)
+        image = _open(data)
+        if image is None:
+            return _tiff_header(data)
+        if image.format == 'TIFF':  # newer Pillows swap its size themselves
+            width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
+        else:
+            width, height = image.size
+        if _orientation(image) >= 5:  # a quarter turn
+            width, height = height, width
+        channels = _CHANNELS.get(image.mode, 3)
+        if image.mode in ('P', 'PA'):
+            channels = 4 if 'transparency' in image.info or image.mode == 'PA' else 3
+        return Header(width, height, channels, 16 if _is_deep(image, data) else 8, image.format)
     except Exception as error:  # what decoders raise on broken data is of every kind
         raise _bad(error, data) from error
 
@@ -108,16 +109,15 @@ def decode(data: bytes) -> Picture:
         BadImage: the data cannot be decoded.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            image = _open(data)
-            if image is None:
-                return _decode_tiff(data)
-            if _is_deep(image, data):
-                return _decode_deep(image, data)
-            image.load()  # which turns a TIFF in newer Pillows, and takes the tag away
+        image = _open(data)
+        if image is None:
+            return _decode_tiff(data)
+        if _is_deep(image, data):
+            return _decode_deep(image, data)
+        image.load()  # which turns a TIFF in newer Pillows, and takes the tag away
+        if _orientation(image) != 1:
             image = ImageOps.exif_transpose(image)
-            return _plain_mode(image)
+        return _plain_mode(image)
     except Exception as error:
         raise _bad(error, data) from error
 

@@ -16,7 +16,7 @@ from cyclegan_tf.errors import UserError
 # What the draws are for; each folds another number into the seed.
 _ORDER, _PARTNER, _CROP_A, _CROP_B, _POLICY_A, _POLICY_B = range(6)
 
-# Where images are kept, several steps go through the graph at once: fewer calls, the same batches.
+# Several steps go through the graph at once: fewer calls, the same batches.
 _BLOCK = 16  # images of a domain at most
 _BLOCK_BYTES = 2**24  # of their float32 results at most
 
@@ -102,9 +102,7 @@ class Stream:
         steps = self._steps_in_block()
         blocks = tf.data.Dataset.range(step // steps, np.iinfo(np.int64).max // (steps * self._batch_size))
         stream = blocks.map(lambda block: self._choose(block * steps, steps), num_parallel_calls=2)
-        stream = stream.map(
-            lambda *chosen: self._read(*chosen, steps), num_parallel_calls=2 if self._kept else self._threads
-        )
+        stream = stream.map(lambda *chosen: self._read(*chosen, steps), num_parallel_calls=2)
         stream = stream.map(self._finish, num_parallel_calls=2)
         if steps > 1:
             split = lambda x: tf.reshape(x, [steps, self._share, *x.shape[1:]])  # noqa: E731
@@ -116,7 +114,7 @@ class Stream:
         sizes = [table.result_size() for table in self._tables]
         # What runs outside XLA rounds differently in batches of another size.
         plain = any(policy is not None and not policy.compiles for policy in self._policies)
-        if not self._kept or None in sizes or plain:
+        if None in sizes or plain:
             return 1
         largest = max(4 * table.channels * math.prod(size) for table, size in zip(self._tables, sizes))
         return max(1, min(_BLOCK, _BLOCK_BYTES // largest) // self._batch_size)
