@@ -105,10 +105,11 @@ def test_resume_equals_uninterrupted_run(quick, monkeypatch, policy):
     directory, *flags = quick
     flags += [f'--lr_policy={policy}', '--print_freq=4', '--no_dropout=false']
     assert program.run_training(directory / 'through', *flags) == 0
-    for steps in (3, 7):  # inside an epoch and between two reports, twice
+    # Inside an epoch and between two reports, twice; where images are kept makes no difference.
+    for steps, cache in ((3, 'none'), (7, 'disk')):
         with monkeypatch.context() as patch:
             stop_after(patch, steps)
-            again = ['--continue_train'] if steps > 3 else []
+            again = [f'--cache={cache}', *(['--continue_train'] if steps > 3 else [])]
             assert program.run_training(directory / 'stopped', *flags, *again) == 143
         assert checkpoints.find(directory / 'stopped' / 'run', 'latest').step >= steps
     # Nothing but the name: the rest comes from flags.cfg.

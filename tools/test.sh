@@ -16,4 +16,4 @@ environment=.venv-test-$("$python" -c 'import sys; print("%d.%d" % sys.version_i
 make_environment "$environment" "$python" "$extras"
 
 "$environment/bin/ruff" check .
-"$environment/bin/python" -m pytest "${select[@]}" "$@"
+"$environment/bin/python" -m pytest -n 2 --dist worksteal "${select[@]}" "$@"
