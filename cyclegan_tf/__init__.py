@@ -10,3 +10,28 @@ if tuple(int(part) for part in importlib.metadata.version('tensorflow').split('.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # notices of missing GPUs hide the lines that matter
 
 __version__ = '0.1.0'
+
+
+def load(run_directory, epoch='latest', max_pixels=None):
+    """A trained run, to translate with from Python.
+
+    Args:
+        run_directory: CHECKPOINTS_DIR/NAME.
+        epoch: 'latest', or the number of an epoch whose end was saved.
+        max_pixels: images with more are translated in tiles; None: what fits into half of the free memory.
+
+    Returns:
+        A cyclegan_tf.translator.Translator, whose translate(images, direction='AtoB') takes uint8, uint16 or float
+        images in [-1, 1], [h, w, c] or [n, h, w, c] of any size.
+
+    Raises:
+        cyclegan_tf.errors.UserError: there is no such run or checkpoint.
+    """
+    import pathlib
+
+    # TensorFlow takes seconds to import, which the programs' --help should not pay for.
+    from cyclegan_tf import checkpoints, options
+    from cyclegan_tf.translator import Translator
+
+    config = options.load_config(run_directory)
+    return Translator(config, checkpoints.find(pathlib.Path(run_directory), str(epoch)), max_pixels)

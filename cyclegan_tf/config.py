@@ -223,10 +223,28 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class TranslateConfig:
-    """What translating a run's test images is made from."""
+    """What translating is made from: the files of --input, or a run's test images."""
 
     name: str = setting('experiment_name', 'of the run: its directory is CHECKPOINTS_DIR/NAME')
     checkpoints_dir: str = setting('./checkpoints', 'where the directories of runs are')
+    input: Optional[str] = setting(
+        None, "an image, a folder or a quoted pattern as 'in/*.jpg'; unset: the run's test images, with a results page"
+    )
+    output: Optional[str] = setting(None, 'folder for the pictures of --input; unset: RESULTS_DIR/NAME/files_EPOCH')
+    direction: Optional[str] = setting(
+        None,
+        "names the data set's folders, whatever the run's own was; unset: AtoB with --input, both without",
+        choices=('AtoB', 'BtoA', 'both'),
+    )
+    resize: Optional[str] = setting(None, "'WIDTHxHEIGHT': resize the images of --input first; unset: they keep theirs")
+    output_depth: str = setting(
+        'auto', 'bits of the pictures of --input; auto: as many as the image had', choices=('auto', '8', '16')
+    )
+    max_pixels: Optional[int] = setting(
+        None, 'images with more are translated in tiles; unset: what fits into half of the free memory', minimum=1
+    )
+    batch_size: int = setting(8, 'images of --input of one size that are translated at once', minimum=1)
+    num_threads: int = setting(2, 'threads that read, and that write', minimum=1)
     results_dir: str = setting('./results', 'where the pictures and the page are put, in NAME/PHASE_EPOCH')
     phase: str = setting('test', 'which images of the data set', choices=('train', 'test'))
     epoch: str = setting('latest', "'latest', or translate with the weights at the end of this epoch")
@@ -237,10 +255,12 @@ class TranslateConfig:
         "unset: the run's; single: the folder dataroot itself, all of it one domain, translated in one direction",
         choices=('unaligned', 'aligned', 'single'),
     )
-    direction: str = setting('AtoB', 'of dataset_mode single; the others go both ways', choices=('AtoB', 'BtoA'))
     data_dir: Optional[str] = setting(None, "where TensorFlow Datasets keeps data sets; unset: where the run's was")
     load_size: Optional[int] = setting(
-        None, "images are resized to this square, or width; unset: the run's crop_size, or its load_size", minimum=8
+        None,
+        "images are resized to this square, or width; unset: the run's crop_size, or its load_size; with --input: they "
+        'keep their size',
+        minimum=8,
     )
     verbose: bool = setting(False, 'show tracebacks of errors')
 
@@ -248,3 +268,18 @@ class TranslateConfig:
         validate_fields(self)
         if self.epoch != 'latest' and not self.epoch.isdigit():
             raise UserError(f"`epoch` ('{self.epoch}') is neither 'latest' nor a number.")
+        if self.dataset_mode == 'single' and self.direction not in ('AtoB', 'BtoA'):
+            raise UserError('`dataset_mode` (single) needs a `direction`; set --direction to AtoB or BtoA.')
+        if self.resize and self.load_size:
+            raise UserError(f'`resize` ({self.resize}) and `load_size` ({self.load_size}) exclude each other.')
+        _ = self.resized  # raises for a value that cannot be read
+
+    @property
+    def resized(self) -> Optional[tuple[int, int]]:
+        """Width and height to which the images of --input are resized, or None."""
+        if self.resize is None:
+            return (self.load_size, self.load_size) if self.load_size else None
+        parts = self.resize.lower().split('x')
+        if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+            raise UserError(f"`resize` ('{self.resize}') is not 'WIDTHxHEIGHT' in pixels, as in 640x480; mend it.")
+        return int(parts[0]), int(parts[1])

@@ -12,14 +12,16 @@ REPORTS = {'trainer', 'checkpoints', 'summaries', 'gallery', 'console', 'trainin
 PARTS = {'networks', 'losses', 'image_pool', 'schedules', 'optimizers', 'data', 'metrics'}
 # module -> what of the package it may import; errors knows nothing and everyone may know it.
 ALLOWED = {
-    **{name: {'options', 'config', 'models'} | REPORTS | PARTS for name in PROGRAMS},
+    **{name: {'options', 'config', 'models', 'translator', 'file_translation'} | REPORTS | PARTS for name in PROGRAMS},
     **{name: {'config', 'models.interface', 'data'} | REPORTS for name in REPORTS},
+    'translator': {'config', 'models', 'networks', 'data', 'checkpoints'},
+    'file_translation': {'translator', 'data'},
     'models': {'config', 'models'} | PARTS - {'data', 'metrics'},
     **{name: {name} for name in PARTS},
     'config': set(),
     'options': {'config'},
     'errors': set(),
-    '__init__': set(),
+    '__init__': {'checkpoints', 'options', 'translator'},  # load, the programs' way in from Python
 }
 # Who may import what from outside, where it is one file's business.
 ONLY = {

@@ -194,13 +194,35 @@ def _folder_source(root: str, part: str) -> Source:
     if not paths:
         endings = ' '.join(ending[1:] for ending in decode.EXTENSIONS)
         raise UserError(f"'{folder}' holds no images; put files there that end in one of: {endings}.")
+    return _files_source(paths, folder)
+
+
+def open_files(place: str) -> Source:
+    """One image, a folder of images with its subfolders, or those that a pattern with *, ? or [] matches.
+
+    Raises:
+        UserError: there is no such file, or none that matches.
+    """
+    place = os.path.expanduser(place)
+    if tf.io.gfile.isdir(place):
+        return _folder_source(place, '')
+    if tf.io.gfile.exists(place):
+        return _files_source([place], os.path.dirname(place))
+    paths = sorted(path for path in tf.io.gfile.glob(place) if not tf.io.gfile.isdir(path))
+    if not paths:
+        raise UserError(f"`input` ('{place}') is no file or folder, and as a pattern it matches none; mend it.")
+    common = os.path.commonpath([os.path.dirname(path) for path in paths]) if '://' not in place else ''
+    return _files_source(paths, common)
+
+
+def _files_source(paths: Sequence[str], folder: str) -> Source:
     return Source(
         count=len(paths),
-        where=folder,
+        where=folder or '.',
         label=lambda index: paths[index],
         data=lambda index: _read(paths[index]),
         stamp=lambda index: stamp_file(paths[index]),
-        list_names=lambda: unique_names([os.path.relpath(path, folder) for path in paths]),
+        list_names=lambda: unique_names([os.path.relpath(path, folder or '.') for path in paths]),
     )
 
 

@@ -184,7 +184,7 @@ def make_generator(
         name: 'resnet_9blocks', 'resnet_6blocks', 'unet_256' or 'unet_128'.
         input_channels, output_channels: of the images in and out.
         filters: the reference's ngf.
-        norm: 'instance', 'batch' or 'none'.
+        norm: 'instance', 'batch' or 'none'; or 'instance_kept', see layers.KeptInstanceNorm.
         use_dropout: with dropout in training.
         padding: 'reflect', 'replicate' or 'zero' in the ResNet's blocks; the U-Net has zero padding only.
         init_type, init_gain: see layers.Initializers.

@@ -154,6 +154,27 @@ class InstanceNormFormula(tf.keras.layers.Layer):
         return centred * tf.math.rsqrt(variance + tf.constant(NORM_EPSILON, x.dtype))
 
 
+class KeptInstanceNorm(tf.keras.layers.Layer):
+    """Instance norm of one image whose statistics come from another view of it (Chen et al. 2022, thumbnail instance
+    normalisation): a call in training takes the mean and the variance from its input and keeps them, a call outside of
+    training uses those that are kept.
+    """
+
+    def build(self, input_shape):
+        shape = [1, 1, 1, input_shape[-1]]
+        self.mean = self.add_weight('mean', shape, initializer='zeros', trainable=False)
+        self.variance = self.add_weight('variance', shape, initializer='ones', trainable=False)
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if training:
+            mean, variance = tf.nn.moments(x, [0, 1, 2], keepdims=True)
+            self.mean.assign(mean)
+            self.variance.assign(variance)
+        else:
+            mean, variance = self.mean, self.variance
+        return (x - mean) * tf.math.rsqrt(variance + tf.constant(NORM_EPSILON, x.dtype))
+
+
 def instance_norm(form: Optional[str] = None) -> tf.keras.layers.Layer:
     """Instance normalisation without weights: biased variance, epsilon 1e-5, the same in training and test.
 
@@ -178,11 +199,13 @@ def instance_norm(form: Optional[str] = None) -> tf.keras.layers.Layer:
 
 
 def make_norm(norm: str, initializers: Initializers, form: Optional[str] = None) -> tf.keras.layers.Layer:
-    """The normalisation layer for norm 'instance' (see instance_norm for its forms), 'batch' or 'none'."""
+    """The normalisation layer for norm 'instance' (instance_norm has its forms), 'instance_kept', 'batch' or 'none'."""
     if norm == 'batch':
         return BatchNorm(initializers.norm_scale())
     if norm == 'instance':
         return instance_norm(form)
+    if norm == 'instance_kept':
+        return KeptInstanceNorm()
     if norm == 'none':
         return NoNorm()
     raise UserError(f"norm '{norm}' is not one of: instance, batch, none.")
@@ -190,7 +213,7 @@ def make_norm(norm: str, initializers: Initializers, form: Optional[str] = None)
 
 def norm_wants_bias(norm: str) -> bool:
     """Whether a convolution in front of this norm has a bias: only for 'instance' (the reference's rule)."""
-    return norm == 'instance'
+    return norm.startswith('instance')
 
 
 # ----------------------------------------------------------------------------------------------------- convolutions

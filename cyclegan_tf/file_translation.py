@@ -1,0 +1,139 @@
+"""Translates image files of any size and kind: reading, network and writing at the same time."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Optional
+
+import imagecodecs
+import numpy as np
+from tqdm import tqdm
+
+from cyclegan_tf.data import decode, sources
+from cyclegan_tf.translator import Translator
+
+DEPTHS = ('auto', '8', '16')
+
+_AHEAD = 3  # batches that are read ahead, and that wait to be written
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of the files: how many pictures were written, and a line for each file that could not be used."""
+
+    written: int
+    problems: Sequence[str]
+
+
+def translate_files(
+    translator: Translator,
+    source: sources.Source,
+    directions: Sequence[str],
+    output: pathlib.Path,
+    size: Optional[tuple[int, int]] = None,
+    depth: str = 'auto',
+    batch_size: int = 8,
+    threads: int = 2,
+) -> Outcome:
+    """Translates every image and writes it as PNG at once, under its name.
+
+    Args:
+        translator: of the run.
+        source: the images.
+        directions: 'AtoB', 'BtoA' or both; with both, each has a folder of its own.
+        output: the folder; made if need be. Subfolders are kept.
+        size: (width, height) to which images are resized first; None: they stay as they are.
+        depth: bits of the pictures, '8' or '16'; 'auto': as many as the image had.
+        batch_size: images of one size that are translated at once, at most.
+        threads: that read, and that write.
+    """
+    names, problems, written = _paths(source.names), [], 0
+    bar = tqdm(total=len(source) * len(directions), unit=' images', dynamic_ncols=True, disable=None)
+    with concurrent.futures.ThreadPoolExecutor(threads) as readers, bar:
+        with concurrent.futures.ThreadPoolExecutor(threads) as writers:
+            writing: collections.deque = collections.deque()
+            for indices, images in _batches(source, size, translator.max_pixels, batch_size, readers, threads):
+                if isinstance(images, decode.BadImage):
+                    problems.append(f'{source.label(indices[0])}: {images}')
+                    bar.update(len(directions))
+                    continue
+                dtype = {'auto': images.dtype, '8': np.uint8, '16': np.uint16}[depth]
+                for direction in directions:
+                    results = translator.translate(images, direction, np.dtype(dtype))
+                    for index, result in zip(indices, results):
+                        folder = output / direction if len(directions) > 1 else output
+                        writing.append(writers.submit(write_png, folder / f'{names[index]}.png', result))
+                    bar.update(len(indices))
+                while len(writing) > _AHEAD * batch_size:
+                    writing.popleft().result()
+                    written += 1
+            for future in writing:
+                future.result()
+                written += 1
+    return Outcome(written, problems)
+
+
+def _batches(source, size, max_pixels, batch_size, readers, threads) -> Iterator[tuple[list[int], object]]:
+    """Runs of images of one shape and depth, in order: indices, and uint8 or uint16 [n, h, w, c] or a BadImage."""
+
+    def read(index):
+        try:
+            picture = source.picture(index)
+            # Fails here rather than in the middle of a batch.
+            array = decode.to_array(decode.resize(picture, *size) if size else picture)
+            if array.shape[-1] > 4:
+                raise decode.BadImage(f'it has {array.shape[-1]} channels; at most 4 can be translated')
+            return array
+        except decode.BadImage as error:
+            return error
+
+    pending: collections.deque = collections.deque()
+    indices, images = [], []
+    for index in range(len(source)):
+        while len(pending) < _AHEAD * max(batch_size, threads) and index + len(pending) < len(source):
+            pending.append(readers.submit(read, index + len(pending)))
+        image = pending.popleft().result()
+        bad = isinstance(image, decode.BadImage)
+        most = 1 if bad else max(1, min(batch_size, max_pixels // (image.shape[0] * image.shape[1])))
+        differs = indices and (bad or image.shape != images[0].shape or image.dtype != images[0].dtype)
+        if indices and (differs or len(indices) >= most):
+            yield indices, np.stack(images)
+            indices, images = [], []
+        if bad:
+            yield [index], image
+        else:
+            indices.append(index)
+            images.append(image)
+    if indices:
+        yield indices, np.stack(images)
+
+
+def _paths(names: Sequence[str]) -> list[str]:
+    """Names as paths of files, no two of them the same: also not where letters' case does not count."""
+    taken: set[str] = set()
+    paths = []
+    for name in names:
+        path, count = name, 1
+        while path.lower() in taken:
+            count += 1
+            path = f'{name}_{count}'
+        taken.add(path.lower())
+        paths.append(path)
+    return paths
+
+
+def write_png(path: pathlib.Path, picture: np.ndarray) -> None:
+    """Writes uint8 or uint16 [h, w, c], c from 1 to 4, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = np.ascontiguousarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+    partial = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    try:
+        partial.write_bytes(imagecodecs.png_encode(picture))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,214 @@
+"""A run's generators, for images of any size: padded, or in tiles that share one set of statistics."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Optional
+
+import numpy as np
+import tensorflow as tf
+
+from cyclegan_tf import checkpoints
+from cyclegan_tf.config import Config
+from cyclegan_tf.data import decode, preprocess, stores
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.models import MODELS
+from cyclegan_tf.networks import make_generator
+
+DIRECTIONS = ('AtoB', 'BtoA')
+
+_MARGIN = 192  # pixels that a tile shows beyond its own: half of it is dropped, the other half blended with the next
+_LEAST_TILE = 64  # pixels of a tile's own, a side
+# Bytes that a generator takes for each pixel and each of its first layer's filters, measured with tf.function on a CPU.
+_BYTES_PER_PIXEL_AND_FILTER = 24
+_MEMORY_SHARE = 0.5  # of what is free
+
+
+class Translator:
+    """Translates images with the weights of a checkpoint.
+
+    Directions name the data set's domains, whatever the run's own --direction was.
+
+    Args:
+        config: the run's settings.
+        checkpoint: whose weights.
+        max_pixels: an image with more is translated in tiles; None: as many as fit into half of the free memory.
+
+    Raises:
+        UserError: the checkpoint does not fit; max_pixels leaves nothing of a tile.
+    """
+
+    def __init__(self, config: Config, checkpoint: checkpoints.Found, max_pixels: Optional[int] = None):
+        self.config, self.step = config, checkpoint.step
+        self._model = MODELS[config.model](config, training=False)
+        checkpoints.restore_networks(self._model, checkpoint)
+        self._networks = self._model.translators()
+        self.multiple = self._networks['AtoB'].side_multiple
+        # The U-Net sees whole blocks: its tiles and their margins lie on multiples of them.
+        self._margin = -(-_MARGIN // self.multiple) * self.multiple
+        if max_pixels is None:
+            max_pixels = max(
+                int(stores.free_memory() * _MEMORY_SHARE / (_BYTES_PER_PIXEL_AND_FILTER * config.ngf)),
+                self.least_max_pixels,
+            )
+        if max_pixels < self.least_max_pixels:
+            raise UserError(
+                f'`max_pixels` ({max_pixels}) leaves nothing of a tile beside its margins; '
+                f'raise it to {self.least_max_pixels} or more.'
+            )
+        self.max_pixels = max_pixels
+        self._whole = {
+            direction: tf.function(network, input_signature=[_any_image(self.channels(direction)[0])])
+            for direction, network in self._networks.items()
+        }
+        self._tiled: dict[str, _TiledNetwork] = {}
+
+    @property
+    def least_max_pixels(self) -> int:
+        """The least max_pixels that tiles can be made for."""
+        return (2 * self._margin + max(_LEAST_TILE, self.multiple)) ** 2
+
+    def channels(self, direction: str) -> tuple[int, int]:
+        """Of the images in and out."""
+        config = self.config
+        into_out = {'AtoB': (config.input_nc, config.output_nc), 'BtoA': (config.output_nc, config.input_nc)}
+        # The model's A is the data set's B for a run from B to A.
+        other = {'AtoB': 'BtoA', 'BtoA': 'AtoB'}
+        return into_out[other[direction] if config.direction == 'BtoA' else direction]
+
+    def translate(self, images: np.ndarray, direction: str = 'AtoB', dtype: Optional[np.dtype] = None) -> np.ndarray:
+        """Translates an image or a batch of one size.
+
+        Args:
+            images: [h, w, c] or [n, h, w, c]; uint8, uint16, or float in [-1, 1]. Of integers, any number of channels
+                from 1 to 4: they are converted to what the network takes, and alpha is kept as it is. Of floats, the
+                network's.
+            direction: 'AtoB' or 'BtoA'.
+            dtype: uint8 or uint16 for the results of integers; None: the same as the images'.
+
+        Returns:
+            The same height and width; float32 for floats.
+
+        Raises:
+            UserError: an unknown direction; a shape or channels that the network does not take.
+        """
+        if direction not in DIRECTIONS:
+            raise UserError(f"`direction` ('{direction}') is not one of: {', '.join(DIRECTIONS)}.")
+        images = np.asarray(images)
+        if images.ndim == 3:
+            return self.translate(images[None], direction, dtype)[0]
+        if images.ndim != 4:
+            raise UserError(f'images of shape {images.shape} are neither [h, w, c] nor [n, h, w, c].')
+        if images.dtype.kind == 'f':
+            return self.translate_floats(images.astype(np.float32), direction)
+        if images.dtype not in (np.uint8, np.uint16):
+            raise UserError(f'images of dtype {images.dtype} are none of: uint8, uint16, float in [-1, 1].')
+        dtype = images.dtype if dtype is None else dtype
+        if not len(images):
+            return np.zeros((*images.shape[:3], self.channels(direction)[1]), dtype)
+        alpha = images[..., -1:] if images.shape[-1] in (2, 4) and self.channels(direction)[0] in (1, 3) else None
+        try:
+            wanted = [decode.set_channels(image, self.channels(direction)[0]) for image in images]
+        except decode.BadImage as error:
+            raise UserError(f'images of shape {images.shape} do not fit: {error}.') from error
+        results = self.translate_floats(preprocess.to_float(np.stack(wanted)), direction)
+        if alpha is not None and results.shape[-1] in (1, 3):
+            results = np.concatenate([results, preprocess.to_float(alpha)], axis=-1)
+        return preprocess.to_levels(results, dtype)
+
+    def translate_floats(self, images: np.ndarray, direction: str) -> np.ndarray:
+        """Float32 [n, h, w, channels in] in [-1, 1] -> float32 [n, h, w, channels out] in [-1, 1], any size."""
+        _, height, width, given = images.shape
+        if given != self.channels(direction)[0]:
+            raise UserError(
+                f'images of {given} channels do not fit a network that takes {self.channels(direction)[0]}.'
+            )
+        if 0 in images.shape:
+            return np.zeros((*images.shape[:3], self.channels(direction)[1]), np.float32)
+        padded = pad(images, self.multiple)
+        if padded.shape[1] * padded.shape[2] <= self.max_pixels:
+            results = self._whole[direction](tf.constant(padded)).numpy()
+        else:
+            results = np.concatenate([self._in_tiles(image[None], direction) for image in padded])
+        return results[:, :height, :width]
+
+    # ------------------------------------------------------------------------------------------------------ in tiles
+    def _in_tiles(self, image: np.ndarray, direction: str) -> np.ndarray:
+        """Float32 [1, h, w, c], sides multiples -> the same size."""
+        if direction not in self._tiled:
+            self._tiled[direction] = _TiledNetwork(self.config, self._networks[direction], *self.channels(direction))
+        network = self._tiled[direction]
+        network.learn(_reduced(image, self.max_pixels, self.multiple))
+        _, height, width, _ = image.shape
+        own = int(math.sqrt(self.max_pixels)) - 2 * self._margin
+        own -= own % self.multiple
+        result = np.zeros((1, height, width, self.channels(direction)[1]), np.float32)
+        weights = np.zeros((height, width), np.float32)
+        for top, left in itertools.product(range(0, height, own), range(0, width, own)):
+            rows, columns = (self._span(start, own, side) for start, side in ((top, height), (left, width)))
+            piece = network.translate(image[:, rows[0] : rows[1], columns[0] : columns[1]])
+            weight = rows[2][:, None] * columns[2][None, :]
+            result[:, rows[0] : rows[1], columns[0] : columns[1]] += piece * weight[None, :, :, None]
+            weights[rows[0] : rows[1], columns[0] : columns[1]] += weight
+        return result / weights[None, :, :, None]
+
+    def _span(self, start: int, own: int, side: int) -> tuple[int, int, np.ndarray]:
+        """Of a tile along one axis: first and last pixel with margins, and the weight of each in the result.
+
+        Neighbours cross over within half a margin of their border; what lies farther out has no weight, since there
+        the network felt the tile's edge.
+        """
+        first, last = max(0, start - self._margin), min(side, start + own + self._margin)
+        half = self._margin / 2
+        pixels = np.arange(first, last) + 0.5
+        rising = np.ones_like(pixels) if start == 0 else np.clip((pixels - start + half) / self._margin, 0, 1)
+        falling = (
+            np.ones_like(pixels) if start + own >= side else np.clip((start + own + half - pixels) / self._margin, 0, 1)
+        )
+        return first, last, (rising * falling).astype(np.float32)
+
+
+class _TiledNetwork:
+    """A generator whose instance norms keep the statistics of a reduced view of the whole image."""
+
+    def __init__(self, config: Config, network: tf.keras.Model, channels_in: int, channels_out: int):
+        self._learns = config.norm == 'instance'
+        if self._learns:
+            kept = make_generator(
+                config.netG, channels_in, channels_out, config.ngf, norm='instance_kept', use_dropout=False
+            )
+            for variable, value in zip(kept.trainable_variables, network.trainable_variables):
+                variable.assign(value)
+            network = kept
+            signature = [_any_image(channels_in)]
+            self._learn = tf.function(lambda x: network(x, training=True), input_signature=signature)
+        self._translate = tf.function(lambda x: network(x, training=False), input_signature=[_any_image(channels_in)])
+
+    def learn(self, image: np.ndarray) -> None:
+        """Keeps the statistics of this image, float32 [1, h, w, c]."""
+        if self._learns:
+            self._learn(tf.constant(image))
+
+    def translate(self, image: np.ndarray) -> np.ndarray:
+        """Float32 [1, h, w, c] -> the same size."""
+        return self._translate(tf.constant(image)).numpy()
+
+
+def pad(images: np.ndarray, multiple: int) -> np.ndarray:
+    """[n, h, w, c] -> sides up to the next multiple, at least two of them, mirrored at the right and the bottom."""
+    least = max(2 * multiple, 8) if multiple <= 4 else multiple  # the ResNet's bottleneck mirrors, which needs 2x2
+    bottom, right = (max(-(-side // multiple) * multiple, least) - side for side in images.shape[1:3])
+    return np.pad(images, ((0, 0), (0, bottom), (0, right), (0, 0)), mode='reflect') if bottom or right else images
+
+
+def _reduced(image: np.ndarray, max_pixels: int, multiple: int) -> np.ndarray:
+    """A view of the whole image, float32 [1, h, w, c], antialiased, of at most so many pixels."""
+    _, height, width, _ = image.shape
+    factor = math.sqrt(max_pixels / (height * width))
+    size = [max(multiple * 2, int(side * factor) // multiple * multiple) for side in (height, width)]
+    return tf.image.resize(image, size, method='area').numpy()
+
+
+def _any_image(channels: int) -> tf.TensorSpec:
+    return tf.TensorSpec([None, None, None, channels], tf.float32)

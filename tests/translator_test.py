@@ -1,0 +1,198 @@
+"""Translating images of any size and kind: padded, in tiles, from files and from Python."""
+
+import pathlib
+
+import decode_test
+import imagecodecs
+import numpy as np
+import program
+import pytest
+from PIL import Image
+
+import cyclegan_tf
+from cyclegan_tf import file_translation, translator
+from cyclegan_tf.data import demo
+from cyclegan_tf.errors import UserError
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+    """Directories of short runs, by name: 'colour', 'batch' (norm) and 'gray' (from gray to colour, BtoA)."""
+    directory = tmp_path_factory.mktemp('runs')
+    settings = {
+        'colour': [],
+        'batch': ['--norm=batch'],
+        'gray': ['--direction=BtoA', '--output_nc=1', '--lambda_identity=0'],
+    }
+    for name, flags in settings.items():
+        program.run_training(directory, '--dataroot=demo', f'--name={name}', '--n_epochs=1', '--n_epochs_decay=0',
+                             '--max_dataset_size=4', '--lr=0.002', *flags)  # fmt: skip
+    return {name: directory / name for name in settings}
+
+
+def photograph(height=101, width=73, name='chelsea'):
+    picture = Image.fromarray(demo.regions('test', 'A')[name])
+    return np.asarray(picture.resize((width, height), Image.BICUBIC))
+
+
+def test_images_keep_their_size_and_kind(runs):
+    loaded = cyclegan_tf.load(runs['colour'])
+    image = photograph()
+    for direction in ('AtoB', 'BtoA'):
+        result = loaded.translate(image, direction)
+        assert result.shape == image.shape and result.dtype == np.uint8 and result.std() > 1
+    wide = loaded.translate(image.astype(np.uint16) * 257)
+    assert wide.dtype == np.uint16
+    assert np.abs(wide / 257 - loaded.translate(image)).max() <= 0.51
+    floats = loaded.translate(image / 127.5 - 1)
+    assert floats.dtype == np.float32 and np.abs((floats + 1) * 127.5 - loaded.translate(image)).max() <= 0.51
+    assert loaded.translate(image, dtype=np.dtype(np.uint16)).dtype == np.uint16
+    batch = loaded.translate(np.stack([image, image[::-1]]))
+    np.testing.assert_allclose(batch[0].astype(int), loaded.translate(image), atol=1)
+    assert loaded.translate(np.zeros((0, 9, 9, 3), np.uint8)).shape == (0, 9, 9, 3)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 9), (2, 3), (7, 5), (8, 8), (33, 64)])
+def test_odd_and_tiny_sizes(runs, size):
+    image = photograph(*size)
+    loaded = cyclegan_tf.load(runs['colour'])
+    assert loaded.translate(image).shape == image.shape
+    padded = translator.pad(image[None].astype(np.float32) / 127.5 - 1, 4)
+    whole = loaded.translate_floats(padded, 'AtoB')[0, : size[0], : size[1]]
+    np.testing.assert_allclose(loaded.translate(image / np.float32(127.5) - 1), whole, atol=1e-5)
+
+
+def test_alpha_is_kept_and_gray_is_taken(runs):
+    loaded = cyclegan_tf.load(runs['colour'])
+    image, alpha = photograph(), photograph(name='coffee')[..., :1]
+    result = loaded.translate(np.concatenate([image, alpha], axis=-1))
+    np.testing.assert_array_equal(result[..., 3:], alpha)
+    np.testing.assert_array_equal(result[..., :3], loaded.translate(image))
+    gray = np.asarray(Image.fromarray(image).convert('L'))[..., None]
+    np.testing.assert_array_equal(loaded.translate(gray), loaded.translate(np.repeat(gray, 3, axis=-1)))
+
+
+def test_directions_name_the_folders_whatever_the_runs_direction_was(runs):
+    loaded = cyclegan_tf.load(runs['gray'])  # its own A is the folder B
+    assert loaded.channels('BtoA') == (3, 1) and loaded.channels('AtoB') == (1, 3)
+    assert loaded.translate(photograph(), 'BtoA').shape == (101, 73, 1)
+    assert loaded.translate(photograph(), 'AtoB').shape == (101, 73, 3)
+
+
+@pytest.mark.parametrize(
+    'images, direction, message',
+    [
+        (np.zeros((9, 9, 3), np.uint8), 'AB', "`direction` .'AB'. is not one of: AtoB, BtoA"),
+        (np.zeros((9, 9), np.uint8), 'AtoB', r'shape \(9, 9\) are neither'),
+        (np.zeros((9, 9, 3), np.int32), 'AtoB', 'dtype int32 are none of'),
+        (np.zeros((9, 9, 5), np.uint8), 'AtoB', '5 channels, which cannot be made 3'),
+        (np.zeros((9, 9, 1), np.float32), 'AtoB', '1 channels do not fit a network that takes 3'),
+    ],
+)
+def test_what_cannot_be_translated_is_refused(runs, images, direction, message):
+    with pytest.raises(UserError, match=message):
+        cyclegan_tf.load(runs['colour']).translate(images, direction)
+
+
+# ------------------------------------------------------------------------------------------------------------ in tiles
+def test_tiles_with_batch_norm_equal_the_whole(runs):
+    whole, tiled = cyclegan_tf.load(runs['batch']), cyclegan_tf.load(runs['batch'], max_pixels=460**2)
+    image = photograph(700, 530) / np.float32(127.5) - 1
+    assert image.shape[0] * image.shape[1] < whole.max_pixels
+    np.testing.assert_allclose(tiled.translate(image), whole.translate(image), atol=1e-4)
+
+
+def test_tiles_with_instance_norm_show_no_seams(runs):
+    whole, tiled = cyclegan_tf.load(runs['colour']), cyclegan_tf.load(runs['colour'], max_pixels=460**2)
+    image = photograph(700, 530) / np.float32(127.5) - 1
+    result = tiled.translate(image)
+    assert np.abs(result - whole.translate(image)).mean() < 0.02 * 2
+    own = 460 - 2 * 192
+    steps = np.abs(np.diff(result, axis=0)).mean(axis=(1, 2))
+    borders = np.arange(own, 700, own) - 1
+    assert steps[borders].mean() / np.delete(steps, borders).mean() < 1.1
+
+
+def test_a_tile_needs_some_pixels_of_its_own(runs):
+    with pytest.raises(UserError, match=r'`max_pixels` .1000. leaves nothing .* raise it to 200704'):
+        cyclegan_tf.load(runs['colour'], max_pixels=1000)
+
+
+def test_kept_statistics_are_those_of_the_image_they_were_learnt_from():
+    layer = cyclegan_tf.networks.layers.make_norm('instance_kept', None)
+    plain = cyclegan_tf.networks.layers.make_norm('instance', None)
+    x, y = (np.random.default_rng(i).normal(i, 2, (1, 6, 7, 3)).astype(np.float32) for i in (0, 1))
+    np.testing.assert_allclose(layer(x, training=True), plain(x), atol=1e-5)
+    mean, variance = x.mean(axis=(0, 1, 2)), x.var(axis=(0, 1, 2))
+    np.testing.assert_allclose(layer(y), (y - mean) / np.sqrt(variance + 1e-5), atol=1e-5)
+
+
+# --------------------------------------------------------------------------------------------------------------- files
+@pytest.fixture
+def inputs(tmp_path):
+    """A folder of images of several kinds, one of them broken."""
+    folder = tmp_path / 'in'
+    (folder / 'sub').mkdir(parents=True)
+    Image.fromarray(photograph()).save(folder / 'odd.png')
+    Image.fromarray(photograph(40, 44)).save(folder / 'sub' / 'a.png')
+    Image.fromarray(photograph(40, 44)).save(folder / 'sub' / 'a.jpg')
+    Image.fromarray(photograph(40, 44)).convert('L').save(folder / 'gray.png')
+    (folder / 'deep.tif').write_bytes(decode_test.tiff(photograph(40, 44).astype(np.uint16) * 257, photometric='rgb'))
+    (folder / 'bad name ä.jpg').write_text('no image')
+    return folder
+
+
+def files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in pathlib.Path(folder).rglob('*') if path.is_file())
+
+
+def test_a_folder_is_translated_with_its_subfolders_and_bad_files_are_named(runs, inputs, tmp_path, capsys):
+    flags = ['--name=colour', f'--input={inputs}', f'--output={tmp_path / "out"}']
+    with pytest.raises(UserError, match='1 images could not be used and were left aside; all others are done'):
+        program.run_translation(runs['colour'].parent, *flags)
+    captured = capsys.readouterr()
+    assert f'5 pictures are in {tmp_path / "out"}' in captured.out
+    assert 'bad name ä.jpg: it is no image of a known format' in captured.err
+    assert files(tmp_path / 'out') == ['deep.png', 'gray.png', 'odd.png', 'sub/a_jpg.png', 'sub/a_png.png']
+    loaded = cyclegan_tf.load(runs['colour'])
+    odd = imagecodecs.png_decode((tmp_path / 'out' / 'odd.png').read_bytes())
+    np.testing.assert_array_equal(odd, loaded.translate(photograph()))
+    deep = imagecodecs.png_decode((tmp_path / 'out' / 'deep.png').read_bytes())
+    assert deep.dtype == np.uint16 and deep.shape == (40, 44, 3)
+    assert np.abs(deep / 257.0 - loaded.translate(photograph(40, 44))).max() < 1.5
+
+
+def test_one_file_a_pattern_both_directions_and_other_sizes(runs, inputs, tmp_path):
+    common = ['--name=colour', f'--checkpoints_dir={runs["colour"].parent}']
+    run = lambda *flags: program.run_translation(runs['colour'].parent, *common[:1], *flags)  # noqa: E731
+    assert run(f'--input={inputs / "odd.png"}', f'--output={tmp_path / "one"}', '--direction=BtoA') == 0
+    expected = cyclegan_tf.load(runs['colour']).translate(photograph(), 'BtoA')
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / 'one' / 'odd.png')), expected)
+    assert run(f'--input={inputs}/sub/*.png', f'--output={tmp_path / "both"}', '--direction=both') == 0
+    assert files(tmp_path / 'both') == ['AtoB/a.png', 'BtoA/a.png']
+    assert run(f'--input={inputs}/[dg]*', f'--output={tmp_path / "size"}', '--resize=50x31', '--output_depth=8') == 0
+    for path in (tmp_path / 'size').iterdir():
+        picture = imagecodecs.png_decode(path.read_bytes())
+        assert picture.shape[:2] == (31, 50) and picture.dtype == np.uint8
+    with pytest.raises(UserError, match='`input` .* as a pattern it matches none'):
+        run(f'--input={inputs}/*.bmp')
+
+
+def test_no_two_inputs_write_one_output():
+    names = ['a', 'A', 'b/c', 'a_2', 'a']
+    paths = file_translation._paths(names)
+    assert len({path.lower() for path in paths}) == 5 and paths[0] == 'a'
+
+
+def test_a_picture_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_translation.os, 'replace', lambda *paths: (_ for _ in ()).throw(OSError('full')))
+    with pytest.raises(OSError, match='full'):
+        file_translation.write_png(tmp_path / 'x.png', photograph())
+    assert files(tmp_path) == []
+
+
+def test_many_sizes_are_translated_by_one_trace(runs):
+    loaded = cyclegan_tf.load(runs['colour'])
+    for side in (20, 24, 30, 33):
+        loaded.translate(photograph(side, side + 3))
+    assert loaded._whole['AtoB'].experimental_get_tracing_count() == 1
