@@ -90,7 +90,7 @@ class Stream:
         self._one_step = tf.function(lambda step: self._results(step, 1))
 
     def batch(self, step: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """This worker's (real_a, real_b) of one step: from_step's, but for rounding, which depends on what is compiled with what."""
+        """This worker's (real_a, real_b) of one step: from_step's, but for rounding (other parts are compiled)."""
         return self._one_step(tf.constant(step, tf.int64))
 
     def from_step(self, step: int = 0) -> tf.data.Dataset:
