@@ -7,8 +7,10 @@ from typing import Optional
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.networks.convolutions import Conv
 from cyclegan_tf.networks.generators import check_images
-from cyclegan_tf.networks.layers import Conv, Initializers, leaky_relu, make_norm, norm_wants_bias
+from cyclegan_tf.networks.layers import Initializers, computed_in, full_precision, leaky_relu
+from cyclegan_tf.networks.norms import make_norm, norm_wants_bias
 
 
 class NLayerDiscriminator(tf.keras.Model):
@@ -20,13 +22,13 @@ class NLayerDiscriminator(tf.keras.Model):
         num_layers: convolutions of stride 2.
         norm: 'instance', 'batch' or 'none'.
         initializers: where the weights come from.
-        norm_form: of instance norm, see layers.instance_norm.
+        norm_form: of instance norm, see norms.instance_norm.
 
     Call: images float [b, h, w, input_channels] in [-1, 1] -> logits float [b, h // 2**num_layers - 2, likewise w, 1].
     Raises UserError for images so small that no logit is left.
     """
 
-    def __init__(self, input_channels, filters, num_layers, norm, initializers, norm_form=None, **kwargs):
+    def __init__(self, input_channels, filters, num_layers, norm, initializers, norm_form='fast', **kwargs):
         super().__init__(**kwargs)
         self._input_channels = input_channels
         self._smallest_side = 3 * 2**num_layers
@@ -47,7 +49,7 @@ class NLayerDiscriminator(tf.keras.Model):
         x = leaky_relu(self.conv_in(x))  # [b, h/2, w/2, f]
         for conv, norm in zip(self.convs, self.norms):
             x = leaky_relu(norm(conv(x), training=training))  # [b, h/4, w/4, 2f], ...
-        return self.conv_out(x)  # [b, h', w', 1]
+        return full_precision(self.conv_out(x))  # [b, h', w', 1]
 
 
 class PixelDiscriminator(tf.keras.Model):
@@ -58,7 +60,7 @@ class PixelDiscriminator(tf.keras.Model):
     Call: images float [b, h, w, input_channels] in [-1, 1] -> logits float [b, h, w, 1].
     """
 
-    def __init__(self, input_channels, filters, norm, initializers, norm_form=None, **kwargs):
+    def __init__(self, input_channels, filters, norm, initializers, norm_form='fast', **kwargs):
         super().__init__(**kwargs)
         self._input_channels = input_channels
         use_bias = norm_wants_bias(norm)
@@ -71,7 +73,7 @@ class PixelDiscriminator(tf.keras.Model):
         check_images(x, self._input_channels)
         x = leaky_relu(self.conv_1(x))  # [b, h, w, f]
         x = leaky_relu(self.norm(self.conv_2(x), training=training))  # [b, h, w, 2f]
-        return self.conv_3(x)  # [b, h, w, 1]
+        return full_precision(self.conv_3(x))  # [b, h, w, 1]
 
 
 def make_discriminator(
@@ -84,6 +86,7 @@ def make_discriminator(
     init_gain: float = 0.02,
     seed: Optional[int] = None,
     twice_differentiable: bool = False,
+    precision: str = 'float32',
 ) -> tf.keras.Model:
     """Builds a discriminator with its weights.
 
@@ -92,28 +95,29 @@ def make_discriminator(
         input_channels: of the images.
         filters: the reference's ndf.
         num_layers: the reference's n_layers_D; read by 'n_layers' only.
-        norm, init_type, init_gain, seed: as for make_generator.
+        norm, init_type, init_gain, seed, precision: as for make_generator.
         twice_differentiable: the derivative's derivative is right too, which a gradient penalty needs; slower.
 
     Returns:
         A model, float [b, h, w, input_channels] in [-1, 1] -> logits float [b, h', w', 1].
 
     Raises:
-        UserError: an unknown name, norm or init_type, or num_layers below 1.
+        UserError: an unknown name, norm, init_type or precision, or num_layers below 1.
     """
     if name not in DISCRIMINATORS:
         raise UserError(f"netD '{name}' is not one of: {', '.join(DISCRIMINATORS)}.")
     if num_layers < 1:
         raise UserError(f'n_layers_D ({num_layers}) must be at least 1.')
     initializers = Initializers(init_type, init_gain, seed)
-    form = 'formula' if twice_differentiable else None
-    if name == 'pixel':
-        model = PixelDiscriminator(input_channels, filters, norm, initializers, form)
-    else:
-        num_layers = 3 if name == 'basic' else num_layers
-        model = NLayerDiscriminator(input_channels, filters, num_layers, norm, initializers, form)
-    side = 8 * 2**num_layers
-    model.build([None, side, side, input_channels])
+    form = 'formula' if twice_differentiable else 'fast'
+    with computed_in(precision):
+        if name == 'pixel':
+            model = PixelDiscriminator(input_channels, filters, norm, initializers, form)
+        else:
+            num_layers = 3 if name == 'basic' else num_layers
+            model = NLayerDiscriminator(input_channels, filters, num_layers, norm, initializers, form)
+        side = 8 * 2**num_layers
+        model.build([None, side, side, input_channels])
     return model
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Optional
 
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.networks import segments
+from cyclegan_tf.networks.convolutions import BlockConv, Conv, NarrowConv, UpConv
 from cyclegan_tf.networks.layers import (
     PADDINGS,
-    Conv,
     Initializers,
-    UpConv,
+    computed_in,
     dropout,
+    full_precision,
     leaky_relu,
-    make_norm,
-    norm_wants_bias,
 )
+from cyclegan_tf.networks.norms import make_norm, norm_wants_bias
 
 DROPOUT_RATE = 0.5  # the reference's
 
@@ -33,9 +35,9 @@ class ResnetBlock(tf.keras.layers.Layer):
         self._use_dropout = use_dropout
         self._dropout_index = dropout_index
         use_bias = norm_wants_bias(norm)
-        self.conv_1 = Conv(filters, 3, use_bias=use_bias, kernel_initializer=initializers.kernel())
+        self.conv_1 = BlockConv(filters, use_bias=use_bias, kernel_initializer=initializers.kernel())
         self.norm_1 = make_norm(norm, initializers)
-        self.conv_2 = Conv(filters, 3, use_bias=use_bias, kernel_initializer=initializers.kernel())
+        self.conv_2 = BlockConv(filters, use_bias=use_bias, kernel_initializer=initializers.kernel())
         self.norm_2 = make_norm(norm, initializers)
 
     def call(self, x, training=False, seed=None):
@@ -57,14 +59,26 @@ class ResnetGenerator(tf.keras.Model):
         use_dropout: dropout of 0.5 inside each block, in training.
         padding: inside the blocks, 'reflect', 'replicate' or 'zero'; the first and last convolution always reflect.
         initializers: where the weights come from.
+        recompute_grads: in training the gradients compute the activations inside each block, in front of the blocks
+            and behind them again, instead of keeping them in memory.
 
     Call: images float [b, h, w, input_channels] in [-1, 1] -> float [b, h, w, output_channels] in [-1, 1] for sides
-    that are multiples of 4; other sides come out rounded up to the next multiple, as in the reference. `seed`, int32
-    [2], is needed in training with dropout. Raises UserError for sides too small for the padding.
+    that are multiples of 4; other sides come out rounded up to the next multiple, as in the reference. `seed`, int
+    [b, 2], is needed in training with dropout. Raises UserError for sides too small for the padding.
     """
 
     def __init__(
-        self, input_channels, output_channels, filters, num_blocks, norm, use_dropout, padding, initializers, **kwargs
+        self,
+        input_channels,
+        output_channels,
+        filters,
+        num_blocks,
+        norm,
+        use_dropout,
+        padding,
+        initializers,
+        recompute_grads=False,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         if padding not in PADDINGS:
@@ -87,19 +101,31 @@ class ResnetGenerator(tf.keras.Model):
         ]
         self.ups = [UpConv(filters * n, 3, use_bias=use_bias, kernel_initializer=kernel()) for n in (2, 1)]
         self.up_norms = [make_norm(norm, initializers) for _ in self.ups]
-        self.conv_out = Conv(output_channels, 7, kernel_initializer=kernel())
+        self.conv_out = NarrowConv(output_channels, 7, kernel_initializer=kernel())
+        self._train = segments.make_training(
+            self._segments(), lambda: self.trainable_variables, norm != 'batch', recompute_grads
+        )
 
     def call(self, x, training=False, seed=None):
         check_images(x, self._input_channels, smallest_side=self._smallest_side)
+        if training:
+            return self._train(x, seed)
+        return segments.run(self._segments(), x)[-1]  # [b, h, w, output_channels]
+
+    def _segments(self):
+        return segments.chain([self._encode, *self.blocks, self._decode])
+
+    def _encode(self, x, training, seed):
         x = self._pad(x, 3)  # [b, h+6, w+6, c]
         x = tf.nn.relu(self.norm_in(self.conv_in(x), training=training))  # [b, h, w, f]
         for conv, norm in zip(self.downs, self.down_norms):
             x = tf.nn.relu(norm(conv(x), training=training))  # [b, h/2, w/2, 2f], [b, h/4, w/4, 4f]
-        for block in self.blocks:
-            x = block(x, training=training, seed=seed)
+        return x
+
+    def _decode(self, x, training, seed):
         for conv, norm in zip(self.ups, self.up_norms):
             x = tf.nn.relu(norm(conv(x), training=training))  # [b, h/2, w/2, 2f], [b, h, w, f]
-        return tf.tanh(self.conv_out(self._pad(x, 3)))  # [b, h, w, output_channels]
+        return tf.tanh(full_precision(self.conv_out(self._pad(x, 3))))  # [b, h, w, output_channels]
 
 
 class UnetGenerator(tf.keras.Model):
@@ -107,13 +133,25 @@ class UnetGenerator(tf.keras.Model):
 
     Args:
         input_channels, output_channels, filters, norm, initializers: as for ResnetGenerator.
+        recompute_grads: likewise, for the activations inside each level, on the way down and on the way up.
         num_downs: halvings, 7 ('unet_128') or 8 ('unet_256').
         use_dropout: dropout of 0.5 in the num_downs - 5 levels of 8 * filters above the bottleneck, in training.
 
     Call: as ResnetGenerator. Raises UserError unless both sides are multiples of 2 ** num_downs.
     """
 
-    def __init__(self, input_channels, output_channels, filters, num_downs, norm, use_dropout, initializers, **kwargs):
+    def __init__(
+        self,
+        input_channels,
+        output_channels,
+        filters,
+        num_downs,
+        norm,
+        use_dropout,
+        initializers,
+        recompute_grads=False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.side_multiple = 2**num_downs
         self.output_channels = output_channels
@@ -129,26 +167,36 @@ class UnetGenerator(tf.keras.Model):
         self.ups = [UpConv(output_channels, 4, use_bias=True, kernel_initializer=kernel())]
         self.ups += [UpConv(c, 4, use_bias=use_bias, kernel_initializer=kernel()) for c in channels[:-1]]
         self.up_norms = [make_norm(norm, initializers) for _ in range(num_downs - 1)]
+        self._train = segments.make_training(
+            self._segments(), lambda: self.trainable_variables, norm != 'batch', recompute_grads
+        )
 
     def call(self, x, training=False, seed=None):
         check_images(x, self._input_channels, multiple=self.side_multiple)
-        skips = []
-        for level in range(self._num_downs):
-            if level:
-                x = leaky_relu(x)
-            x = self.downs[level](x)  # [b, h / 2**(level+1), w / 2**(level+1), channels[level]]
-            if 0 < level < self._num_downs - 1:
-                x = self.down_norms[level - 1](x, training=training)
-            # The reference's in-place LeakyReLU changes its skip too; the ReLU on the way up makes both the same.
-            skips.append(x)
+        if training:
+            return self._train(x, seed)
+        return segments.run(self._segments(), x)[-1]  # [b, h, w, output_channels]
+
+    def _segments(self):
+        levels = segments.chain([functools.partial(self._down, level) for level in range(self._num_downs)])
         for level in reversed(range(self._num_downs)):
-            x = self.ups[level](tf.nn.relu(x))  # [b, h / 2**level, w / 2**level, channels[level-1]]
-            if level == 0:
-                return tf.tanh(x)
-            x = self.up_norms[level - 1](x, training=training)
-            if self._use_dropout and training and 4 <= level <= self._num_downs - 2:
-                x = dropout(x, DROPOUT_RATE, seed, level)
-            x = tf.concat([skips[level - 1], x], axis=-1)
+            # The reference's in-place LeakyReLU changes its skip too; the ReLU on the way up makes both the same.
+            inputs = (len(levels), level) if level else (len(levels),)  # what comes up; what came down to here
+            levels.append(segments.Segment(functools.partial(self._up, level), inputs))
+        return levels
+
+    def _down(self, level, x, training, seed):
+        x = self.downs[level](leaky_relu(x) if level else x)  # [b, h / 2**(level+1), likewise w, channels[level]]
+        return self.down_norms[level - 1](x, training=training) if 0 < level < self._num_downs - 1 else x
+
+    def _up(self, level, x, skip=None, *, training, seed):
+        x = self.ups[level](tf.nn.relu(x))  # [b, h / 2**level, w / 2**level, channels[level-1]]
+        if level == 0:
+            return tf.tanh(full_precision(x))
+        x = self.up_norms[level - 1](x, training=training)
+        if self._use_dropout and training and 4 <= level <= self._num_downs - 2:
+            x = dropout(x, DROPOUT_RATE, seed, level)
+        return tf.concat([skip, x], axis=-1)
 
 
 def check_images(x: tf.Tensor, channels: int, smallest_side: int = 1, multiple: int = 1) -> None:
@@ -177,6 +225,8 @@ def make_generator(
     init_type: str = 'normal',
     init_gain: float = 0.02,
     seed: Optional[int] = None,
+    precision: str = 'float32',
+    recompute_grads: bool = False,
 ) -> tf.keras.Model:
     """Builds a generator with its weights.
 
@@ -184,32 +234,41 @@ def make_generator(
         name: 'resnet_9blocks', 'resnet_6blocks', 'unet_256' or 'unet_128'.
         input_channels, output_channels: of the images in and out.
         filters: the reference's ngf.
-        norm: 'instance', 'batch' or 'none'; or 'instance_kept', see layers.KeptInstanceNorm.
+        norm: 'instance', 'batch' or 'none'; or 'instance_kept', see norms.KeptInstanceNorm.
         use_dropout: with dropout in training.
         padding: 'reflect', 'replicate' or 'zero' in the ResNet's blocks; the U-Net has zero padding only.
         init_type, init_gain: see layers.Initializers.
         seed: fixes the weights; None draws others every time.
+        precision: 'float32', 'bfloat16' or 'float16', see layers.computed_in.
+        recompute_grads: gradients compute activations again, see ResnetGenerator; not with norm 'batch'.
 
     Returns:
         A model, float [b, h, w, input_channels] in [-1, 1] -> float [b, h, w, output_channels] in [-1, 1]. Its
         attribute side_multiple says of what the sides have to be multiples, so that they are kept.
 
     Raises:
-        UserError: an unknown name, norm, padding or init_type.
+        UserError: an unknown name, norm, padding, init_type or precision, or recompute_grads with norm 'batch'.
     """
     if name not in GENERATORS:
         raise UserError(f"netG '{name}' is not one of: {', '.join(GENERATORS)}.")
     kind, depth = GENERATORS[name]
     arguments = dict(input_channels=input_channels, output_channels=output_channels, filters=filters, norm=norm)
-    arguments.update(use_dropout=use_dropout, initializers=Initializers(init_type, init_gain, seed))
-    if kind == 'unet':
-        if padding not in ('reflect', 'zero'):
-            raise UserError(f"padding '{padding}' is for ResNet generators; the U-Net pads with zeros.")
-        model = UnetGenerator(num_downs=depth, **arguments)
-    else:
-        model = ResnetGenerator(num_blocks=depth, padding=padding, **arguments)
-    side = max(model.side_multiple, 32)
-    model.build([None, side, side, input_channels])
+    arguments.update(
+        use_dropout=use_dropout, initializers=Initializers(init_type, init_gain, seed), recompute_grads=recompute_grads
+    )
+    if kind == 'unet' and padding not in ('reflect', 'zero'):
+        raise UserError(f"padding '{padding}' is for ResNet generators; the U-Net pads with zeros.")
+    if recompute_grads and norm == 'batch':
+        raise UserError(
+            '`recompute_grads` (True) would update the running statistics of norm batch twice; take norm instance.'
+        )
+    with computed_in(precision):
+        if kind == 'unet':
+            model = UnetGenerator(num_downs=depth, **arguments)
+        else:
+            model = ResnetGenerator(num_blocks=depth, padding=padding, **arguments)
+        side = max(model.side_multiple, 32)
+        model.build([None, side, side, input_channels])
     return model
 
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.networks import layers, make_discriminator, make_generator
+from cyclegan_tf.networks import layers, make_discriminator, make_generator, norms
 
 
 def count(model):
@@ -129,18 +129,53 @@ def test_a_seed_fixes_the_weights_and_differs_between_layers():
 @pytest.mark.parametrize('form', ['keras', 'formula'])
 def test_every_form_of_instance_norm_is_the_same(float64, photographs, form):
     x = tf.constant(photographs(2, 40, 56))
-    expected = layers.instance_norm()(x)
-    np.testing.assert_allclose(layers.instance_norm(form)(x), expected, rtol=0, atol=1e-13)
+    expected = norms.instance_norm()(x)
+    np.testing.assert_allclose(norms.instance_norm(form)(x), expected, rtol=0, atol=1e-13)
     mean, variance = np.mean(x, (1, 2), keepdims=True), np.var(x, (1, 2), keepdims=True)
     np.testing.assert_allclose(expected, (x - mean) / np.sqrt(variance + 1e-5), rtol=0, atol=1e-13)
-    assert layers.instance_norm().weights == []
+    assert norms.instance_norm().weights == []
+
+
+def test_the_fast_instance_norm_is_the_formula_with_statistics_in_float32(photographs):
+    # Bright: statistics in half precision would be far off.
+    bright = 1 + np.tile(photographs(2, 40, 56), (3, 1, 1, 1)) * [[[[1, 0.5, 2]]]]
+    for dtype, exact in ((tf.float32, 5e-5), (tf.bfloat16, 2**-8), (tf.float16, 2**-10)):
+        norm = norms.InstanceNorm(dtype=dtype.name)
+        any_number = tf.function(norm, [tf.TensorSpec([None, None, None, 3], dtype)], autograph=False)
+        for images in (1, 3, 6):
+            norm.plain = False
+            x = tf.cast(bright[:images], dtype)
+            seen = np.asarray(tf.cast(x, tf.float64))
+            expected = (seen - seen.mean((1, 2), keepdims=True)) / np.sqrt(seen.var((1, 2), keepdims=True) + 1e-5)
+            results = [norm(x), any_number(x)]
+            norm.plain = True
+            for result in (*results, norm(x)):
+                assert result.dtype == dtype
+                result = tf.cast(result, tf.float64)
+                np.testing.assert_allclose(result, expected, rtol=0, atol=np.abs(expected).max() * exact)
+
+
+def test_the_fast_instance_norm_has_the_formulas_gradient(photographs):
+    for images in (1, 6):
+        seen = np.tile(photographs(2, 24, 20), (3, 1, 1, 1))[:images]
+        gradients = []
+        for norm, dtype in (
+            (norms.InstanceNorm(), tf.float32),
+            (norms.InstanceNormFormula(dtype='float64'), tf.float64),
+        ):
+            x = tf.constant(seen, dtype)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                value = tf.reduce_sum(norm(x) ** 3 * tf.range(20, dtype=dtype)[:, None])
+            gradients.append(tape.gradient(value, x))
+        np.testing.assert_allclose(*gradients, rtol=0, atol=1e-4 * np.abs(gradients[1]).max())
 
 
 @pytest.mark.parametrize('name', ['resnet_6blocks', 'unet_128'])
 def test_dropout_is_drawn_from_the_seed_and_only_in_training(name):
     model = make_generator(name, filters=4, use_dropout=True, init_type='kaiming', seed=0)
     images = tf.random.stateless_uniform([1, 128, 128, 3], [1, 2])
-    seeds = [tf.constant([0, n]) for n in (1, 1, 2)]
+    seeds = [tf.constant([[0, n]]) for n in (1, 1, 2)]
     one, same, other = (model(images, training=True, seed=seed).numpy() for seed in seeds)
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 1e-3
@@ -150,5 +185,35 @@ def test_dropout_is_drawn_from_the_seed_and_only_in_training(name):
 
 
 def test_dropout_zeroes_half_and_doubles_the_rest():
-    result = layers.dropout(tf.ones([1, 100, 100, 1]), 0.5, tf.constant([1, 2]), 0).numpy()
+    result = layers.dropout(tf.ones([1, 100, 100, 1]), 0.5, tf.constant([[1, 2]]), 0).numpy()
     assert set(np.unique(result)) == {0.0, 2.0} and result.mean() == pytest.approx(1, abs=0.05)
+
+
+def test_dropout_of_an_image_does_not_depend_on_the_others_of_the_batch():
+    images, seeds = tf.random.stateless_uniform([3, 8, 8, 2], [1, 2], 1, 2), tf.constant([[1, 2], [3, 4], [5, 6]])
+    together = layers.dropout(images, 0.5, seeds, 1).numpy()
+    for i in range(3):
+        np.testing.assert_array_equal(together[i], layers.dropout(images[i : i + 1], 0.5, seeds[i : i + 1], 1)[0])
+    assert not np.array_equal(together[0] == 0, together[1] == 0)
+
+
+@pytest.mark.parametrize('precision, share', [('bfloat16', 0.03), ('float16', 0.004)])
+@pytest.mark.parametrize('norm', ['instance', 'batch', 'none'])
+@pytest.mark.parametrize('name', ['resnet_6blocks', 'unet_128', 'basic', 'pixel'])
+def test_half_precision_keeps_weights_and_results_in_float32_and_stays_close(photographs, name, norm, precision, share):
+    make = make_discriminator if name in ('basic', 'pixel') else make_generator
+    full, half = (make(name, filters=8, norm=norm, seed=1, init_gain=0.1, precision=p) for p in ('float32', precision))
+    x = tf.constant(photographs(2, 128, 128), tf.float32)
+    expected, result = full(x, training=True), half(x, training=True)
+    assert result.dtype == tf.float32 and {v.dtype for v in half.variables} == {tf.float32}
+    for one, other in zip(full.trainable_variables, half.trainable_variables):
+        np.testing.assert_array_equal(one, other)
+    difference = np.abs(result - expected)
+    # Not the same: it has been computed in fewer bits; and not far off either.
+    assert 0 < difference.mean() < share * np.std(expected)
+    assert tf.keras.mixed_precision.global_policy().name == 'float32'
+
+
+def test_an_unknown_precision_is_named():
+    with pytest.raises(UserError, match="precision 'float8' is not one of: float32, bfloat16, float16"):
+        make_generator('resnet_6blocks', filters=4, precision='float8')

@@ -1,0 +1,121 @@
+"""Gradients that compute activations again: they are the same, and take less memory."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.networks import make_generator
+
+SEED = tf.constant([[3, 4], [5, 6]])
+
+
+def gradients(network, x, jit_compile=False):
+    """Of a value of what the network makes of what it makes of x, in a graph: by weights, then by x."""
+
+    def compute(x):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([x, *network.trainable_variables])
+            twice = network(network(x, training=True, seed=SEED), training=True, seed=SEED + 1)
+            value = tf.reduce_mean(twice * tf.cast(tf.range(3), twice.dtype)) * 1000  # which float16 holds
+        return tape.gradient(value, [*network.trainable_variables, x])
+
+    return [gradient.numpy() for gradient in tf.function(compute, autograph=False, jit_compile=jit_compile)(x)]
+
+
+def pair(name, **settings):
+    """The same network without and with recomputation."""
+    settings = dict(filters=4, init_gain=0.1, seed=1, **settings)
+    return [make_generator(name, recompute_grads=again, **settings) for again in (False, True)]
+
+
+@pytest.mark.slow
+@pytest.mark.own_process  # for the options of TensorFlow that it sets
+@pytest.mark.parametrize('name', ['resnet_6blocks', 'unet_128'])
+@pytest.mark.parametrize(
+    'precision, share', [('float64', 1e-12), ('float32', 1e-4), ('bfloat16', 2**-6), ('float16', 2**-9)]
+)
+@pytest.mark.parametrize('norm, use_dropout', [('instance', True), ('none', False)])
+def test_gradients_are_the_same(photographs, name, precision, share, norm, use_dropout):
+    tf.config.experimental.enable_op_determinism()
+    # As the trainer does. It makes one operation of two where the first one's result is not kept, and rounds otherwise.
+    tf.config.optimizer.set_experimental_options({'remapping': False})
+    if precision == 'float64':
+        tf.keras.backend.set_floatx('float64')
+        tf.keras.mixed_precision.set_global_policy('float64')
+        precision = 'float32'  # no mixed one
+    x = tf.constant(photographs(2, 128, 128), tf.keras.backend.floatx())
+    kept, again = pair(name, norm=norm, precision=precision, use_dropout=use_dropout)
+    expected, found = gradients(kept, x), gradients(again, x)
+    assert len(found) == len(expected) and np.abs(expected[0]).max() > 0
+    names = [variable.name for variable in kept.trainable_variables] + ['x']
+    for variable, one, other in zip(names, expected, found):
+        if norm == 'none' and 'narrow' not in variable:
+            np.testing.assert_array_equal(one, other, err_msg=variable)
+        # Where more than two gradients come together, TensorFlow adds them up in another order in another graph: in
+        # the norm, and in the last convolution, which has its kernel in four places: two units of the last place.
+        elif norm == 'none' or 'bias' not in variable:  # before a norm they have no gradient but rounding
+            np.testing.assert_allclose(other, one, rtol=0, atol=share * np.abs(one).max(), err_msg=variable)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['resnet_6blocks', 'unet_128'])
+def test_gradients_are_the_same_under_xla(photographs, name):
+    x = tf.constant(photographs(2, 128, 128), tf.float32)
+    for one, other in zip(*(gradients(network, x, jit_compile=True) for network in pair(name, norm='none'))):
+        assert np.linalg.norm(one - other) <= 1e-5 * np.linalg.norm(one)
+
+
+@pytest.mark.parametrize('again, functions', [(True, 1), (False, 8)])  # all at once; six blocks, before and behind them
+def test_a_network_is_in_the_graph_once_however_often_it_is_called(again, functions):
+    network = pair('resnet_6blocks')[again]
+
+    @tf.function(autograph=False)
+    def calls(x):
+        return network(network(network(x, training=True), training=True), training=True)
+
+    graph = calls.get_concrete_function(tf.zeros([1, 32, 32, 3])).graph
+    called = [op.get_attr('f').name for op in graph.get_operations() if 'PartitionedCall' in op.type]
+    assert len(called) == 3 * functions and len(set(called)) == functions
+
+
+def test_batch_norm_is_refused():
+    with pytest.raises(UserError, match='`recompute_grads` .True. would update the running statistics'):
+        make_generator('resnet_6blocks', filters=4, norm='batch', recompute_grads=True)
+
+
+MEASURE = """
+import pathlib, re, sys
+import cyclegan_tf
+import tensorflow as tf
+from cyclegan_tf.networks import make_generator
+
+network = make_generator('resnet_9blocks', filters=8, recompute_grads=sys.argv[1] == 'again')
+
+@tf.function(autograph=False)
+def step(x):
+    with tf.GradientTape() as tape:
+        value = tf.reduce_sum(network(network(network(x, training=True), training=True), training=True) ** 2)
+    return tape.gradient(value, network.trainable_variables)
+
+def peak():
+    # Not getrusage's, which begins with that of the process which started this one.
+    return int(re.search(r'VmHWM:\\s*(\\d+)', pathlib.Path('/proc/self/status').read_text())[1])
+
+step(tf.zeros([1, 32, 32, 3]))  # what graphs and kernels take is not measured
+small = peak()
+step(tf.random.stateless_uniform([4, 256, 256, 3], [1, 2]))
+print(peak() - small)
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='/proc is of Linux')
+def test_the_peak_memory_falls():
+    taken = {}
+    for kind in ('kept', 'again'):
+        done = subprocess.run([sys.executable, '-c', MEASURE, kind], capture_output=True, text=True, check=True)
+        taken[kind] = int(done.stdout.split()[-1])
+    assert taken['again'] < 0.6 * taken['kept'], taken
