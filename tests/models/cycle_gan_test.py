@@ -3,37 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-
-from cyclegan_tf.config import Config
-from cyclegan_tf.models import MODELS
-
-
-def make(devices=('/cpu:0',), jit_compile=False, **settings):
-    defaults = dict(dataroot='demo', netG='resnet_6blocks', ngf=4, ndf=4, load_size=32, crop_size=32, seed=1)
-    config = Config(**{**defaults, **settings})
-    strategy = tf.distribute.MirroredStrategy(devices)
-    with strategy.scope():
-        model = MODELS['cycle_gan'](config, jit_compile=jit_compile)
-
-    @tf.function
-    def run(real_a, real_b):
-        def step():
-            i, rows = tf.distribute.get_replica_context().replica_id_in_sync_group, config.batch_size // len(devices)
-            a, b = (tf.ensure_shape(x[i * rows : (i + 1) * rows], [rows, *x.shape[1:]]) for x in (real_a, real_b))
-            return model.train_step(a, b)
-
-        return strategy.experimental_local_results(strategy.run(step))[0]
-
-    return model, lambda a, b: dict(zip(model.metric_names, run(a, b).numpy()))
-
-
-def images(photographs, batch=1, channels=3, dtype=np.float32):
-    pictures = photographs(4, 256, 256).astype(dtype)[..., :channels]
-    return tuple(tf.constant(pictures[i : i + batch, 40:72, 40:72]) for i in (0, 2))
-
-
-def snapshot(variables):
-    return [variable.numpy() for variable in variables]
+from small_models import images, make, snapshot
 
 
 @pytest.mark.parametrize('still, moving', [('generator', 'discriminator'), ('discriminator', 'generator')])
@@ -66,6 +36,7 @@ def test_two_replicas_equal_one(float64, photographs, gan_mode):
         assert np.linalg.norm(one - two) / np.linalg.norm(one) < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.own_process
 def test_batch_norm_is_synchronised_over_replicas(float64, photographs):
     pair = images(photographs, batch=2, dtype=np.float64)
@@ -89,6 +60,18 @@ def test_xla_changes_the_first_step_by_rounding_only(photographs):
             assert np.linalg.norm(one - two) / np.linalg.norm(one) < 1e-3
 
 
+@pytest.mark.slow
+def test_batch_norm_where_the_parts_of_a_step_are_functions(photographs):
+    # As they are compiled, too; but XLA takes minutes for it on CPUs.
+    pair = [tf.concat([x, x], axis=0) for x in images(photographs)]  # micro-batches have the statistics of the batch
+    (_, step), (parted, parted_step) = make(norm='batch', batch_size=2), make(norm='batch', accumulate_steps=2)
+    running = snapshot(parted.g_a.non_trainable_variables)
+    assert parted_step(*pair) == pytest.approx(step(*pair), rel=1e-4, abs=1e-4)
+    for before, variable in zip(running, parted.g_a.non_trainable_variables):
+        assert not np.isclose(variable.numpy(), before, rtol=1e-6, atol=0).any()
+
+
+@pytest.mark.slow
 def test_gray_to_colour_without_identity(photographs):
     model, step = make(input_nc=1, lambda_identity=0.0)
     (gray, _), (_, colour) = images(photographs, channels=1), images(photographs)
@@ -98,15 +81,34 @@ def test_gray_to_colour_without_identity(photographs):
     assert {name: x.shape[-1] for name, x in rows['A_to_B'].items()} == {'real_A': 1, 'fake_B': 3, 'rec_A': 1}
 
 
+def test_bfloat16_takes_the_same_first_step_up_to_its_rounding(photographs):
+    pair = images(photographs)
+    (full, step), (half, half_step) = make(), make(precision='bfloat16')
+    before = snapshot(half.generator_variables)
+    expected, found = step(*pair), half_step(*pair)
+    assert found != expected
+    for name in full.metric_names:
+        assert found[name] == pytest.approx(expected[name], rel=0.05, abs=0.01), name
+    assert {v.dtype for v in half.generator_variables + half.discriminator_variables} == {tf.float32}
+    for kernel, old, one in zip(half.generator_variables, before, full.generator_variables):
+        if len(kernel.shape) == 4:  # Adam's first step is the sign of the gradient, times the rate
+            moved = kernel.numpy() - old
+            assert 0 < np.abs(moved).max() < 2.1e-4
+            assert np.mean(np.sign(moved) == np.sign(one.numpy() - old)) > 0.8
+
+
 def test_visuals_are_what_their_names_say(photographs):
     model, _ = make()
     a, b = images(photographs)
     rows = model.visuals(a, b)
     assert list(rows['A_to_B']) == ['real_A', 'fake_B', 'rec_A', 'idt_B']
     assert list(rows['B_to_A']) == ['real_B', 'fake_A', 'rec_B', 'idt_A']
-    np.testing.assert_array_equal(rows['A_to_B']['rec_A'], model.g_b(model.g_a(a)))
-    np.testing.assert_array_equal(rows['A_to_B']['idt_B'], model.g_b(a))
-    np.testing.assert_array_equal(rows['B_to_A']['idt_A'], model.g_a(b))
+    # Traced for any size, as visuals are: other operations are fused then, which rounds otherwise.
+    signature = [tf.TensorSpec([None, None, None, 3], tf.float32)]
+    g_a, g_b = (tf.function(network, signature, autograph=False) for network in (model.g_a, model.g_b))
+    np.testing.assert_array_equal(rows['A_to_B']['rec_A'], g_b(g_a(a)))
+    np.testing.assert_array_equal(rows['A_to_B']['idt_B'], g_b(a))
+    np.testing.assert_array_equal(rows['B_to_A']['idt_A'], g_a(b))
 
 
 def test_learning_rates_follow_the_schedule():

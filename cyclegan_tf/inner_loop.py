@@ -1,0 +1,44 @@
+"""Steps that run one after the other inside TensorFlow, without a return to Python."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from cyclegan_tf.models.interface import Model
+
+
+def compile_steps(model: Model, strategy: tf.distribute.Strategy) -> Callable:
+    """The model's step in a loop.
+
+    Returns:
+        (iterator over distributed batches, int32 count) -> (metrics, float [count, metrics]; seconds, float64, that the
+        steps waited for their images).
+    """
+    # AutoGraph rewrites this loop; in the step, whose loops are Python's own, it would take seconds for nothing.
+    train_step = tf.autograph.experimental.do_not_convert(model.train_step)
+
+    @tf.function
+    def run_steps(iterator, count):
+        results = tf.TensorArray(tf.keras.backend.floatx(), size=count, element_shape=[len(model.metric_names)])
+        waited = tf.constant(0.0, tf.float64)
+        for i in tf.range(count):
+            # The clock starts when the step before is done, and stops when its images are there.
+            with tf.control_dependencies([results.flow]):
+                start = _now()
+            with tf.control_dependencies([start]):
+                images = next(iterator)
+            with tf.control_dependencies(tf.nest.flatten(images, expand_composites=True)):
+                waited += _now() - start
+            metrics = strategy.run(train_step, args=images)
+            results = results.write(i, strategy.experimental_local_results(metrics)[0])
+        return results.stack(), waited
+
+    return run_steps
+
+
+def _now() -> tf.Tensor:
+    """Seconds, in a graph; TensorFlow refuses its own clock where operations are to be deterministic."""
+    return tf.ensure_shape(tf.numpy_function(time.monotonic, [], tf.float64), [])

@@ -1,0 +1,39 @@
+"""Small models and their steps, for the tests of models."""
+
+import numpy as np
+import tensorflow as tf
+
+from cyclegan_tf.config import Config
+from cyclegan_tf.models import MODELS
+
+
+def make(devices=('/cpu:0',), jit_compile=False, **settings):
+    """A small model, and its step: images of the global batch -> metrics by name."""
+    defaults = dict(dataroot='demo', netG='resnet_6blocks', ngf=4, ndf=4, load_size=32, crop_size=32, seed=1)
+    config = Config(**{**defaults, **settings})
+    strategy = tf.distribute.MirroredStrategy(devices)
+    with strategy.scope():
+        model = MODELS['cycle_gan'](config, jit_compile=jit_compile)
+
+    @tf.function
+    def run(real_a, real_b):
+        def step():
+            i = tf.distribute.get_replica_context().replica_id_in_sync_group
+            rows = config.images_per_step // len(devices)
+            a, b = (tf.ensure_shape(x[i * rows : (i + 1) * rows], [rows, *x.shape[1:]]) for x in (real_a, real_b))
+            return model.train_step(a, b)
+
+        return strategy.experimental_local_results(strategy.run(step))[0]
+
+    return model, lambda a, b: dict(zip(model.metric_names, run(a, b).numpy()))
+
+
+def images(photographs, batch=1, channels=3, dtype=np.float32):
+    """Two batches of 32x32 photographs, in [-1, 1]."""
+    pictures = photographs(4, 256, 256).astype(dtype)[..., :channels]
+    return tuple(tf.constant(pictures[i : i + batch, 40:72, 40:72]) for i in (0, 2))
+
+
+def snapshot(variables):
+    """Their values."""
+    return [variable.numpy() for variable in variables]
