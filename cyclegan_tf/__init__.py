@@ -17,7 +17,7 @@ def load(run_directory, epoch='latest', max_pixels=None):
 
     Args:
         run_directory: CHECKPOINTS_DIR/NAME.
-        epoch: 'latest', or the number of an epoch whose end was saved.
+        epoch: 'latest', 'best', or the number of an epoch whose end was saved.
         max_pixels: images with more are translated in tiles; None: what fits into half of the free memory.
 
     Returns:
@@ -34,4 +34,4 @@ def load(run_directory, epoch='latest', max_pixels=None):
     from cyclegan_tf.translator import Translator
 
     config = options.load_config(run_directory)
-    return Translator(config, checkpoints.find(pathlib.Path(run_directory), str(epoch)), max_pixels)
+    return Translator.from_checkpoint(config, checkpoints.find(pathlib.Path(run_directory), str(epoch)), max_pixels)

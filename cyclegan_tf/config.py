@@ -1,4 +1,4 @@
-"""Every setting: its name, default, meaning and bounds. Names and defaults are the reference's unless noted."""
+"""Every setting of training: name, default, meaning, bounds. Names and defaults are the reference's unless noted."""
 
 from __future__ import annotations
 
@@ -28,6 +28,31 @@ def setting(
     """
     metadata = {'meaning': meaning, 'choices': choices, 'minimum': minimum, 'fixed': fixed}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+MEASURES = ('psnr', 'ssim', 'kid', 'fid')
+MEASURES_OF_PAIRS = ('psnr', 'ssim')
+MEASURED_ALWAYS = ('cycle', 'identity')
+
+
+def split_names(setting_name: str, value: str, choices: Sequence[str]) -> tuple[str, ...]:
+    """'psnr,ssim' -> its names; 'none' -> no name.
+
+    Raises:
+        UserError: a name that is not one of the choices.
+    """
+    names = () if value == 'none' else tuple(name.strip() for name in value.split(','))
+    for name in names:
+        if name not in choices:
+            raise UserError(f"`{setting_name}` ('{name}') is not one of: {', '.join(choices)}, or none.")
+    return names
+
+
+def validate_epoch(epoch: str, others: Sequence[str] = ('latest', 'best')) -> None:
+    """Raises UserError for what is neither one of these words nor the number of an epoch."""
+    if epoch not in others and not epoch.isdigit():
+        words = ', '.join(f"'{word}'" for word in others)
+        raise UserError(f"`epoch` ('{epoch}') is neither {words} nor a number.")
 
 
 def validate_fields(config: Any) -> None:
@@ -91,6 +116,12 @@ class Config:
     serial_batches: bool = setting(False, 'take images in order, A and B in step, without drawing', fixed=True)
     num_threads: int = setting(4, 'threads that decode images', minimum=1)
     batch_size: int = setting(1, 'images per domain in a step, over all devices', minimum=1, fixed=True)
+    accumulate_steps: int = setting(
+        1,
+        'batches whose gradients make one step, as one batch so many times larger would; with less memory',
+        minimum=1,
+        fixed=True,
+    )
     load_size: int = setting(286, 'images are resized to this square, or to this width', minimum=1, fixed=True)
     crop_size: int = setting(256, 'then a square of this size is cut at random', minimum=1, fixed=True)
     max_dataset_size: Optional[int] = setting(
@@ -129,7 +160,9 @@ class Config:
     n_epochs_decay: int = setting(100, 'epochs in which lr_policy linear takes the rate to zero', minimum=0)
     epoch_count: int = setting(1, 'number of the first epoch, for the schedule', minimum=1, fixed=True)
     continue_train: bool = setting(False, 'resume the run of this name; its flags are taken from flags.cfg')
-    epoch: str = setting('latest', "with continue_train: resume from 'latest' or from the end of this epoch")
+    epoch: str = setting(
+        'latest', "with continue_train: resume from 'latest', 'best' (see keep_best) or the end of this epoch"
+    )
     beta1: float = setting(0.5, "Adam's first momentum", minimum=0.0)
     lr: float = setting(0.0002, 'initial learning rate', minimum=0.0)
     gan_mode: str = setting('lsgan', 'adversarial loss', choices=('lsgan', 'vanilla', 'wgangp'))
@@ -140,9 +173,65 @@ class Config:
     lambda_B: float = setting(10.0, 'weight of the cycle B -> A -> B', minimum=0.0)
     lambda_identity: float = setting(0.5, 'weight of the identity losses, times lambda_A and lambda_B', minimum=0.0)
     lambda_gp: float = setting(10.0, 'weight of the gradient penalty of gan_mode wgangp', minimum=0.0)
+    precision: str = setting(
+        'float32',
+        "what convolutions are computed in; weights, Adam, norms' statistics, pictures and losses are float32 always; "
+        'bfloat16, float16: faster, where the processor has instructions for it; float16 is the more exact one, for '
+        'GPUs, and scales losses so that gradients fit into it',
+        choices=('float32', 'bfloat16', 'float16'),
+    )
+    recompute_grads: bool = setting(
+        False, 'less memory and more time: gradients compute what the generators did again, instead of keeping it'
+    )
     jit_compile: str = setting(
         'auto', 'compile losses and gradients with XLA; auto: on a GPU', choices=('auto', 'true', 'false')
     )
+    on_nan: str = setting(
+        'stop',
+        'what a loss that is not finite does: stop; or rollback, to the last good checkpoint and on from there with '
+        'the images in another order, 3 times at the most',
+        choices=('stop', 'rollback'),
+    )
+    deterministic: str = setting(
+        'auto',
+        'a seed gives the same weights to the last bit on the same devices; auto: on CPUs, not on GPUs, which it slows',
+        choices=('auto', 'true', 'false'),
+    )
+    # Devices; a run may go on with others
+    strategy: str = setting(
+        'auto',
+        'devices that train together: mirrored: of this machine; multi_worker: of all machines that TF_CONFIG, or '
+        'Slurm, names; one_device: one; auto: multi_worker where TF_CONFIG names a cluster, else mirrored',
+        choices=('auto', 'mirrored', 'multi_worker', 'one_device'),
+    )
+    num_devices: int = setting(0, 'devices of this machine that are used; 0: all GPUs, or the CPU', minimum=0)
+    virtual_devices: int = setting(
+        0, 'split the CPU into so many devices, to try several without having them; 0: do not', minimum=0
+    )
+    # Measures on test images
+    eval_freq: Optional[int] = setting(
+        None, 'epochs between measures of the test images, which TensorBoard shows under eval/; unset: none', minimum=1
+    )
+    eval_metrics: Optional[str] = setting(
+        None,
+        'what is measured, of psnr, ssim (of pairs), kid, fid, with commas, or none; unset: psnr,ssim where images '
+        'have a counterpart of the same name, else kid,fid; cycle and identity errors always',
+    )
+    eval_images: Optional[int] = setting(None, 'test images per domain that are measured; unset: all', minimum=1)
+    eval_load_size: Optional[int] = setting(
+        None, 'they are resized to this square, or width; unset: crop_size, or load_size', minimum=8
+    )
+    keep_best: Optional[str] = setting(
+        None,
+        'keeps the checkpoint with the best of this: psnr, ssim, kid, fid, cycle or identity, the mean over both '
+        'directions, or of one as in psnr_AtoB; needs eval_freq',
+    )
+    feature_extractor: str = setting(
+        'inception_v3', 'of kid and fid: inception_v3 (downloaded), or the path of a Keras file or a SavedModel'
+    )
+    feature_size: Optional[str] = setting(None, "its images' side, or 'HEIGHTxWIDTH'; unset: what it tells")
+    feature_range: Optional[str] = setting(None, "its values for black and white, as in '-1,1'; unset: inception_v3's")
+    feature_output: Optional[str] = setting(None, 'which of its outputs, if it has several')
     # Reports and checkpoints; frequencies are in images, as in the reference
     print_freq: int = setting(100, 'images between reports of the losses', minimum=1)
     display_freq: int = setting(400, 'images between pictures in TensorBoard', minimum=1)
@@ -172,8 +261,26 @@ class Config:
                 f'`lambda_identity` ({self.lambda_identity}) needs equal channels, but input_nc is {self.input_nc} '
                 f'and output_nc {self.output_nc}; set lambda_identity to 0.'
             )
-        if self.epoch != 'latest' and not self.epoch.isdigit():
-            raise UserError(f"`epoch` ('{self.epoch}') is neither 'latest' nor a number.")
+        if self.recompute_grads and self.norm == 'batch':
+            raise UserError(
+                '`recompute_grads` (true) would update the running statistics of norm batch twice in a step; set it to '
+                'false, or norm to instance.'
+            )
+        validate_epoch(self.epoch)
+        if self.eval_metrics is not None:
+            split_names('eval_metrics', self.eval_metrics, MEASURES)
+        if self.keep_best is not None:
+            name, _, way = self.keep_best.partition('_')
+            if name not in (*MEASURES, *MEASURED_ALWAYS) or way not in ('', 'AtoB', 'BtoA'):
+                known = ', '.join((*MEASURES, *MEASURED_ALWAYS))
+                raise UserError(
+                    f"`keep_best` ('{self.keep_best}') is not one of: {known}, alone or with _AtoB or _BtoA."
+                )
+            if self.eval_freq is None:
+                raise UserError(f'`keep_best` ({self.keep_best}) needs `eval_freq`; set it to 1, say.')
+            chosen = self.eval_metrics
+            if chosen is not None and name in MEASURES and name not in split_names('eval_metrics', chosen, MEASURES):
+                raise UserError(f'`keep_best` ({name}) is not in `eval_metrics` ({chosen}); add it there.')
         _ = self.profiled_steps, self.run_name  # both raise for a value that cannot be read
 
     @property
@@ -206,6 +313,11 @@ class Config:
         return f'{self.name}_{self.suffix.format(**values)}'
 
     @property
+    def images_per_step(self) -> int:
+        """Images per domain in a step, over all devices."""
+        return self.batch_size * self.accumulate_steps
+
+    @property
     def total_epochs(self) -> int:
         """The number of the last epoch."""
         return self.n_epochs + self.n_epochs_decay
@@ -218,68 +330,4 @@ class Config:
         parts = self.profile_steps.split(',')
         if len(parts) != 2 or not all(part.isdigit() for part in parts) or not 0 < int(parts[0]) <= int(parts[1]):
             raise UserError(f"`profile_steps` ('{self.profile_steps}') is not two numbers 'A,B' with 1 <= A <= B.")
-        return int(parts[0]), int(parts[1])
-
-
-@dataclasses.dataclass(frozen=True)
-class TranslateConfig:
-    """What translating is made from: the files of --input, or a run's test images."""
-
-    name: str = setting('experiment_name', 'of the run: its directory is CHECKPOINTS_DIR/NAME')
-    checkpoints_dir: str = setting('./checkpoints', 'where the directories of runs are')
-    input: Optional[str] = setting(
-        None, "an image, a folder or a quoted pattern as 'in/*.jpg'; unset: the run's test images, with a results page"
-    )
-    output: Optional[str] = setting(None, 'folder for the pictures of --input; unset: RESULTS_DIR/NAME/files_EPOCH')
-    direction: Optional[str] = setting(
-        None,
-        "names the data set's folders, whatever the run's own was; unset: AtoB with --input, both without",
-        choices=('AtoB', 'BtoA', 'both'),
-    )
-    resize: Optional[str] = setting(None, "'WIDTHxHEIGHT': resize the images of --input first; unset: they keep theirs")
-    output_depth: str = setting(
-        'auto', 'bits of the pictures of --input; auto: as many as the image had', choices=('auto', '8', '16')
-    )
-    max_pixels: Optional[int] = setting(
-        None, 'images with more are translated in tiles; unset: what fits into half of the free memory', minimum=1
-    )
-    batch_size: int = setting(8, 'images of --input of one size that are translated at once', minimum=1)
-    num_threads: int = setting(2, 'threads that read, and that write', minimum=1)
-    results_dir: str = setting('./results', 'where the pictures and the page are put, in NAME/PHASE_EPOCH')
-    phase: str = setting('test', 'which images of the data set', choices=('train', 'test'))
-    epoch: str = setting('latest', "'latest', or translate with the weights at the end of this epoch")
-    num_test: Optional[int] = setting(None, 'images per domain; unset: all (the reference: 50)', minimum=1)
-    dataroot: Optional[str] = setting(None, "where the images are; unset: where the run's were")
-    dataset_mode: Optional[str] = setting(
-        None,
-        "unset: the run's; single: the folder dataroot itself, all of it one domain, translated in one direction",
-        choices=('unaligned', 'aligned', 'single'),
-    )
-    data_dir: Optional[str] = setting(None, "where TensorFlow Datasets keeps data sets; unset: where the run's was")
-    load_size: Optional[int] = setting(
-        None,
-        "images are resized to this square, or width; unset: the run's crop_size, or its load_size; with --input: they "
-        'keep their size',
-        minimum=8,
-    )
-    verbose: bool = setting(False, 'show tracebacks of errors')
-
-    def __post_init__(self):
-        validate_fields(self)
-        if self.epoch != 'latest' and not self.epoch.isdigit():
-            raise UserError(f"`epoch` ('{self.epoch}') is neither 'latest' nor a number.")
-        if self.dataset_mode == 'single' and self.direction not in ('AtoB', 'BtoA'):
-            raise UserError('`dataset_mode` (single) needs a `direction`; set --direction to AtoB or BtoA.')
-        if self.resize and self.load_size:
-            raise UserError(f'`resize` ({self.resize}) and `load_size` ({self.load_size}) exclude each other.')
-        _ = self.resized  # raises for a value that cannot be read
-
-    @property
-    def resized(self) -> Optional[tuple[int, int]]:
-        """Width and height to which the images of --input are resized, or None."""
-        if self.resize is None:
-            return (self.load_size, self.load_size) if self.load_size else None
-        parts = self.resize.lower().split('x')
-        if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-            raise UserError(f"`resize` ('{self.resize}') is not 'WIDTHxHEIGHT' in pixels, as in 640x480; mend it.")
         return int(parts[0]), int(parts[1])

@@ -86,7 +86,7 @@ def parse(config_class: type[C], argv: Sequence[str]) -> C:
     """Command line to settings.
 
     Args:
-        config_class: Config, TranslateConfig, or another such dataclass.
+        config_class: Config, or a program's own such dataclass.
         argv: the program's name and its arguments.
 
     Raises:
@@ -177,12 +177,20 @@ def run_program(program: str, parse_argv: Callable[[list[str]], Any], main: Call
         _complain(program, error, verbose)
         sys.exit(2)
     try:
-        sys.exit(main(settings))
+        status = main(settings)
     except (UserError, OSError) as error:
         _complain(program, error, verbose)
-        sys.exit(1)
+        status = 1
     except KeyboardInterrupt:
-        sys.exit(130)  # 128 + SIGINT, before or after the training that handles it
+        status = 130  # 128 + SIGINT
+    except Exception:  # a fault of ours: all of it is shown
+        traceback.print_exc()
+        status = 1
+    # Python's own end waits for TensorFlow's threads, which takes long, and forever with a stream of images that is
+    # still alive.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _complain(program: str, error: Exception, verbose: bool) -> None:
@@ -191,7 +199,3 @@ def _complain(program: str, error: Exception, verbose: bool) -> None:
     # Our own messages may be lists, one line for each image; others are made one line.
     message = str(error) if isinstance(error, UserError) else ' '.join(str(error).split())
     print(f'{program}: {message}', file=sys.stderr, flush=True)
-    # What the frames hold goes now: a stream of images that is still alive when Python ends blocks it forever.
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw
+from tensorboard.compat.proto import event_pb2
 from tensorboard.plugins.hparams import api as hparams
 
+from cyclegan_tf import durable, event_files
 from cyclegan_tf.data.preprocess import to_uint8
 
+_CONFIGURATION = 'configuration'
 _GAP = 4  # pixels between pictures
 _LABEL_HEIGHT = 16  # pixels for the names above the pictures
 _LEAST_SIDE = 128  # smaller pictures are enlarged to about this, so that their names fit and the eye sees something
@@ -23,26 +27,60 @@ class Summaries:
 
     Args:
         run_directory: where; TensorBoard names the run after it.
+        writes: False writes nothing, for all workers but one.
+        step: that the run is at, if it may have been there before: see go_back.
     """
 
-    def __init__(self, run_directory: pathlib.Path):
-        self._run_directory = run_directory
-        self._writer = tf.summary.create_file_writer(str(run_directory))
+    def __init__(self, run_directory: pathlib.Path, writes: bool = True, step: Optional[int] = None):
+        self._run_directory, self._writes = run_directory, writes
+        if writes and step is not None:
+            self._cut(step)
+        self._open()
+
+    def _open(self) -> None:
+        place, older = self._run_directory, set(event_files.find(self._run_directory))
+        # Files are read in the order of their names, which begin with the second.
+        while self._writes and any(path.name.split('.')[3] == str(int(time.time())) for path in older):
+            time.sleep(0.05)
+        self._writer = tf.summary.create_file_writer(str(place)) if self._writes else tf.summary.create_noop_writer()
+        self._writer.flush()  # makes the file
+        self._files = [path for path in event_files.find(place) if path not in older]
+        assert len(self._files) == self._writes, self._files
+        # Events, with the file's header: those that were handed over, those that arrived, and where these end.
+        self._written, self._on_disk, self._end = 1, 0, 0
+
+    def go_back(self, step: int) -> None:
+        """Takes what was written after a step out of the event files, as if the run had never been further.
+
+        Without that, curves of a run that was stopped later than its checkpoint would go the same way twice. The
+        configuration goes too, if it is this step's: it is written anew.
+        """
+        if not self._writes:
+            return
+        self._writer.close()
+        self._cut(step)
+        self._open()
+
+    def _cut(self, step: int) -> None:
+        for folder in (self._run_directory, self._run_directory / 'eval'):
+            event_files.rewrite(folder, lambda one: one.step < step or (one.step == step and not _is_start(one)))
 
     def configuration(self, settings: Mapping[str, Any], step: int) -> None:
         """The settings as a table under Text and as hyperparameters."""
         table = '\n'.join(['| setting | value |', '|---|---|', *(f'| {k} | {v} |' for k, v in settings.items())])
         with self._writer.as_default(step):
-            tf.summary.text('configuration', table)
-            hparams.hparams(
-                {name: value for name, value in settings.items() if value is not None}, trial_id=settings['name']
+            self._write(tf.summary.text, _CONFIGURATION, table)
+            self._write(
+                hparams.hparams,
+                {name: value for name, value in settings.items() if value is not None},
+                trial_id=settings['name'],
             )
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """One point on each curve, by tag."""
         with self._writer.as_default(step):
             for tag, value in values.items():
-                tf.summary.scalar(tag, value)
+                self._write(tf.summary.scalar, tag, value)
 
     def pictures(self, group: str, rows: Mapping[str, Mapping[str, Sequence[np.ndarray]]], step: int) -> None:
         """One sheet for each direction, tagged GROUP/A_to_B and so on.
@@ -54,19 +92,46 @@ class Summaries:
         """
         with self._writer.as_default(step):
             for direction, columns in rows.items():
-                tf.summary.image(f'{group}/{direction}', sheet(columns)[None], description=', '.join(columns))
+                tag, pictures = f'{group}/{direction}', sheet(columns)[None]
+                self._write(tf.summary.image, tag, pictures, description=', '.join(columns))
+
+    def _write(self, kind: Callable, *arguments, **settings) -> None:
+        try:
+            kind(*arguments, **settings)
+        except tf.errors.OpError as error:
+            raise OSError(f"'{self._run_directory}': {error.message.splitlines()[0]}") from error
+        self._written += 1
 
     def flush(self) -> None:
-        """Puts everything so far into the file."""
+        """Puts everything so far onto the disk, also for a power cut.
+
+        Raises:
+            OSError: not everything has arrived there. TensorFlow itself drops what a full disk does not take.
+        """
+        if not self._writes:
+            return
         self._writer.flush()
+        for path in self._files:
+            records, self._end = event_files.count(path, self._end)
+            self._on_disk += records
+        if self._on_disk != self._written:
+            raise OSError(f"'{self._run_directory}': TensorBoard's curves could not be written; is the disk full?")
+        durable.sync(self._files)
 
     def start_profile(self) -> None:
         """From here on, what the devices do is recorded."""
-        tf.profiler.experimental.start(str(self._run_directory))
+        if self._writes:
+            tf.profiler.experimental.start(str(self._run_directory))
 
     def stop_profile(self) -> None:
         """Writes the record for TensorBoard's profile tab."""
-        tf.profiler.experimental.stop()
+        if self._writes:
+            tf.profiler.experimental.stop()
+
+
+def _is_start(event: event_pb2.Event) -> bool:
+    """Whether it is of what `configuration` writes."""
+    return any(value.tag.startswith((_CONFIGURATION, '_hparams_/')) for value in event.summary.value)
 
 
 def sheet(columns: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:

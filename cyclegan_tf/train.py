@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import pathlib
 from typing import Optional
@@ -11,12 +12,23 @@ import numpy as np
 import tensorflow as tf
 
 from cyclegan_tf import checkpoints, options, training_data
-from cyclegan_tf.config import Config
+from cyclegan_tf.checkpoint_store import Checkpoints
+from cyclegan_tf.cluster import Cluster, read_cluster
+from cyclegan_tf.config import MEASURES, Config
 from cyclegan_tf.console import Console
+from cyclegan_tf.cpu_features import half_precision_warning
+from cyclegan_tf.devices import Devices, open_devices
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.evaluation import Evaluation, Results, choose_measures, make_extractor, open_test_images
 from cyclegan_tf.models import MODELS
+from cyclegan_tf.progress import Progress
+from cyclegan_tf.results import make_folder
+from cyclegan_tf.run_lock import RunLock
+from cyclegan_tf.stop_signals import StopSignals
 from cyclegan_tf.summaries import Summaries
-from cyclegan_tf.trainer import Interrupted, Progress, Trainer
+from cyclegan_tf.trainer import Interrupted, Trainer
+from cyclegan_tf.translator import Translator
+from cyclegan_tf.watch import Watch
 
 TEST_PICTURES = 4  # of each domain, translated after every epoch for TensorBoard
 
@@ -25,46 +37,82 @@ def main(settings: tuple[Config, Optional[Config]]) -> int:
     """Trains; returns the exit status."""
     config, stored = settings
     run_directory = pathlib.Path(config.checkpoints_dir) / config.run_name
-    console = Console(config.batch_size)
-    prepare_directory(run_directory, config)
-    for line in compare_with_stored(config, stored):
+    cluster = read_cluster(config.strategy)
+    try:
+        if cluster is None or cluster.worker == 0:
+            return lead(config, stored, run_directory, cluster)
+        # One worker speaks for all.
+        with open(os.devnull, 'w') as nothing, Watch(cluster), StopSignals() as stop_signals:
+            return run(config, stored, run_directory, cluster, Console(config.images_per_step, nothing), stop_signals)
+    except tf.errors.ResourceExhaustedError as error:
+        raise out_of_memory(config) from error
+
+
+def lead(config: Config, stored: Optional[Config], run_directory: pathlib.Path, cluster: Optional[Cluster]) -> int:
+    """Trains as the process that writes into the run's directory, which is its own meanwhile."""
+    console = Console(config.images_per_step)
+    make_folder('checkpoints_dir', config.checkpoints_dir, run_directory)
+    with RunLock(run_directory) as lock, Watch(cluster, lock.release), StopSignals(lock.release) as stop_signals:
+        if lock.taken_over:
+            console.line(f'Took over the lock of {lock.taken_over}, which is gone.')
+        return run(config, stored, run_directory, cluster, console, stop_signals)
+
+
+def run(
+    config: Config,
+    stored: Optional[Config],
+    run_directory: pathlib.Path,
+    cluster: Optional[Cluster],
+    console: Console,
+    stop_signals: StopSignals,
+) -> int:
+    """Trains; returns the exit status."""
+    is_chief = cluster is None or cluster.worker == 0
+    check_directory(run_directory, config)
+    begun = any(found.step for found in checkpoints.scan(run_directory)[0])
+    for line in compare_with_stored(config, stored, begun):
         console.line(line)
 
-    strategy = make_strategy()
-    if config.batch_size % strategy.num_replicas_in_sync:
-        replicas = strategy.num_replicas_in_sync
-        near = [
-            n for n in (config.batch_size // replicas * replicas, -(-config.batch_size // replicas) * replicas) if n
-        ]
-        raise UserError(
-            f'`batch_size` ({config.batch_size}) does not divide over {replicas} devices; '
-            f'set it to {" or ".join(map(str, near))}.'
-        )
-    data = training_data.open_training_data(config, console)
-    test_images = training_data.open_test_pictures(config, TEST_PICTURES, console)
+    devices = open_devices(config, cluster)
+    stop_signals.renew()
+    if devices.kind == 'CPU' and (warning := half_precision_warning(config.precision)):
+        console.line(warning)
+    if config.deterministic == 'true' or (config.deterministic == 'auto' and devices.kind == 'CPU'):
+        tf.config.experimental.enable_op_determinism()
+    evaluation = open_evaluation(config) if is_chief else None
+    data = training_data.open_training_data(config, console, devices.worker, devices.workers)
+    test_images = training_data.open_test_pictures(config, TEST_PICTURES, console) if is_chief else None
 
-    with strategy.scope():
-        model = MODELS[config.model](config, sizes=data.sizes, jit_compile=use_xla(config, strategy, data.sizes))
+    with devices.strategy.scope():
+        model = MODELS[config.model](config, sizes=data.sizes, jit_compile=use_xla(config, devices, data.sizes))
     progress = Progress(len(model.metric_names))
-    store = checkpoints.Checkpoints(run_directory, model, progress, config.keep_checkpoints)
+    store = Checkpoints(run_directory, model, progress, config.keep_checkpoints, is_chief)
     if config.continue_train:
-        restored, deleted = store.restore(config.epoch)
-        console.line(f'Continuing from step {restored.step}.')
-        if deleted:
-            console.line(f'Deleted {len(deleted)} checkpoints of later steps, which this run will make again.')
-    options.save_config(config, run_directory)
+        restored = store.restore(config.epoch, wait=lambda: devices.exchange([0]))
+        for damaged in restored.damaged:
+            console.line(f'Warning: {damaged}; it is left aside, and training resumes from step {restored.found.step}.')
+        console.line(f'Continuing from step {restored.found.step}.')
+        if restored.deleted:
+            console.line(f'Deleted {len(restored.deleted)} checkpoints of later steps, which this run will make again.')
+    if is_chief:
+        store.tidy()
+        options.save_config(config, run_directory)
 
-    summaries = Summaries(run_directory)
-    trainer = Trainer(model, progress, strategy, config, data, test_images, store, summaries, console)
-    introduce(console, config, run_directory, strategy, model, data, trainer)
+    summaries = Summaries(run_directory, is_chief, int(model.step.numpy()))
+    evaluate = functools.partial(measure, evaluation, Translator(config, model), console) if evaluation else None
+    places = store, summaries, console, stop_signals
+    trainer = Trainer(model, progress, devices, config, data, test_images, evaluate, *places)
+    introduce(console, config, run_directory, devices, model, data, trainer)
     summaries.configuration(dataclasses.asdict(config), trainer.step)
     if trainer.step >= trainer.total_steps:
         console.line(f'Epoch {config.total_epochs}, the last one, is done already; raise n_epochs or n_epochs_decay.')
     try:
         trainer.train()
+        devices.exchange([0])  # none ends before the chief has saved
     except Interrupted as interruption:
+        devices.exchange([0])
         console.line(f'{interruption} at step {trainer.step}: the state is saved; --continue_train goes on from here.')
-        return 128 + interruption.signal_number
+        return 128 + interruption.number
     except tf.errors.OpError as error:
         # What goes wrong inside the stream arrives as TensorFlow's error; the sentence for the user is here.
         if data.failure is None:
@@ -74,18 +122,9 @@ def main(settings: tuple[Config, Optional[Config]]) -> int:
     return 0
 
 
-def prepare_directory(run_directory: pathlib.Path, config: Config) -> None:
-    """Makes the run's directory; refuses one that would be overwritten, that cannot be resumed or cannot be written."""
-    try:
-        run_directory.mkdir(parents=True, exist_ok=True)
-        probe = run_directory / '.writable'
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"`checkpoints_dir` ('{config.checkpoints_dir}') cannot be written ({error.strerror}); set it to another."
-        ) from error
-    has_checkpoint = bool(checkpoints.find_all(run_directory))
+def check_directory(run_directory: pathlib.Path, config: Config) -> None:
+    """Refuses a run's directory that would be overwritten, or that cannot be resumed."""
+    has_checkpoint = any(checkpoints.scan(run_directory))
     if has_checkpoint and not config.continue_train:
         raise UserError(
             f"run '{run_directory}' holds a checkpoint; resume it with --continue_train, or set another --name."
@@ -97,8 +136,43 @@ def prepare_directory(run_directory: pathlib.Path, config: Config) -> None:
         )
 
 
-def compare_with_stored(config: Config, stored: Optional[Config]) -> list[str]:
+def open_evaluation(config: Config) -> Optional[Evaluation]:
+    """What measures the model for --eval_freq, or None. What is missing for it shows before training."""
+    if config.eval_freq is None:
+        return None
+    images = open_test_images(config, 'test', config.eval_images, config.eval_load_size)
+    measures = choose_measures(config.eval_metrics, images, 'eval_metrics')
+    name = (config.keep_best or '').partition('_')[0]
+    if name in MEASURES and name not in measures:
+        raise UserError(
+            f'`keep_best` ({name}) is not among what these test images are measured by ({", ".join(measures)}); '
+            f'name it in --eval_metrics, or set another.'
+        )
+    if name == 'identity' and config.input_nc != config.output_nc:
+        raise UserError(
+            f'`keep_best` (identity) needs equal channels, but input_nc is {config.input_nc} and output_nc '
+            f'{config.output_nc}; set another.'
+        )
+    extractor = make_extractor(config) if {'kid', 'fid'} & set(measures) else None
+    return Evaluation(images, measures, extractor, 'eval_metrics')
+
+
+def measure(evaluation: Evaluation, translator: Translator, console: Console) -> Results:
+    """Measures the model as it is now; names images that cannot be used once."""
+    known = len(evaluation.problems)
+    results = evaluation(translator)
+    for line in evaluation.problems[known:]:
+        console.line(f'Left aside: {line}')
+    return results
+
+
+def compare_with_stored(config: Config, stored: Optional[Config], begun: bool = True) -> list[str]:
     """One line for each setting that a continued run changes.
+
+    Args:
+        config: the settings now.
+        stored: those that the run was last trained with, if any.
+        begun: it has done a step; before, as with imported weights, it may still be told where its images are.
 
     Raises:
         UserError: a setting that cannot change, with both values.
@@ -120,7 +194,7 @@ def compare_with_stored(config: Config, stored: Optional[Config]) -> list[str]:
             'profile_steps',
         ):
             continue
-        if field.metadata['fixed']:
+        if field.metadata['fixed'] and (begun or field.name != 'dataroot'):
             raise UserError(
                 f'`{field.name}` ({new}) is not what the run was trained with ({old}); leave it out, '
                 f'or start another run with another --name.'
@@ -129,31 +203,34 @@ def compare_with_stored(config: Config, stored: Optional[Config]) -> list[str]:
     return lines
 
 
-def make_strategy() -> tf.distribute.Strategy:
-    """Mirrored over all visible GPUs, or the CPU."""
-    gpus = tf.config.list_physical_devices('GPU')
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    names = [f'/gpu:{i}' for i in range(len(gpus))] or ['/cpu:0']
-    return tf.distribute.MirroredStrategy(names)
-
-
-def use_xla(config: Config, strategy: tf.distribute.Strategy, sizes) -> bool:
+def use_xla(config: Config, devices: Devices, sizes) -> bool:
     """What --jit_compile comes to: 'auto' is on for GPUs, where the step gains; on CPUs it loses.
 
     It is off too where images differ in size, since XLA compiles anew for each size.
     """
-    several = strategy.num_replicas_in_sync > 1
-    if config.norm == 'batch' and several:
+    if config.norm == 'batch' and devices.replicas > 1:
         if config.jit_compile == 'true':
             raise UserError('`jit_compile` (true) cannot compile batch norm over several devices; set it to false.')
         return False
     if config.jit_compile == 'auto':
-        return bool(tf.config.list_physical_devices('GPU')) and None not in sizes
+        return devices.kind == 'GPU' and None not in sizes
     return config.jit_compile == 'true'
 
 
-def introduce(console, config, run_directory, strategy, model, data, trainer) -> None:
+def out_of_memory(config: Config) -> UserError:
+    """What to do where the devices have too little memory."""
+    kind = 'GPU' if tf.config.get_visible_devices('GPU') else 'CPU'
+    remedies = [f'--crop_size (now {config.crop_size})', f'--ngf and --ndf ({config.ngf}, {config.ndf})']
+    if config.batch_size > 1:
+        remedies.insert(0, f'--batch_size (now {config.batch_size}; --accumulate_steps makes up for it)')
+    if config.pool_size:
+        remedies.append(f'--pool_size ({config.pool_size})')
+    lower = f'lower {", ".join(remedies[:-1])} or {remedies[-1]}'
+    again = '' if config.recompute_grads or config.norm == 'batch' else 'set --recompute_grads, or '
+    return UserError(f'the memory of the {kind} is too small for this; {again}{lower}.')
+
+
+def introduce(console, config, run_directory, devices, model, data, trainer) -> None:
     """Says what will run."""
     for name, network in model.networks().items():
         kind = config.netG if name.startswith('G') else config.netD
@@ -161,12 +238,11 @@ def introduce(console, config, run_directory, strategy, model, data, trainer) ->
         console.line(f'Network {name}: {kind}, {count:,} parameters.')
         if config.verbose:
             network.summary(print_fn=console.line)
-    device = 'GPU' if tf.config.list_physical_devices('GPU') else 'CPU'
-    compiled = ', compiled by XLA' if use_xla(config, strategy, data.sizes) else ''
-    console.line(f'Devices: {strategy.num_replicas_in_sync} x {device}{compiled}.')
+    compiled = ', compiled by XLA' if use_xla(config, devices, data.sizes) else ''
+    console.line(f'Devices: {devices.describe()}{compiled}.')
     console.line(
         f'Epochs: {config.epoch_count} to {config.total_epochs}, {data.steps_per_epoch} steps each of batch '
-        f'{config.batch_size}; {trainer.total_steps} steps in all, {trainer.step} done.'
+        f'{config.images_per_step}; {trainer.total_steps} steps in all, {trainer.step} done.'
     )
     console.line(f'Run directory: {run_directory}. To watch: tensorboard --logdir {config.checkpoints_dir}')
 

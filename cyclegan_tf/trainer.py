@@ -2,69 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
 
-from cyclegan_tf.checkpoints import Checkpoints
+from cyclegan_tf import evaluation
+from cyclegan_tf.checkpoint_store import Checkpoints
 from cyclegan_tf.config import Config
 from cyclegan_tf.console import Console
+from cyclegan_tf.devices import Devices
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.inner_loop import compile_steps
 from cyclegan_tf.models.interface import Model
+from cyclegan_tf.progress import Progress
+from cyclegan_tf.stop_signals import StopSignals
 from cyclegan_tf.summaries import Summaries
 from cyclegan_tf.training_data import TrainingData
 
+# Settings that change what measures of the test images come to.
+_HOW_MEASURED = (
+    'dataroot', 'eval_images', 'eval_load_size', 'feature_extractor', 'feature_size', 'feature_range', 'feature_output',
+)  # fmt: skip
+_ROLLBACKS = 3  # at the most, with on_nan=rollback
 _LONGEST_CALL = 0.5  # seconds of compiled steps between looks at signals and the clock
 
 
 class Interrupted(Exception):
     """Training was asked to stop by a signal; the state is saved."""
 
-    def __init__(self, signal_number: int):
-        super().__init__(signal.Signals(signal_number).name)
-        self.signal_number = signal_number
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
 
 
-class Progress(tf.Module):
-    """Sums of the metrics since the last report and since the epoch began; a part of the state."""
-
-    def __init__(self, metrics: int):
-        super().__init__()
-        self.since_report = tf.Variable(tf.zeros([metrics], tf.float64), trainable=False)
-        self.steps_since_report = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.since_epoch = tf.Variable(tf.zeros([metrics], tf.float64), trainable=False)
-        self.steps_since_epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-
-    def add(self, rows: np.ndarray) -> None:
-        """Adds the metrics of some steps, float [steps, metrics], one step after the other."""
-        for total, count in ((self.since_report, self.steps_since_report), (self.since_epoch, self.steps_since_epoch)):
-            values = total.numpy()
-            # Not one sum: its order, and so its rounding, would depend on how the steps were grouped into calls.
-            for row in rows:
-                values = values + row
-            total.assign(values)
-            count.assign_add(len(rows))
-
-    def take_report(self) -> np.ndarray:
-        """The means since the last report, which begins anew."""
-        return _take(self.since_report, self.steps_since_report)
-
-    def take_epoch(self) -> np.ndarray:
-        """The means since the epoch began, which begins anew."""
-        return _take(self.since_epoch, self.steps_since_epoch)
-
-
-def _take(total: tf.Variable, count: tf.Variable) -> np.ndarray:
-    means = total.numpy() / max(1, int(count.numpy()))
-    total.assign(tf.zeros_like(total))
-    count.assign(0)
-    return means
+class NotFinite(Exception):
+    """A metric became infinite or not a number; the weights may be spoilt."""
 
 
 class Trainer:
@@ -73,32 +51,37 @@ class Trainer:
     Args:
         model: built under the strategy's scope, restored if the run is continued.
         progress: its running means, restored likewise.
-        strategy: the devices.
+        devices: what trains; their chief alone writes and measures.
         config: the run's settings.
         data: the images to learn from.
         test_images: pairs of pictures of both domains, float [1, h, w, c] in [-1, 1], translated at the end of every
             epoch; or None.
+        evaluate: measures the model as it is, for eval_freq; or None.
         checkpoints, summaries, console: where results go.
+        stop_signals: entered.
     """
 
     def __init__(
         self,
         model: Model,
         progress: Progress,
-        strategy: tf.distribute.Strategy,
+        devices: Devices,
         config: Config,
         data: TrainingData,
         test_images: Optional[Sequence[tuple[np.ndarray, np.ndarray]]],
+        evaluate: Optional[Callable[[], evaluation.Results]],
         checkpoints: Checkpoints,
         summaries: Summaries,
         console: Console,
+        stop_signals: StopSignals,
     ):
-        self._model, self._progress, self._strategy, self._config = model, progress, strategy, config
+        self._model, self._progress, self._devices, self._config = model, progress, devices, config
         self._data, self._steps_per_epoch, self._test_images = data, data.steps_per_epoch, test_images
+        self._evaluate = evaluate
         self._checkpoints, self._summaries, self._console = checkpoints, summaries, console
-        self._visuals = tf.function(model.visuals, reduce_retracing=True)  # pictures may differ in size
-        self._run_steps = self._compile_inner_loop()
-        self._signal: Optional[int] = None
+        self._stop_signals = stop_signals
+        self._run_steps = compile_steps(model, devices.strategy)
+        self._signal: Optional[int] = None  # that all workers follow
         self._profiling = False
         self._last_report = (time.monotonic(), self.step)
         self._longest_call = 1
@@ -120,66 +103,88 @@ class Trainer:
         """The number of the epoch that the step after `step` steps belongs to."""
         return self._config.epoch_count + step // self._steps_per_epoch
 
-    def _compile_inner_loop(self):
-        model, strategy = self._model, self._strategy
-
-        @tf.function
-        def run_steps(iterator, count):
-            results = tf.TensorArray(tf.keras.backend.floatx(), size=count, element_shape=[len(model.metric_names)])
-            waited = tf.constant(0.0, tf.float64)
-            for i in tf.range(count):
-                # The clock starts when the step before is done, and stops when its images are there.
-                with tf.control_dependencies([results.flow]):
-                    start = tf.timestamp()
-                with tf.control_dependencies([start]):
-                    images = next(iterator)
-                with tf.control_dependencies(tf.nest.flatten(images, expand_composites=True)):
-                    waited += tf.timestamp() - start
-                metrics = strategy.run(model.train_step, args=images)
-                results = results.write(i, strategy.experimental_local_results(metrics)[0])
-            return results.stack(), waited  # [count, metrics]; seconds
-
-        return run_steps
-
     def train(self) -> None:
         """Trains to the end.
 
         Raises:
             Interrupted: SIGTERM or SIGINT came; the state is saved.
-            UserError: a loss is not finite; the last checkpoint stays.
+            UserError: a loss is not finite, and training did not go back, or did in vain; or a checkpoint could not be
+                saved. The last checkpoint stays.
         """
         if self.step >= self.total_steps:
             return
-        stream = self._data.stream.from_step(self.step)
-        # The stream holds global batches; this splits each over the replicas and does not shard the stream itself.
-        options = tf.data.Options()
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        iterator = iter(self._strategy.experimental_distribute_dataset(stream.with_options(options)))
-        self._model.start_epoch(self.epoch_of(self.step))
-        self._last_report = (time.monotonic(), self.step)
-        handlers = self._catch_signals()
         try:
+            self._save_what_a_kill_left_out()
             self._console.start(self.step, self.total_steps)
+            while True:
+                try:
+                    return self._train_from_here()
+                except NotFinite as error:
+                    self._roll_back(error)
+        except OSError as error:
+            raise self._not_saved(error) from error
+        finally:
+            if self._profiling:
+                self._summaries.stop_profile()
+            with contextlib.suppress(OSError):  # where this fails, saving has failed before, and that is said
+                self._summaries.flush()
+            self._console.stop()
+
+    def _train_from_here(self) -> None:
+        self._stream = self._data.stream(self._order)
+        iterator = iter(self._devices.distribute(self._stream.from_step(self.step)))
+        self._model.start_epoch(self.epoch_of(self.step))
+        self._last_report, self._waited = (time.monotonic(), self.step), np.zeros(2)
+        try:
             while self.step < self.total_steps:
                 self._advance(iterator)
+                self._agree()
                 if self._signal is not None:
                     self._save(lambda: self._checkpoints.save_latest(self.step))
                     raise Interrupted(self._signal)
         finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            if self._profiling:
-                self._summaries.stop_profile()
-            self._summaries.flush()
-            self._console.stop()
+            self._stop_signals.end_deferral()
 
-    def _catch_signals(self) -> dict[int, Any]:
-        if threading.current_thread() is not threading.main_thread():
-            return {}  # only the main thread may set handlers
-        return {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    @property
+    def _order(self) -> int:
+        """Which of the orders of images, that of the seed or another."""
+        return int(self._progress.rollbacks.numpy())
 
-    def _on_signal(self, number, frame):
-        self._signal = number
+    def _save_what_a_kill_left_out(self) -> None:
+        """Of an epoch's end: the best is saved before the epoch's."""
+        epoch, rest = self.epoch_of(self.step) - 1, self.step % self._steps_per_epoch
+        if self.step and not rest and self._keeps_epoch(self.step, epoch) and not self._checkpoints.has_epoch(epoch):
+            self._save(lambda: self._checkpoints.save_epoch(epoch))
+        elif self._config.on_nan == 'rollback' and self.step == 0:
+            self._save(lambda: self._checkpoints.save_latest(0))  # to go back to
+
+    def _roll_back(self, error: NotFinite) -> None:
+        """Goes back to the last good checkpoint, and on from there with the images in another order."""
+        rollbacks = self._order
+        if self._config.on_nan != 'rollback' or rollbacks >= _ROLLBACKS:
+            tried = f' Training has gone back {rollbacks} times in vain.' if rollbacks else ''
+            raise UserError(
+                f'{error}: training stops and the last checkpoint stays.{tried} Lower --lr, or look for broken images, '
+                f'and go on with --continue_train.'
+            ) from error
+        restored = self._checkpoints.restore('latest', wait=lambda: self._devices.exchange([0]), finite=True)
+        self._summaries.go_back(self.step)
+        self._console.stop()
+        self._progress.rollbacks.assign(rollbacks + 1)
+        self._console.line(
+            f'{error}: back to step {restored.found.step}, and on with the images in another order '
+            f'({rollbacks + 1} of {_ROLLBACKS} times).'
+        )
+        self._console.start(self.step, self.total_steps)
+
+    def _agree(self) -> None:
+        """All workers stop at the same step, whichever got a signal, and do equally many steps in a call."""
+        self._signal = self._stop_signals.number  # one that comes during the exchange is told at the next
+        if self._devices.workers == 1:
+            return
+        said = self._devices.exchange([self._signal or 0, self._longest_call])
+        self._signal = int(said[:, 0].max()) or None
+        self._longest_call = int(said[:, 1].min())
 
     # ---------------------------------------------------------------------------------------------------- the events
     def _advance(self, iterator: Iterator) -> None:
@@ -189,6 +194,8 @@ class Trainer:
         self._profile(before)
         start = time.monotonic()
         rows, waited = (result.numpy() for result in self._run_steps(iterator, tf.constant(count)))
+        # From now on there is work to save. The first call compiles, which may take long: a signal stops that at once.
+        self._stop_signals.defer()
         seconds = time.monotonic() - start
         self._waited += np.array([waited, seconds])
         seconds_per_step = seconds / count
@@ -210,12 +217,12 @@ class Trainer:
 
     def _due(self, step: int, frequency: int) -> bool:
         """Whether this step brings the number of images to or past a multiple of the frequency."""
-        batch = self._config.batch_size
+        batch = self._config.images_per_step
         return step * batch // frequency > (step - 1) * batch // frequency
 
     def _next_event(self, step: int) -> int:
         """The next step after which something is due."""
-        config, batch = self._config, self._config.batch_size
+        config, batch = self._config, self._config.images_per_step
         nexts = [self.total_steps, (step // self._steps_per_epoch + 1) * self._steps_per_epoch]
         for frequency in (config.print_freq, config.display_freq, config.save_latest_freq):
             nexts.append(math.ceil((step * batch // frequency + 1) * frequency / batch))
@@ -233,18 +240,14 @@ class Trainer:
         bad = np.argwhere(~np.isfinite(rows))
         if len(bad):
             row, column = bad[0]
-            raise UserError(
-                f'{self._model.metric_names[column]} is {rows[row, column]} at step {before + row + 1}: training stops '
-                f'and the last checkpoint stays; lower --lr, or look for broken images, and go on with '
-                f'--continue_train.'
-            )
+            raise NotFinite(f'{self._model.metric_names[column]} is {rows[row, column]} at step {before + row + 1}')
 
     def _report(self, step: int, epoch: int) -> None:
         now = time.monotonic()
         seconds, steps = now - self._last_report[0], step - self._last_report[1]
         self._last_report = (now, step)
         means = self._progress.take_report()
-        speed = steps * self._config.batch_size / seconds
+        speed = steps * self._config.images_per_step / seconds
         (waited, working), self._waited = self._waited, np.zeros(2)
         self._summaries.scalars(
             {
@@ -261,7 +264,9 @@ class Trainer:
         self._console.report(step, epoch, self._losses(means), speed)
 
     def _display(self, step: int) -> None:
-        real_a, real_b = self._data.stream.batch(step)  # the next step's
+        if not self._devices.is_chief:
+            return
+        real_a, real_b = self._stream.batch(step)  # the next step's
         self._summaries.pictures('images', self._translate([(real_a[:1], real_b[:1])]), step)
 
     def _translate(self, pairs):
@@ -269,27 +274,64 @@ class Trainer:
         dtype = tf.keras.backend.floatx()
         sheets = {}
         for real_a, real_b in pairs:
-            for direction, row in self._visuals(tf.cast(real_a, dtype), tf.cast(real_b, dtype)).items():
+            for direction, row in self._model.visuals(tf.cast(real_a, dtype), tf.cast(real_b, dtype)).items():
                 for name, picture in row.items():
                     sheets.setdefault(direction, {}).setdefault(name, []).append(picture.numpy()[0])
         return sheets
 
     def _end_epoch(self, step: int, epoch: int) -> None:
         self._model.end_epoch(dict(zip(self._model.metric_names, self._progress.take_epoch())))
-        if self._test_images is not None:
+        if self._test_images is not None and self._devices.is_chief:
             self._summaries.pictures('test', self._translate(self._test_images), step)
         last = step == self.total_steps
         if not last:
             self._model.start_epoch(epoch + 1)
-        if epoch % self._config.save_epoch_freq == 0 or last:
+        if self._evaluate is not None and (epoch % self._config.eval_freq == 0 or last):
+            try:
+                self._measure(step, epoch)
+            except UserError:
+                self._save(lambda: self._checkpoints.save_latest(step))  # the epoch's work is not lost with its measure
+                raise
+        if self._keeps_epoch(step, epoch):
             self._save(lambda: self._checkpoints.save_epoch(epoch))
         elif self._due(step, self._config.save_latest_freq):
             self._save(lambda: self._checkpoints.save_latest(step))
+
+    def _keeps_epoch(self, step: int, epoch: int) -> bool:
+        return epoch % self._config.save_epoch_freq == 0 or step == self.total_steps
+
+    def _measure(self, step: int, epoch: int) -> None:
+        """Measures on the test images, and keeps the checkpoint if it is the best."""
+        results, keep_best = self._evaluate(), self._config.keep_best
+        values = evaluation.scalars(results)
+        self._summaries.scalars({f'eval/{name}': value for name, value in values.items()}, step)
+        self._console.line(f'Test images after epoch {epoch}: ' + ', '.join(f'{k} {v:.4g}' for k, v in values.items()))
+        if keep_best is None:
+            return
+        value, best = evaluation.overall(results, keep_best), self._checkpoints.best()
+        how = {name: getattr(self._config, name) for name in _HOW_MEASURED}
+        # A best that was measured otherwise, before the run was told so, cannot be compared.
+        old = evaluation.find_overall(best['results'], keep_best) if best and best['how'] == how else None
+        if not math.isnan(value) and (old is None or evaluation.is_better(keep_best, value, old)):
+            self._save(lambda: self._checkpoints.save_best(epoch, {'results': results, 'how': how}))
+            self._console.line(f'The best {keep_best} so far, {value:.4g}: kept as --epoch=best.')
 
     def _save(self, save: Callable[[], None]) -> None:
         # What TensorBoard shows is never behind the checkpoint that a restart goes on from.
         self._summaries.flush()
         save()
+
+    def _not_saved(self, error: OSError) -> UserError:
+        """What a full disk or a folder that is gone comes to."""
+        with contextlib.suppress(OSError):  # it needs no room, but permission
+            self._checkpoints.tidy()
+        last = self._checkpoints.newest()
+        left = f'the last good checkpoint is of step {last.step}' if last else 'no checkpoint is left'
+        reason = f'{error.filename}: {error.strerror}' if error.filename else str(error)
+        return UserError(
+            f'step {self.step} could not be saved ({reason}); {left}. Make room, or let the folder be written, and go '
+            f'on with --continue_train.'
+        )
 
     def _profile(self, step: int) -> None:
         if self._config.profiled_steps is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Optional
 
@@ -20,37 +19,43 @@ _SHOWN = 5  # duplicates that are named; the rest is counted
 
 @dataclasses.dataclass(frozen=True)
 class TrainingData:
-    """Both domains' training images, as the model names the domains: with direction BtoA, its A is the folders' B."""
+    """Both domains' training images, as the model names the domains: with direction BtoA, its A is the folders' B.
+
+    `worker` of `workers` takes its share of every batch.
+    """
 
     config: Config
     table_a: preprocess.ImageTable
     table_b: preprocess.ImageTable
+    worker: int = 0
+    workers: int = 1
 
     @property
     def steps_per_epoch(self) -> int:
         """Steps in an epoch."""
-        return pipeline.steps_per_epoch(self.table_a, self.table_b, self.config.batch_size)
+        return pipeline.steps_per_epoch(self.table_a, self.table_b, self.config.images_per_step)
 
     @property
     def sizes(self) -> tuple[Optional[tuple[int, int]], Optional[tuple[int, int]]]:
         """(height, width) of A's and of B's images after the crop; None where they differ."""
         return self.table_a.result_size(), self.table_b.result_size()
 
-    @functools.cached_property
-    def stream(self) -> pipeline.Stream:
-        """The batches."""
+    def stream(self, order: int = 0) -> pipeline.Stream:
+        """The batches; each number stands for another order, other crops and so on."""
         config = self.config
         return pipeline.Stream(
             self.table_a,
             self.table_b,
-            config.batch_size,
+            config.images_per_step,
             config.crop_size if config.crops else None,
-            config.seed,
+            config.seed + order * 1_000_003,
             aligned=config.dataset_mode == 'aligned',
             serial_batches=config.serial_batches,
             flip=not config.no_flip,
             augment_policy=config.augment,
             threads=config.num_threads,
+            worker=self.worker,
+            workers=self.workers,
         )
 
     def scalars(self) -> dict[str, float]:
@@ -68,6 +73,25 @@ def make_geometry(config: Config) -> Geometry:
     return Geometry(config.preprocess, config.load_size, config.crop_size, config.side_multiple, config.least_side)
 
 
+def make_test_geometry(config: Config, load_size: Optional[int]) -> Geometry:
+    """Sizes at which images are translated: as the run's preprocess gives them, without a crop.
+
+    Raises:
+        UserError: the networks do not take load_size.
+    """
+    # The discriminators, which need larger images, see none of them.
+    geometry = dataclasses.replace(make_geometry(config), least=max(8, config.side_multiple))
+    if load_size is None:
+        return geometry
+    if load_size % config.side_multiple:
+        raise UserError(
+            f'`load_size` ({load_size}) is no multiple of {config.side_multiple}, which netG {config.netG} needs; set '
+            f'it to one.'
+        )
+    # resize_and_crop takes the size from crop_size, as the reference's test program; the others from load_size.
+    return dataclasses.replace(geometry, load_size=load_size, crop_size=load_size)
+
+
 def domains(config: Config) -> tuple[str, str]:
     """The data set's domains in the order in which the model has them."""
     return ('B', 'A') if config.direction == 'BtoA' else ('A', 'B')
@@ -79,8 +103,8 @@ def open_sources(config: Config, phase: str, max_size: Optional[int]) -> tuple[s
     return found[::-1] if config.direction == 'BtoA' else found
 
 
-def open_training_data(config: Config, console: Console) -> TrainingData:
-    """Looks at every image, says what there is, and decodes what can be kept.
+def open_training_data(config: Config, console: Console, worker: int = 0, workers: int = 1) -> TrainingData:
+    """Looks at every image, says what there is, and decodes what can be kept; for one of several workers.
 
     Raises:
         UserError: folders are missing; or images cannot be used, in which case the message lists all (with
@@ -115,7 +139,7 @@ def open_training_data(config: Config, console: Console) -> TrainingData:
         left_out = [line for table in tables for line in table.keep(where, cache_dir, config.num_threads)]
         for line in left_out:
             console.line(f'Left aside: {line}')
-    return TrainingData(config, *tables)
+    return TrainingData(config, *tables, worker, workers)
 
 
 def _leave_aside(config, found, findings, console) -> list[list[int]]:
@@ -136,10 +160,11 @@ def _leave_aside(config, found, findings, console) -> list[list[int]]:
 
 
 def _refuse_sizes(config, size_a, size_b) -> None:
-    if (size_a is None or size_b is None) and (config.batch_size != 1 or config.pool_size):
+    if (size_a is None or size_b is None) and (config.images_per_step != 1 or config.pool_size):
+        more = ', and no --accumulate_steps' if config.accumulate_steps > 1 else ''
         raise UserError(
             f'images differ in size under `preprocess` ({config.preprocess}), which needs --batch_size=1 and '
-            f'--pool_size=0; set both, or a --preprocess that cuts all to crop_size.'
+            f'--pool_size=0{more}; set them, or a --preprocess that cuts all to crop_size.'
         )
     if config.gan_mode == 'wgangp' and (size_a is None or size_a != size_b):
         raise UserError(

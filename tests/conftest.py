@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))  # for torch_mirror and program
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / 'tools'))  # for torch_mirror
+sys.path.insert(0, str(pathlib.Path(__file__).parent))  # for program
 sys.path.insert(0, str(pathlib.Path(__file__).parent / 'data'))  # for what tests of data share
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
@@ -73,12 +74,17 @@ def photographs():
 @pytest.fixture
 def image_folders(tmp_path):
     """A data set of five small photographs a domain: (tmp_path / 'data') with trainA, trainB, testA, testB."""
+    return make_image_folders(tmp_path)
+
+
+def make_image_folders(place):
+    """Makes image_folders in a folder, for fixtures of modules."""
     from PIL import Image
 
     for phase, count in (('train', 5), ('test', 2)):
         for domain in 'AB':
-            folder = tmp_path / 'data' / (phase + domain)
+            folder = place / 'data' / (phase + domain)
             folder.mkdir(parents=True)
             for i, picture in enumerate(list(demo.regions('train', domain).values())[:count]):
                 Image.fromarray(picture).resize((48, 40)).save(folder / f'{i}.png')
-    return tmp_path / 'data'
+    return place / 'data'

@@ -9,8 +9,11 @@ import pytest
 from absl import flags
 
 from cyclegan_tf import options
-from cyclegan_tf.config import Config, TranslateConfig
+from cyclegan_tf.config import Config
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.evaluate import EvaluateConfig
+from cyclegan_tf.export import ExportConfig
+from cyclegan_tf.translate import TranslateConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -36,7 +39,7 @@ def test_defaults_are_the_references():
     assert {name: settings[name] for name in REFERENCE} == REFERENCE
 
 
-@pytest.mark.parametrize('config', [Config, TranslateConfig])
+@pytest.mark.parametrize('config', [Config, TranslateConfig, EvaluateConfig, ExportConfig])
 def test_flags_bear_the_names_of_the_settings(config):
     names = {field.name for field in dataclasses.fields(config)}
     refused = set(options.REFUSED) | (set(options.REFUSED_IN_TRAINING) if config is Config else set())
@@ -87,8 +90,9 @@ def test_suffix_is_filled_in():
         ),
         (['--dataroot=demo', '--dataset_mode=single'], '`dataset_mode` .single. is to translate'),
         (['--dataroot=demo', '--input_nc=1'], '`lambda_identity` .0.5. needs equal channels'),
+        (['--dataroot=demo', '--recompute_grads', '--norm=batch'], '`recompute_grads` .true. .* norm batch twice'),
         (['--dataroot=demo', '--batch_size=0'], '`batch_size` .0. is below 1; raise it'),
-        (['--dataroot=demo', '--epoch=best'], "`epoch` .'best'. is neither"),
+        (['--dataroot=demo', '--epoch=first'], "`epoch` .'first'. is neither"),
         (['--dataroot=demo', '--profile_steps=5'], '`profile_steps` .* is not two numbers'),
         (['--dataroot=demo', 'photos'], "'photos' is no flag"),
     ],

@@ -5,14 +5,13 @@ import pathlib
 import subprocess
 import sys
 
-from cyclegan_tf import options, train, translate
-from cyclegan_tf.config import TranslateConfig
+from cyclegan_tf import evaluate, options, train, translate
 
 ROOT = pathlib.Path(__file__).parent.parent
 
 SMALL = (
     '--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--load_size=36', '--crop_size=32', '--pool_size=3',
-    '--num_threads=2',
+    '--num_threads=2', '--lambda_identity=0',
 )  # fmt: skip
 
 
@@ -24,18 +23,33 @@ def run_training(checkpoints_dir, *flags, small=True):
 
 def run_translation(checkpoints_dir, *flags):
     """Translates in this process; returns the exit status."""
-    return translate.main(options.parse(TranslateConfig, ['translate', f'--checkpoints_dir={checkpoints_dir}', *flags]))
+    return translate.main(
+        options.parse(translate.TranslateConfig, ['translate', f'--checkpoints_dir={checkpoints_dir}', *flags])
+    )
 
 
-def start(module, *flags):
-    """Starts a program of its own; returns the process, whose output is text."""
+def run_evaluation(checkpoints_dir, *flags):
+    """Measures in this process; returns the exit status."""
+    argv = ['evaluate', f'--checkpoints_dir={checkpoints_dir}', *flags]
+    return evaluate.main(options.parse(evaluate.EvaluateConfig, argv))
+
+
+def start(module, *flags, **settings):
+    """Starts a program of its own; see start_python."""
+    return start_python('-m', f'cyclegan_tf.{module}', *flags, **settings)
+
+
+def start_python(*arguments, prefix=(), preexec_fn=None, **variables):
+    """Starts Python, by another program if there is a prefix, with more environment variables; returns the process,
+    whose output is text."""
     return subprocess.Popen(
-        [sys.executable, '-m', f'cyclegan_tf.{module}', *map(str, flags)],
+        [*prefix, sys.executable, *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, 'PYTHONUNBUFFERED': '1'},
+        env={**os.environ, 'PYTHONUNBUFFERED': '1', **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=preexec_fn,
     )
 
 

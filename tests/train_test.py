@@ -2,9 +2,9 @@
 
 import io
 import pathlib
+import shutil
 import signal
 import sys
-import time
 
 import numpy as np
 import program
@@ -27,10 +27,29 @@ def quick(image_folders, tmp_path):
     return (tmp_path / 'checkpoints', f'--dataroot={image_folders}', '--name=run', *EPOCHS)
 
 
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    """(checkpoints_dir, flags) of a run that is done, with all its epochs; not to be changed."""
+    from conftest import make_image_folders
+
+    place = tmp_path_factory.mktemp('finished')
+    flags = (f'--dataroot={make_image_folders(place)}', '--name=run', *EPOCHS, '--save_epoch_freq=1')
+    assert program.run_training(place, *flags) == 0
+    return place, flags
+
+
+@pytest.fixture
+def again(finished, tmp_path):
+    """A copy of it, that can be changed: what run_training takes."""
+    shutil.copytree(finished[0] / 'run', tmp_path / 'again' / 'run')
+    return (tmp_path / 'again', *finished[1])
+
+
 # ------------------------------------------------------------------------------------------------- what a run leaves
 def test_a_run_leaves_flags_checkpoints_curves_and_pictures(quick, capsys):
     profiled = '--profile_steps=3,4'
-    assert program.run_training(*quick, '--print_freq=2', '--display_freq=5', '--save_epoch_freq=2', profiled) == 0
+    flags = ('--print_freq=2', '--display_freq=5', '--save_epoch_freq=2', '--lambda_identity=0.5', profiled)
+    assert program.run_training(*quick, *flags) == 0
     directory = quick[0] / 'run'
     stored = options.load_config(directory)
     assert (stored.ngf, stored.crop_size, stored.n_epochs, stored.name) == (4, 32, 2, 'run')
@@ -75,11 +94,7 @@ def test_a_run_leaves_flags_checkpoints_curves_and_pictures(quick, capsys):
         assert expected in output
 
 
-def test_keep_checkpoints_keeps_the_newest_epochs(quick):
-    program.run_training(*quick, '--save_epoch_freq=1', '--keep_checkpoints=2')
-    assert [c.epoch for c in checkpoints.find_all(quick[0] / 'run')] == [2, 3]
-
-
+@pytest.mark.slow
 def test_steps_of_an_epoch_are_rounded_up(quick, capsys):
     program.run_training(*quick, '--batch_size=2')
     assert 'step 9/9' in capsys.readouterr().out or checkpoints.find(quick[0] / 'run', 'latest').step == 9
@@ -100,10 +115,12 @@ def stop_after(monkeypatch, steps):
     monkeypatch.setattr(Console, 'advance', advance)
 
 
-@pytest.mark.parametrize('policy', ['linear', 'plateau'])
-def test_resume_equals_uninterrupted_run(quick, monkeypatch, policy):
+# In float16 the first steps overflow and are skipped.
+@pytest.mark.slow
+@pytest.mark.parametrize('more', [(), ('--precision=float16', '--recompute_grads')])
+def test_resume_equals_uninterrupted_run(quick, monkeypatch, more):
     directory, *flags = quick
-    flags += [f'--lr_policy={policy}', '--print_freq=4', '--no_dropout=false']
+    flags += ['--lr_policy=plateau', '--print_freq=4', '--no_dropout=false', *more]
     assert program.run_training(directory / 'through', *flags) == 0
     # Inside an epoch and between two reports, twice; where images are kept makes no difference.
     for steps, cache in ((3, 'none'), (7, 'disk')):
@@ -120,35 +137,40 @@ def test_resume_equals_uninterrupted_run(quick, monkeypatch, policy):
         np.testing.assert_array_equal(value, stopped[name], err_msg=name)
     curves = [program.events(directory / kind / 'run')['loss/G_A'] for kind in ('through', 'stopped')]
     assert [(s, float(v)) for s, v in curves[0]] == [(s, float(v)) for s, v in curves[1]]
+    if more:
+        scales = [float(v) for _, v in program.events(directory / 'stopped' / 'run')['loss_scale/G']]
+        assert scales == sorted(scales, reverse=True) and 1 <= scales[-1] < 2**15
 
 
-def test_the_state_that_is_saved_is_complete(quick):
-    program.run_training(*quick)
-    names = program.weights(quick[0] / 'run')
+def test_the_state_that_is_saved_is_complete(finished):
+    names = program.weights(finished[0] / 'run')
     for part in ('g_a', 'g_b', 'd_a', 'd_b', 'optimizer_g', 'optimizer_d', 'pool_a/images', 'pool_b/count', 'plateau',
                  'step', 'since_epoch'):  # fmt: skip
         assert any(part in name for name in names), part
     assert int(names['model/pool_a/count/.ATTRIBUTES/VARIABLE_VALUE']) == 3
 
 
-def test_a_run_that_is_there_is_never_overwritten(quick):
-    program.run_training(*quick)
-    before = program.weights(quick[0] / 'run')
+def test_a_run_that_is_there_is_never_overwritten(again):
+    before = program.weights(again[0] / 'run')
     with pytest.raises(UserError, match='holds a checkpoint; resume it with --continue_train'):
-        program.run_training(*quick)
-    for name, value in program.weights(quick[0] / 'run').items():
+        program.run_training(*again)
+    for name, value in program.weights(again[0] / 'run').items():
         np.testing.assert_array_equal(value, before[name])
 
 
-def test_resuming_an_earlier_epoch_drops_the_later_ones(quick, capsys):
-    program.run_training(*quick, '--save_epoch_freq=1')
-    expected = program.weights(quick[0] / 'run')
-    assert program.run_training(*quick, '--save_epoch_freq=1', '--continue_train', '--epoch=1') == 0
+@pytest.mark.slow
+def test_resuming_an_earlier_epoch_drops_the_later_ones(again, capsys):
+    expected = program.weights(again[0] / 'run')
+    shorter = ('--n_epochs=2', '--n_epochs_decay=0')
+    assert program.run_training(*again, '--continue_train', '--epoch=1', *shorter) == 0
     assert 'Continuing from step 5' in (output := capsys.readouterr().out) and 'Deleted 2 checkpoints' in output
-    for name, value in program.weights(quick[0] / 'run').items():
+    # What was dropped is not listed again.
+    assert [c.epoch for c in checkpoints.find_all(again[0] / 'run')] == [1, 2]
+    assert program.run_training(*again, '--continue_train', '--keep_checkpoints=2') == 0
+    for name, value in program.weights(again[0] / 'run').items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
-    with pytest.raises(UserError, match='no checkpoint for `epoch` .9.; those of epochs that it has: 1, 2, 3'):
-        program.run_training(*quick, '--continue_train', '--epoch=9')
+    with pytest.raises(UserError, match='no checkpoint for `epoch` .9.; those of epochs that it has: 2, 3'):
+        program.run_training(*again, '--continue_train', '--epoch=9')
 
 
 @pytest.mark.parametrize(
@@ -167,42 +189,14 @@ def test_resuming_with_what_cannot_change_is_refused_with_both_values(quick, ima
         train.compare_with_stored(*stored)
 
 
-def test_resuming_with_another_length_or_rate_is_allowed_and_logged(quick, capsys):
-    program.run_training(*quick)
+@pytest.mark.slow
+def test_resuming_with_another_length_or_rate_is_allowed_and_logged(again, capsys):
     more = ('--continue_train', '--n_epochs_decay=2', '--lr=0.001')
-    assert program.run_training(*quick, *more) == 0
+    assert program.run_training(*again, *more) == 0
     output = capsys.readouterr().out
     assert 'n_epochs_decay is now 2, it was 1.' in output and 'lr is now 0.001, it was 0.0002.' in output
-    assert checkpoints.find(quick[0] / 'run', 'latest').step == 20
-    assert options.load_config(quick[0] / 'run').n_epochs_decay == 2
-
-
-@pytest.mark.slow
-def test_a_kill_at_any_moment_leaves_a_checkpoint_that_goes_on(quick):
-    """Kill -9 while a checkpoint is saved at nearly every step, then resume: equal to the run without a kill."""
-    directory, *flags = quick
-    flags += ['--save_latest_freq=1', '--n_epochs=8']
-    program.run_training(directory / 'through', *flags)
-    rng, again = np.random.default_rng(0), []
-    arguments = [*program.SMALL, *flags, f'--checkpoints_dir={directory / "killed"}']
-    for _ in range(3):
-        process = program.start('train', *arguments, *again)
-        for line in process.stdout:
-            if line.startswith('Run directory'):
-                break
-        latest = directory / 'killed' / 'run' / 'latest' / 'checkpoint'
-        stamp = latest.read_text() if latest.exists() else ''
-        while process.poll() is None and (not latest.exists() or latest.read_text() == stamp):
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.5))
-        process.kill()
-        program.finish(process)
-        checkpoints.find(directory / 'killed' / 'run', 'latest')
-        again = ['--continue_train']
-    assert program.run_training(directory / 'killed', *flags, *again) == 0
-    expected, actual = (program.weights(directory / kind / 'run') for kind in ('through', 'killed'))
-    for name, value in expected.items():
-        np.testing.assert_array_equal(value, actual[name], err_msg=name)
+    assert checkpoints.find(again[0] / 'run', 'latest').step == 20
+    assert options.load_config(again[0] / 'run').n_epochs_decay == 2
 
 
 # ----------------------------------------------------------------------------------------------------- what goes wrong
@@ -275,18 +269,15 @@ def test_direction_b_to_a_exchanges_the_domains(image_folders):
     assert model.translators() == {'BtoA': model.g_a, 'AtoB': model.g_b}
 
 
-def test_two_processes_with_one_seed_and_another(quick):
-    directory, *flags = quick
-    for name, seed in (('one', 1), ('same', 1), ('other', 2)):
-        program.run_training(directory, *flags, f'--name={name}', f'--seed={seed}', '--n_epochs=1')
-    one, same, other = (program.weights(directory / name) for name in ('one', 'same', 'other'))
+@pytest.mark.slow
+def test_another_seed_gives_other_weights(quick, finished):
+    program.run_training(*quick, '--seed=1', '--n_epochs=1')
+    one, other = (program.weights(place / 'run') for place in (finished[0], quick[0]))
     key = next(name for name in one if 'conv_in/kernel' in name)
-    assert all(np.array_equal(one[name], same[name]) for name in one)
     assert not np.array_equal(one[key], other[key])
 
 
-def test_the_newest_checkpoint_is_restored_by_tensorflow_alone(quick):
-    program.run_training(*quick)
-    prefix = checkpoints.find(quick[0] / 'run', 'latest').prefix
+def test_the_newest_checkpoint_is_restored_by_tensorflow_alone(finished):
+    prefix = checkpoints.find(finished[0] / 'run', 'latest').prefix
     assert pathlib.Path(prefix + '.index').exists()
     assert int(tf.train.load_variable(prefix, 'model/step/.ATTRIBUTES/VARIABLE_VALUE')) == 15

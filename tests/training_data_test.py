@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from cyclegan_tf import options, training_data
-from cyclegan_tf.config import Config, TranslateConfig
+from cyclegan_tf.config import Config
 from cyclegan_tf.console import Console
 from cyclegan_tf.data import demo
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.translate import TranslateConfig
 
 bad_folder = inspection_test.bad_folder  # a fixture: good images, and one of each kind of bad one
 
@@ -50,6 +51,7 @@ def test_training_on_bad_images_lists_all_and_does_not_begin(bad_folder, tmp_pat
     assert not list((tmp_path / 'checkpoints' / 'run').glob('*ckpt*'))
 
 
+@pytest.mark.slow
 def test_under_skip_training_runs_on_the_rest(bad_folder, tmp_path, capsys):
     flags = (f'--dataroot={bad_folder}', '--name=run', '--on_bad_image=skip', *ONE_EPOCH)
     assert program.run_training(tmp_path / 'checkpoints', *flags) == 0
@@ -65,7 +67,7 @@ def test_an_image_that_turns_bad_while_training_runs(image_folders, tmp_path):
         path = image_folders / 'trainA' / '3.png'
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
-        stream = data.stream.from_step(0)
+        stream = data.stream().from_step(0)
         if on_bad_image == 'error':
             with pytest.raises(Exception, match='UserError'):
                 list(stream.take(5))
@@ -77,6 +79,7 @@ def test_an_image_that_turns_bad_while_training_runs(image_folders, tmp_path):
         path.write_bytes(whole)
 
 
+@pytest.mark.slow
 def test_the_program_names_an_image_that_turns_bad(image_folders, tmp_path, monkeypatch):
     path = image_folders / 'trainA' / '3.png'
     whole = path.read_bytes()
@@ -123,7 +126,7 @@ def test_direction_exchanges_the_domains(tmp_path):
         Image.new('RGB', (40, 40), (level,) * 3).save(tmp_path / f'train{domain}' / 'x.png')
     levels = []
     for direction in ('AtoB', 'BtoA'):
-        a, b = open_data(tmp_path, tmp_path, f'--direction={direction}').stream.batch(0)
+        a, b = open_data(tmp_path, tmp_path, f'--direction={direction}').stream().batch(0)
         levels.append([float(x[0, 0, 0, 0]) for x in (a, b)])
     assert levels[0] == levels[1][::-1] and levels[0][0] < levels[0][1]
 
@@ -140,6 +143,7 @@ def test_differing_sizes_need_a_batch_of_one_and_no_pool(tmp_path):
     assert open_data(tmp_path, tmp_path, '--preprocess=none', '--pool_size=0').sizes == (None, None)
 
 
+@pytest.mark.slow
 def test_whole_images_of_differing_sizes_are_learnt_from_and_translated(tmp_path):
     for part in ('trainA', 'trainB', 'testA', 'testB'):
         photographs(tmp_path / 'data' / part, 3)
@@ -152,6 +156,7 @@ def test_whole_images_of_differing_sizes_are_learnt_from_and_translated(tmp_path
     assert sizes == [(60, 52), (68, 48), (80, 40)]  # 69x47 and 78x42, rounded
 
 
+@pytest.mark.slow
 def test_domains_of_two_sizes_fill_pools_of_their_own(tmp_path):
     photographs(tmp_path / 'trainA', 3, lambda i: (64, 40))
     photographs(tmp_path / 'trainB', 3, lambda i: (36, 48))
@@ -162,6 +167,7 @@ def test_domains_of_two_sizes_fill_pools_of_their_own(tmp_path):
     assert (of_pool('pool_a'), of_pool('pool_b')) == ((3, 48, 36, 3), (3, 40, 64, 3))
 
 
+@pytest.mark.slow
 def test_gray_and_colour_of_sixteen_bits_are_learnt_from_and_translated(tmp_path):
     for phase in ('train', 'test'):
         photographs(tmp_path / 'data' / f'{phase}B', 3)
@@ -176,6 +182,7 @@ def test_gray_and_colour_of_sixteen_bits_are_learnt_from_and_translated(tmp_path
     assert [Image.open(images / f'0_{label}.png').mode for label in ('real_A', 'fake_B', 'fake_A')] == ['L', 'RGB', 'L']
 
 
+@pytest.mark.slow
 def test_aligned_pairs_are_learnt_from_and_measured(tmp_path, capsys):
     for phase in ('train', 'test'):
         photographs(tmp_path / 'data' / phase, 3, half=demo.day_for_night)

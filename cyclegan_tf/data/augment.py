@@ -52,14 +52,16 @@ def make_augment(
         A function of images, uint8 or uint16 [batch, h, w, c], and numbers, int32 [batch, n] in [0, 2**24) with
         NUMBERS + policy.draws columns, to float32 [batch, h', w', c] in [-1, 1].
     """
-    whole = tf.function(lambda x, numbers: _to_unit(_cut(x, numbers, crop_size, flip)), jit_compile=jit_compile)
+    whole = tf.function(
+        lambda x, numbers: _to_unit(_cut(x, numbers, crop_size, flip)), jit_compile=jit_compile, autograph=False
+    )
     if policy is None:
         return whole
     cut = lambda x, numbers: _to_levels(_cut(x, numbers, crop_size, flip))  # noqa: E731
     change = lambda x, numbers: (2 * policy(x, numbers[:, NUMBERS:]) - 255) / 255  # noqa: E731
     if policy.compiles:
         return tf.function(lambda x, numbers: change(cut(x, numbers), numbers), jit_compile=jit_compile)
-    compiled = tf.function(cut, jit_compile=jit_compile)
+    compiled = tf.function(cut, jit_compile=jit_compile, autograph=False)
     return tf.function(lambda x, numbers: change(compiled(x, numbers), numbers))
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import socket
 from collections.abc import Sequence
 from typing import Optional
 
@@ -131,7 +132,7 @@ class _Memory:
         if not self._changed:
             return
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        partial = f'{self._path}.{os.getpid()}.part'
+        partial = f'{self._path}.{socket.gethostname()}-{os.getpid()}.part'  # several may write at once
         with open(partial, 'w', encoding='utf-8') as file:
             json.dump({'version': _VERSION, 'findings': self._known}, file)
         os.replace(partial, self._path)

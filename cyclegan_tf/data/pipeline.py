@@ -87,7 +87,7 @@ class Stream:
         ]
         self._kept = all(table.cached for table in tables)
         self._pool = None if self._kept else concurrent.futures.ThreadPoolExecutor(threads)
-        self._one_step = tf.function(lambda step: self._results(step, 1))
+        self._one_step = tf.function(lambda step: self._results(step, 1), autograph=False)
 
     def batch(self, step: int) -> tuple[tf.Tensor, tf.Tensor]:
         """This worker's (real_a, real_b) of one step: from_step's, but for rounding (other parts are compiled)."""
@@ -101,12 +101,13 @@ class Stream:
         """
         steps = self._steps_in_block()
         blocks = tf.data.Dataset.range(step // steps, np.iinfo(np.int64).max // (steps * self._batch_size))
-        stream = blocks.map(lambda block: self._choose(block * steps, steps), num_parallel_calls=2)
-        stream = stream.map(lambda *chosen: self._read(*chosen, steps), num_parallel_calls=2)
-        stream = stream.map(self._finish, num_parallel_calls=2)
+        plain = tf.autograph.experimental.do_not_convert  # AutoGraph would take long to find nothing to rewrite
+        stream = blocks.map(plain(lambda block: self._choose(block * steps, steps)), num_parallel_calls=2)
+        stream = stream.map(plain(lambda *chosen: self._read(*chosen, steps)), num_parallel_calls=2)
+        stream = stream.map(plain(self._finish), num_parallel_calls=2)
         if steps > 1:
             split = lambda x: tf.reshape(x, [steps, self._share, *x.shape[1:]])  # noqa: E731
-            stream = stream.map(lambda a, b: (split(a), split(b))).unbatch().skip(step % steps)
+            stream = stream.map(plain(lambda a, b: (split(a), split(b)))).unbatch().skip(step % steps)
         return stream.prefetch(2)
 
     def _steps_in_block(self) -> int:

@@ -14,6 +14,7 @@ KerasCV is slow to import; whoever needs no policy should not import this module
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import io
 import math
@@ -47,7 +48,7 @@ ERASE_LEVEL = 127.5  # 0 for the networks, as in DiffAugment
 _SHARED = dict(dtype='float32', seed=1)
 
 
-class Policy:
+class Policy(abc.ABC):
     """One way to change images. An instance has no state: it may be traced as often as one likes, but is to be made
     outside of tf.function, because KerasCV's layers make variables (the generators that are not used).
 
@@ -79,9 +80,9 @@ class Policy:
         changed = self._change(images, tf.unstack(numbers, num=self.draws, axis=1))
         return tf.ensure_shape(tf.clip_by_value(changed, 0.0, 255.0), images.shape)
 
+    @abc.abstractmethod
     def _change(self, images: tf.Tensor, numbers: list[tf.Tensor]) -> tf.Tensor:
         """numbers: `draws` times int32 [b]."""
-        raise NotImplementedError
 
     def _on_colours(self, change, images: tf.Tensor) -> tf.Tensor:
         """Applies change to all channels but alpha."""

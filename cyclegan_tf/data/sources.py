@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import hashlib
 import io
+import itertools
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -247,12 +249,18 @@ def stamp_file(path: str) -> str:
 def unique_names(paths: Sequence[str]) -> list[str]:
     """Paths without suffix, except where that makes two alike: cat.jpg beside cat.png keep theirs."""
     stems = [os.path.splitext(path)[0].replace(os.sep, '/') for path in paths]
-    counts: dict[str, int] = {}
-    for stem in stems:
-        counts[stem] = counts.get(stem, 0) + 1
-    return [
-        stem if counts[stem] == 1 else path.replace(os.sep, '/').replace('.', '_') for stem, path in zip(stems, paths)
-    ]
+    counts = collections.Counter(stems)
+    taken = {stem for stem in stems if counts[stem] == 1}
+    names = []
+    for stem, path in zip(stems, paths):
+        name = stem
+        if counts[stem] > 1:
+            with_suffix = path.replace(os.sep, '/').replace('.', '_')
+            tries = itertools.chain([with_suffix], (f'{with_suffix}_{i}' for i in itertools.count(2)))
+            name = next(name for name in tries if name not in taken)  # cat_jpg.png may be there too
+            taken.add(name)
+        names.append(name)
+    return names
 
 
 def demo_source(part: str) -> Source:

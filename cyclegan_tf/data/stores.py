@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 import shutil
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Optional, Protocol
 
@@ -78,7 +79,9 @@ class DiskStore:
         folder.mkdir(parents=True, exist_ok=True)
         self._dtype = np.dtype(dtype)
         self._path, self._about = folder / f'{key}.pixels', folder / f'{key}.json'
-        self._partial = folder / f'{key}.{os.getpid()}.part'
+        # Processes of one machine, or of several that share the folder, may write the same at once.
+        self._own = f'{socket.gethostname()}-{os.getpid()}.part'
+        self._partial = folder / f'{key}.{self._own}'
         self.complete, self.problems = False, {}
         size = elements * self._dtype.itemsize
         if self._about.is_file() and self._path.is_file() and self._path.stat().st_size == size:
@@ -104,7 +107,7 @@ class DiskStore:
         os.fsync(self._file)
         os.replace(self._partial, self._path)
         # Written last: it is what says that the file is whole.
-        partial = self._about.with_suffix(f'.{os.getpid()}.part')
+        partial = self._about.with_suffix(f'.about.{self._own}')
         partial.write_text(json.dumps({'problems': problems}))
         os.replace(partial, self._about)
         self.complete, self.problems = True, dict(problems)

@@ -263,3 +263,8 @@ def test_demo_without_its_packages_says_what_to_install(monkeypatch):
     demo.regions.cache_clear()
     with pytest.raises(UserError, match="extra 'demo'"):
         demo.regions('train', 'A')
+
+
+def test_names_are_unique_whatever_the_files_are_called():
+    paths = ['a.jpg', 'a.png', 'a_jpg.png', 'b.png', 'sub/a.jpg', 'a_png_2.bmp', 'a_png.bmp']
+    assert sources.unique_names(paths) == ['a_jpg_2', 'a_png_3', 'a_jpg', 'b', 'sub/a', 'a_png_2', 'a_png']

@@ -1,0 +1,337 @@
+"""What a training run survives: kills, signals, full disks, folders that go, losses that are not finite."""
+
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import program
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from cyclegan_tf import checkpoints, run_lock, train
+from cyclegan_tf.config import Config
+from cyclegan_tf.console import Console
+from cyclegan_tf.errors import UserError
+
+pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='signals and file systems of POSIX')
+
+
+@pytest.fixture
+def quick(image_folders):
+    """Flags of a small run on real files, five images an epoch."""
+    return [*program.SMALL, f'--dataroot={image_folders}', '--name=run', '--lambda_identity=0']
+
+
+def curves(run_directory):
+    """tag -> [(step, value)] of losses, pictures' tag -> their steps; as TensorBoard reads them."""
+    reader = EventAccumulator(str(run_directory), size_guidance={'tensors': 0})
+    reader.Reload()
+    result = {}
+    for tag in reader.Tags()['tensors']:
+        if tag.startswith('loss/'):
+            result[tag] = [(e.step, tf.make_ndarray(e.tensor_proto).item()) for e in reader.Tensors(tag)]
+        elif tag.startswith(('images/', 'test/', 'speed/', 'epoch')):
+            result[tag] = [e.step for e in reader.Tensors(tag)]
+    return result
+
+
+def assert_same_run(expected, actual):
+    one, other = program.weights(expected), program.weights(actual)
+    assert one.keys() == other.keys() and len(one) > 100
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, other[name], err_msg=name)
+    assert curves(expected) == curves(actual)
+
+
+def wait_for(process, text):
+    """Reads the program's lines up to one that holds a text."""
+    for line in process.stdout:
+        if text in line:
+            return line
+    raise AssertionError(process.communicate()[1])
+
+
+# --------------------------------------------------------------------------------------------------------------- kills
+@pytest.mark.slow
+def test_twenty_kills_at_any_moment_change_nothing(quick, tmp_path):
+    flags = [*quick, '--n_epochs=40', '--n_epochs_decay=0', '--save_latest_freq=1', '--print_freq=2']
+    flags += ['--display_freq=7', '--save_epoch_freq=2', '--keep_checkpoints=2']
+    assert program.run_training(tmp_path / 'through', *flags, small=False) == 0
+    rng, steps = np.random.default_rng(0), set()
+    directory = tmp_path / 'killed' / 'run'
+    for kill in range(20):
+        begun = (directory / 'latest' / 'checkpoint').exists()
+        again = ['--continue_train'] if begun else []
+        if directory.exists() and not begun:
+            shutil.rmtree(directory)  # killed before its first checkpoint: nothing to continue
+        process = program.start('train', *flags, *again, f'--checkpoints_dir={tmp_path / "killed"}')
+        if kill % 5 == 4:
+            time.sleep(rng.uniform(0, 5))  # while it imports, reads its checkpoint, or traces
+        else:
+            for _ in range(rng.integers(1, 5)):  # reports, of two steps each: the machine's speed does not matter
+                wait_for(process, '  step ')
+            time.sleep(rng.uniform(0, 0.4))  # in a step, a summary or a checkpoint
+        process.kill()
+        assert program.finish(process)[0] == -signal.SIGKILL
+        if (directory / 'latest' / 'checkpoint').exists():
+            steps.add(checkpoints.find(directory, 'latest').step)
+    assert len(steps) > 10 and max(steps) < 200, steps
+    assert program.run_training(tmp_path / 'killed', *flags, '--continue_train', small=False) == 0
+    assert_same_run(tmp_path / 'through' / 'run', directory)
+
+
+@pytest.mark.slow
+def test_the_epochs_checkpoint_that_a_kill_left_out_is_made_up_for(quick, tmp_path):
+    flags = [*quick, '--n_epochs_decay=0', '--save_epoch_freq=1']
+    program.run_training(tmp_path, *flags, '--n_epochs=1', small=False)
+    # As after a kill between the best of the first epoch and the epoch's own.
+    (tmp_path / 'run' / 'epochs').rename(tmp_path / 'run' / 'best')
+    program.run_training(tmp_path, *flags, '--n_epochs=2', '--continue_train', small=False)
+    found = checkpoints.find_all(tmp_path / 'run')
+    assert [one.epoch for one in found if not one.is_best] == [1, 2]
+
+
+# ------------------------------------------------------------------------------------------------------------- signals
+def test_before_training_a_signal_stops_at_once_and_gives_the_lock_back(quick, tmp_path):
+    process = program.start('train', *quick, f'--checkpoints_dir={tmp_path}')
+    wait_for(process, 'Network G_A')
+    assert (tmp_path / 'run' / run_lock.NAME).exists()
+    process.send_signal(signal.SIGTERM)
+    start = time.monotonic()
+    status, _, error = program.finish(process)
+    assert status == 143 and time.monotonic() - start < 10, error
+    assert not (tmp_path / 'run' / run_lock.NAME).exists()
+
+
+@pytest.mark.slow
+def test_a_second_signal_stops_at_once(quick, tmp_path):
+    # Steps of about a second.
+    larger = ['--load_size=128', '--crop_size=128', '--ngf=48', '--ndf=48', '--print_freq=2', '--display_freq=9']
+    process = program.start('train', *quick, *larger, f'--checkpoints_dir={tmp_path}')
+    wait_for(process, 'step 2/')
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    status, output, error = program.finish(process)
+    assert status == 130 and time.monotonic() - start < 2, error
+    assert 'the state is saved' not in output
+    assert not (tmp_path / 'run' / run_lock.NAME).exists()
+
+
+# ---------------------------------------------------------------------------------------------- losses not finite
+def spoil(monkeypatch, at, times):
+    """Puts NaN into a weight after some steps, `times` times, as a step that went wrong would."""
+    from cyclegan_tf.trainer import Trainer
+
+    original, count = Console.advance, [0]
+    trainers = []
+    create = Trainer.__init__
+
+    def remember(self, *arguments, **settings):
+        create(self, *arguments, **settings)
+        trainers.append(self)
+
+    def advance(self, step, *arguments):
+        original(self, step, *arguments)
+        if step == at and count[0] < times:
+            count[0] += 1
+            variable = trainers[-1]._model.g_a.trainable_variables[0]
+            variable.assign(tf.fill(variable.shape, np.nan))
+
+    monkeypatch.setattr(Trainer, '__init__', remember)
+    monkeypatch.setattr(Console, 'advance', advance)
+
+
+def test_rollback_goes_on_from_the_last_good_checkpoint_in_another_order(quick, tmp_path, monkeypatch, capsys):
+    flags = [*quick, '--n_epochs=3', '--n_epochs_decay=0', '--save_latest_freq=1', '--print_freq=1']
+    program.run_training(tmp_path / 'well', *flags, small=False)
+    with monkeypatch.context() as patch:
+        spoil(patch, at=6, times=1)
+        # The checkpoint of step 6 holds the NaN already, and is passed over.
+        assert program.run_training(tmp_path / 'ill', *flags, '--on_nan=rollback', small=False) == 0
+    output = capsys.readouterr().out
+    assert re.search(
+        r'loss/\w+ is nan at step 7: back to step 5, and on with the images in another order \(1 of 3', output
+    )
+    well, ill = (program.weights(tmp_path / kind / 'run') for kind in ('well', 'ill'))
+    assert all(np.isfinite(value).all() for name, value in ill.items() if 'plateau' not in name)
+    assert int(ill['progress/rollbacks/.ATTRIBUTES/VARIABLE_VALUE']) == 1
+    name = next(name for name in well if 'conv_in/kernel' in name)
+    assert not np.array_equal(well[name], ill[name])
+    well, ill = (curves(tmp_path / kind / 'run') for kind in ('well', 'ill'))
+    assert [step for step, _ in ill['loss/G_A']] == list(range(1, 16))
+    assert well['loss/G_A'][:5] == ill['loss/G_A'][:5] and well['loss/G_A'][5] != ill['loss/G_A'][5]
+
+
+@pytest.mark.slow
+def test_rollback_gives_up_after_three_times(quick, tmp_path, monkeypatch, capsys):
+    spoil(monkeypatch, at=2, times=9)
+    with pytest.raises(UserError, match='nan at step 3: training stops .* gone back 3 times in vain. Lower --lr'):
+        program.run_training(tmp_path, *quick, '--on_nan=rollback', '--print_freq=1', small=False)
+    assert capsys.readouterr().out.count('back to step 0') == 3
+    # It can be gone on from, with a lower rate for instance.
+    assert checkpoints.find(tmp_path / 'run', 'latest').step == 0
+
+
+# --------------------------------------------------------------------------------------------------------------- disks
+@pytest.fixture
+def small_disk(tmp_path):
+    """(a folder on a disk of its own, a function that fills it)."""
+    place = tmp_path / 'disk'
+    place.mkdir()
+    mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=16m', 'none', place], capture_output=True)
+
+    def fill(process):
+        if mounted.returncode:  # only root may mount; for others no file may grow any more
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, 4096))
+            return
+        with open(place / 'ballast', 'wb', buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError:
+                pass
+
+    yield place, fill
+    if mounted.returncode == 0:
+        subprocess.run(['umount', place], check=True)
+
+
+def one_sentence(process):
+    """Status and complaint of a program that ends by itself, which must be one line without a traceback."""
+    status, _, error = program.finish(process)
+    lines = [line for line in error.splitlines() if line.startswith('cyclegan_tf.train:')]
+    assert len(lines) == 1 and 'Traceback' not in error, error
+    return status, lines[0]
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_training_with_one_sentence(quick, tmp_path, small_disk):
+    place, fill = small_disk
+    flags = [*quick, f'--checkpoints_dir={place}', '--save_latest_freq=2', '--print_freq=1', '--n_epochs=300']
+    process = program.start('train', *flags)
+    wait_for(process, 'step 6/')
+    fill(process)
+    status, message = one_sentence(process)
+    assert status == 1 and re.search(
+        r'could not be saved .*; the last good checkpoint is of step \d+\. Make room', message
+    )
+    last = int(re.search(r'of step (\d+)', message)[1])
+    found = checkpoints.find(place / 'run', 'latest')
+    assert found.step == last >= 4 and checkpoints.verify(found) is None
+    assert not [path for path in (place / 'run').rglob('*temp*')]
+    (place / 'ballast').unlink(missing_ok=True)
+    arguments = [f'--checkpoints_dir={place}', '--name=run', '--continue_train', '--n_epochs=3', '--n_epochs_decay=0']
+    assert program.finish(program.start('train', *arguments))[0] == 0
+    steps = [step for step, _ in curves(place / 'run')['loss/G_A']]
+    assert steps == list(range(1, 16))
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_removed_stops_training_with_one_sentence(quick, tmp_path):
+    process = program.start('train', *quick, f'--checkpoints_dir={tmp_path}', '--save_latest_freq=2', '--print_freq=1')
+    wait_for(process, 'step 3/')
+    shutil.rmtree(tmp_path / 'run', ignore_errors=True)
+    status, message = one_sentence(process)
+    assert status == 1 and re.search(r'step \d+ could not be saved \(.*\); no checkpoint is left', message)
+
+
+def test_a_folder_that_becomes_read_only_stops_training_with_one_sentence(quick, tmp_path):
+    flags = [*quick, f'--checkpoints_dir={tmp_path}', '--save_latest_freq=2', '--print_freq=1']
+    # Root may write anywhere, unless that is taken from it.
+    as_others = ['setpriv', '--bounding-set=-dac_override,-dac_read_search'] if os.getuid() == 0 else []
+    process = program.start('train', *flags, prefix=as_others)
+    wait_for(process, 'step 5/')
+    folders = [tmp_path / 'run' / 'latest', tmp_path / 'run']
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        status, message = one_sentence(process)
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    assert status == 1 and re.search(r'could not be saved \(.*ermission denied.*\); the last good', message)
+    found = checkpoints.find(tmp_path / 'run', 'latest')
+    assert checkpoints.verify(found) is None and f'of step {found.step}.' in message
+
+
+# -------------------------------------------------------------------------------------------------------------- memory
+def test_memory_that_is_not_enough_is_one_sentence_with_what_helps(quick, tmp_path):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))
+
+    flags = [*quick, f'--checkpoints_dir={tmp_path}', '--load_size=256', '--crop_size=256', '--pool_size=20000']
+    status, message = one_sentence(program.start('train', *flags, preexec_fn=limit))
+    assert status == 1 and '--crop_size (now 256)' in message and '--pool_size (20000)' in message
+    assert 'set --recompute_grads, or lower ' in message
+
+
+@pytest.mark.parametrize('settings', [dict(norm='batch'), dict(recompute_grads=True)])
+def test_recomputing_is_no_help_where_it_is_on_or_cannot_be(settings):
+    assert 'recompute' not in str(train.out_of_memory(Config(dataroot='demo', **settings)))
+
+
+LONG_RUN = """
+import os, sys
+sys.path.insert(0, 'tests')
+import program
+import psutil
+from cyclegan_tf.console import Console
+from cyclegan_tf.trainer import Trainer
+
+advance, seen, trainers, create = Console.advance, {}, [], Trainer.__init__
+
+def remember(self, *arguments):
+    create(self, *arguments)
+    trainers.append(self)
+
+def look(self, step, *arguments):
+    advance(self, step, *arguments)
+    if step >= 200 and not seen or step == 2000:
+        process = psutil.Process()
+        seen[step] = process.memory_info().rss, process.num_fds(), process.num_threads()
+
+Console.advance, Trainer.__init__ = look, remember
+status = program.run_training(*sys.argv[1:], small=False)
+print(status, trainers[0]._run_steps.experimental_get_tracing_count(), *(n for one in seen.values() for n in one))
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+@pytest.mark.slow
+def test_two_thousand_steps_take_no_more_memory_files_or_traces(quick, tmp_path):
+    flags = [*quick, '--dataroot=demo', '--max_dataset_size=50', '--n_epochs=40', '--n_epochs_decay=0']
+    flags += ['--ngf=2', '--ndf=2', '--display_freq=100', '--save_latest_freq=100', '--save_epoch_freq=10']
+    done = subprocess.run(
+        [sys.executable, '-c', LONG_RUN, tmp_path, *flags], cwd=program.ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    status, traces, *numbers = (int(word) for word in done.stdout.splitlines()[-1].split())
+    assert (status, traces) == (0, 1)
+    (memory, files, _), (memory_at_end, files_at_end, _) = numbers[:3], numbers[3:]
+    assert memory_at_end < 1.05 * memory and files_at_end == files, numbers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('flags, expected', [((), True), (('--deterministic=false',), False)])
+def test_deterministic_is_on_for_cpus(quick, tmp_path, flags, expected):
+    script = (
+        "import sys; sys.path.insert(0, 'tests'); import program;"
+        'from tensorflow.python.framework import config;'
+        "program.run_training(*sys.argv[1:], '--n_epochs=1', '--n_epochs_decay=0', small=False);"
+        'print(config.is_op_determinism_enabled(), flush=True); import os; os._exit(0)'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', script, tmp_path, *quick, *flags], cwd=program.ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == str(expected), done.stderr

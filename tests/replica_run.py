@@ -1,0 +1,92 @@
+"""Trains small models for some steps on the devices that its flags name, and writes what came of it, for devices_test.
+
+python tests/replica_run.py FILE.npz [CASE ...] -- FLAGS; as a worker of a cluster with TF_CONFIG set. FLAGS name the
+devices and the images. All cases run in one process, one after the other.
+"""
+
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+# isort: off
+import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras)
+
+# isort: on
+import dataclasses  # noqa: E402
+
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from cyclegan_tf import options, training_data  # noqa: E402
+from cyclegan_tf.cluster import read_cluster  # noqa: E402
+from cyclegan_tf.console import Console  # noqa: E402
+from cyclegan_tf.devices import open_devices  # noqa: E402
+from cyclegan_tf.models import MODELS  # noqa: E402
+
+GLOBAL_BATCH = 4
+
+# Batches take from the pool from the second step on. What keeps the networks few and small keeps this short: building
+# the graph takes far longer than the steps.
+_SMALL = dict(
+    netG='resnet_6blocks', ngf=4, ndf=4, n_layers_D=1, load_size=36, crop_size=32, pool_size=6, num_threads=1,
+    batch_size=GLOBAL_BATCH, lambda_identity=0.0,
+)  # fmt: skip
+_DROPOUT = dict(_SMALL, no_dropout=False, seed=3)
+_WGANGP = dict(_SMALL, gan_mode='wgangp', seed=5)
+_ACCUMULATED = dict(batch_size=GLOBAL_BATCH // 2, accumulate_steps=2)
+# case -> (precision, steps, settings)
+CASES = {
+    'dropout': ('float64', 10, _DROPOUT),
+    'dropout, accumulated': ('float64', 10, dict(_DROPOUT, **_ACCUMULATED)),
+    'batch norm': ('float64', 10, dict(_SMALL, norm='batch', seed=4)),
+    'wgangp': ('float64', 10, _WGANGP),
+    'wgangp, accumulated': ('float64', 10, dict(_WGANGP, **_ACCUMULATED)),
+    'float32': ('float32', 1, dict(_SMALL, seed=5)),
+}
+
+
+def train(devices, config, steps: int) -> dict[str, np.ndarray]:
+    """Losses, float [steps, metrics], under 'metrics'; and every kernel afterwards."""
+    data = training_data.open_training_data(config, Console(GLOBAL_BATCH), devices.worker, devices.workers)
+    with devices.strategy.scope():
+        model = MODELS[config.model](config, sizes=data.sizes)
+
+    @tf.function
+    def run(iterator):
+        metrics = devices.strategy.run(tf.autograph.experimental.do_not_convert(model.train_step), next(iterator))
+        return devices.strategy.experimental_local_results(metrics)[0]
+
+    iterator = iter(devices.distribute(data.stream().from_step(0)))
+    result = {'metrics': np.stack([run(iterator).numpy() for _ in range(steps)])}
+    for name, network in model.networks().items():
+        for i, variable in enumerate(network.trainable_variables):
+            # Most biases stand before a norm, which cancels them, and random rounding is all that they learn.
+            if len(variable.shape) == 4:
+                result[f'{name}/{i}'] = variable.numpy()
+    return result
+
+
+def main() -> None:
+    bound = sys.argv.index('--')
+    path, *cases = sys.argv[1:bound]
+    given = options.parse_training(['replica_run', *sys.argv[bound + 1 :]])[0]
+    # Divides over any devices, whatever the case does.
+    devices = open_devices(dataclasses.replace(given, batch_size=GLOBAL_BATCH), read_cluster(given.strategy))
+    # The graphs run a few times only: making them faster would take longer than it gains.
+    tf.config.optimizer.set_experimental_options({'disable_meta_optimizer': True})
+    results = {}
+    for case in cases:
+        precision, steps, settings = CASES[case]
+        tf.keras.backend.set_floatx(precision)
+        tf.keras.mixed_precision.set_global_policy(precision)
+        found = train(devices, dataclasses.replace(given, **settings), steps)
+        results.update({f'{case}/{name}': value for name, value in found.items()})
+    if devices.is_chief:
+        np.savez(path, **results)
+    # No worker ends before all are through with their last step.
+    devices.exchange([0])
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,138 @@
+"""The scripts and manifests for clusters: they parse, and what they start knows the cluster's addresses."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+import yaml
+
+from cyclegan_tf import options
+from cyclegan_tf.cluster import read_cluster
+
+FOLDER = pathlib.Path(__file__).parent.parent.parent / 'tools' / 'cluster'
+
+# Stands where the machine has Python, srun and scontrol: notes how it was called.
+RECORDER = """#!/usr/bin/env bash
+echo "$(basename "$0") $*" >> "$RECORD"
+echo "${TF_CONFIG:-}" > "$RECORD.tf_config"
+exit "${STATUS:-0}"
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """(command, variables) -> exit status and the calls, 'program arguments', of python3, srun and scontrol."""
+    for name in ('python3', 'srun', 'scontrol'):
+        path = tmp_path / 'bin' / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(RECORDER)
+        path.chmod(0o755)
+    record = tmp_path / 'record'
+
+    def run(command, **variables):
+        record.unlink(missing_ok=True)
+        environment = {**os.environ, 'PATH': f'{tmp_path / "bin"}:{os.environ["PATH"]}', 'RECORD': str(record)}
+        environment = {k: v for k, v in environment.items() if k not in ('TF_CONFIG', 'PYTHON')}
+        done = subprocess.run(command, env={**environment, **variables}, capture_output=True, text=True)
+        return done.returncode, record.read_text().splitlines(), done.stderr
+
+    run.tf_config = record.with_name('record.tf_config')
+    return run
+
+
+def read(name):
+    with open(FOLDER / name) as file:
+        (document,) = yaml.safe_load_all(file)
+    return document
+
+
+def pod_of(manifest):
+    if manifest['kind'] == 'JobSet':
+        (job,) = manifest['spec']['replicatedJobs']
+        return job['template']['spec']['template']['spec']
+    return manifest['spec']['tfReplicaSpecs']['Worker']['template']['spec']
+
+
+def command_of(container):
+    return [*container['command'], *container['args']], {v['name']: v['value'] for v in container['env']}
+
+
+def test_the_jobset_tells_each_pod_where_the_workers_are(run, tmp_path, monkeypatch):
+    manifest = read('jobset.yaml')
+    (job,) = manifest['spec']['replicatedJobs']
+    spec = job['template']['spec']
+    (container,) = pod_of(manifest)['containers']
+    command, variables = command_of(container)
+    # All the places where the number of workers, the port and the names stand agree.
+    assert spec['completionMode'] == 'Indexed' and manifest['spec']['network']['enableDNSHostnames']
+    assert spec['parallelism'] == spec['completions'] == int(variables['WORKERS'])
+    name, port = manifest['metadata']['name'], container['ports'][0]['containerPort']
+    expected = [f'{name}-{job["name"]}-0-{i}.{name}:{port}' for i in range(3)]
+    for index in range(3):
+        status, calls, error = run(command, **{**variables, 'WORKERS': '3', 'JOB_COMPLETION_INDEX': str(index)})
+        assert status == 0 and len(calls) == 1, error
+        monkeypatch.setenv('TF_CONFIG', run.tf_config.read_text())
+        cluster = read_cluster('auto')
+        assert (cluster.worker, list(cluster.addresses['worker'])) == (index, expected)
+
+
+@pytest.mark.parametrize('name', ['jobset.yaml', 'tfjob.yaml'])
+def test_a_pod_that_starts_again_continues_the_run(run, tmp_path, name):
+    (container,) = pod_of(read(name))['containers']
+    command, variables = command_of(container)
+    variables.update(CHECKPOINTS=str(tmp_path / 'checkpoints'), JOB_COMPLETION_INDEX='0')
+    _, (call,), _ = run(command, **variables)
+    assert call.startswith('python3 -m cyclegan_tf.train ') and '--continue_train' not in call
+    config, _ = options.parse_training(call.split()[2:])
+    assert (config.checkpoints_dir, config.name) == (variables['CHECKPOINTS'], 'maps')
+    folder = tmp_path / 'checkpoints' / 'maps' / 'latest'
+    folder.mkdir(parents=True)
+    _, (call,), _ = run(command, **variables)
+    assert '--continue_train' not in call  # killed before its first checkpoint
+    (folder / 'checkpoint').touch()
+    _, (call,), _ = run(command, **variables)
+    assert call.endswith(' --continue_train')
+
+
+@pytest.mark.parametrize('name', ['jobset.yaml', 'tfjob.yaml'])
+def test_pods_mount_what_they_name_and_have_time_for_the_checkpoint(name):
+    pod = pod_of(read(name))
+    (container,) = pod['containers']
+    assert {mount['name'] for mount in container['volumeMounts']} == {volume['name'] for volume in pod['volumes']}
+    assert pod['terminationGracePeriodSeconds'] >= 60
+
+
+def test_the_tf_config_of_a_tfjob_is_read(monkeypatch):
+    manifest = read('tfjob.yaml')
+    (container,) = pod_of(manifest)['containers']
+    assert container['name'] == 'tensorflow' and container['ports'][0]['name'] == 'tfjob-port'
+    hosts = [f'{manifest["metadata"]["name"]}-worker-{i}.default.svc:2222' for i in range(2)]
+    # As the operator sets it.
+    text = {'cluster': {'worker': hosts}, 'task': {'type': 'worker', 'index': 1}, 'environment': 'cloud'}
+    monkeypatch.setenv('TF_CONFIG', json.dumps(text))
+    cluster = read_cluster('auto')
+    assert (cluster.worker, cluster.describe(0)) == (1, f'worker 0 ({hosts[0]})')
+
+
+def test_slurm_starts_every_task_and_goes_on_when_it_starts_anew(run, tmp_path):
+    script = ['bash', str(FOLDER / 'slurm.sh'), '--name=maps', f'--checkpoints_dir={tmp_path}']
+    status, (call,), error = run(script, SLURM_JOB_ID='5')
+    assert status == 0, error
+    command = f'python3 -m cyclegan_tf.train --strategy=multi_worker --name=maps --checkpoints_dir={tmp_path}'
+    assert call.startswith('srun ') and call.endswith(command)
+    _, (call,), _ = run(script, SLURM_JOB_ID='5', SLURM_RESTART_COUNT='1')
+    assert call.endswith(command)  # taken away before its first checkpoint
+    (tmp_path / 'maps' / 'latest').mkdir(parents=True)
+    (tmp_path / 'maps' / 'latest' / 'checkpoint').touch()
+    _, (call,), _ = run(script, SLURM_JOB_ID='5', SLURM_RESTART_COUNT='1')
+    assert call.endswith(f'{command} --continue_train')
+
+
+@pytest.mark.parametrize('status, requeued', [(143, True), (1, False)])
+def test_slurm_is_asked_to_start_anew_only_what_it_has_stopped(run, status, requeued):
+    script = ['bash', str(FOLDER / 'slurm.sh'), '--name=maps']
+    done, calls, _ = run(script, SLURM_JOB_ID='5', STATUS=str(status))
+    assert ('scontrol requeue 5' in calls) == requeued and len(calls) == 1 + requeued
+    assert done in (status, 143)
