@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
-import os
+import errno
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Optional
@@ -14,10 +14,14 @@ import imagecodecs
 import numpy as np
 from tqdm import tqdm
 
+from cyclegan_tf import results
 from cyclegan_tf.data import decode, sources
 from cyclegan_tf.translator import Translator
 
 DEPTHS = ('auto', '8', '16')
+
+# What is wrong with a picture's name and not with the folder or the disk.
+_OF_NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EILSEQ)
 
 _AHEAD = 3  # batches that are read ahead, and that wait to be written
 
@@ -52,7 +56,7 @@ def translate_files(
         batch_size: images of one size that are translated at once, at most.
         threads: that read, and that write.
     """
-    names, problems, written = _paths(source.names), [], 0
+    targets, problems, finished = plan(source, directions, output), [], []
     bar = tqdm(total=len(source) * len(directions), unit=' images', dynamic_ncols=True, disable=None)
     with concurrent.futures.ThreadPoolExecutor(threads) as readers, bar:
         with concurrent.futures.ThreadPoolExecutor(threads) as writers:
@@ -64,18 +68,33 @@ def translate_files(
                     continue
                 dtype = {'auto': images.dtype, '8': np.uint8, '16': np.uint16}[depth]
                 for direction in directions:
-                    results = translator.translate(images, direction, np.dtype(dtype))
-                    for index, result in zip(indices, results):
-                        folder = output / direction if len(directions) > 1 else output
-                        writing.append(writers.submit(write_png, folder / f'{names[index]}.png', result))
+                    pictures = translator.translate(images, direction, np.dtype(dtype))
+                    for index, result in zip(indices, pictures):
+                        writing.append(writers.submit(_write, targets[direction][index], result, source.label(index)))
                     bar.update(len(indices))
                 while len(writing) > _AHEAD * batch_size:
-                    writing.popleft().result()
-                    written += 1
-            for future in writing:
-                future.result()
-                written += 1
-    return Outcome(written, problems)
+                    finished.append(writing.popleft().result())
+            finished += [future.result() for future in writing]
+    problems += [problem for problem in finished if problem is not None]
+    return Outcome(finished.count(None), problems)
+
+
+def plan(source: sources.Source, directions: Sequence[str], output: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+    """Where the pictures of each direction go, one for each image; with several directions, each has a folder."""
+    names = _paths(source.names)
+    folders = {direction: output / direction if len(directions) > 1 else output for direction in directions}
+    return {direction: [folder / f'{name}.png' for name in names] for direction, folder in folders.items()}
+
+
+def _write(path: pathlib.Path, picture: np.ndarray, label: str) -> Optional[str]:
+    """Writes a picture; returns the problem, if it is one of this picture's name alone."""
+    try:
+        write_png(path, picture)
+    except OSError as error:
+        if error.errno not in _OF_NAMES:
+            raise
+        return f"{label}: '{path}' cannot be written ({error.strerror})"
+    return None
 
 
 def _batches(source, size, max_pixels, batch_size, readers, threads) -> Iterator[tuple[list[int], object]]:
@@ -114,8 +133,10 @@ def _batches(source, size, max_pixels, batch_size, readers, threads) -> Iterator
 
 
 def _paths(names: Sequence[str]) -> list[str]:
-    """Names as paths of files, no two of them the same: also not where letters' case does not count."""
-    taken: set[str] = set()
+    """Names as paths of PNGs without suffix, no two of them the same, also not where letters' case does not count, and
+    none of them another one's folder."""
+    folders = {str(parent).lower() for name in names for parent in pathlib.PurePosixPath(name).parents}
+    taken = {folder.removesuffix('.png') for folder in folders if folder.endswith('.png')}
     paths = []
     for name in names:
         path, count = name, 1
@@ -131,9 +152,5 @@ def write_png(path: pathlib.Path, picture: np.ndarray) -> None:
     """Writes uint8 or uint16 [h, w, c], c from 1 to 4, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = np.ascontiguousarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    try:
+    with results.whole_file(path) as partial:
         partial.write_bytes(imagecodecs.png_encode(picture))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -3,36 +3,112 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import itertools
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Optional
 
 import numpy as np
 from tqdm import tqdm
 
 from cyclegan_tf import checkpoints, file_translation, gallery, metrics, options
-from cyclegan_tf.config import Config, TranslateConfig
+from cyclegan_tf.config import Config, setting, validate_epoch, validate_fields
+from cyclegan_tf.cpu_features import half_precision_warning
 from cyclegan_tf.data import decode, preprocess, sources
 from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.results import count, make_folder, write_json
+from cyclegan_tf.training_data import make_test_geometry
 from cyclegan_tf.translator import DIRECTIONS, Translator
 
 _OTHER = {'A': 'B', 'B': 'A'}
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslateConfig:
+    """What translating is made from: the files of --input, or a run's test images."""
+
+    name: str = setting('experiment_name', 'of the run: its directory is CHECKPOINTS_DIR/NAME')
+    checkpoints_dir: str = setting('./checkpoints', 'where the directories of runs are')
+    input: Optional[str] = setting(
+        None, "an image, a folder or a quoted pattern as 'in/*.jpg'; unset: the run's test images, with a results page"
+    )
+    output: Optional[str] = setting(None, 'folder for the pictures of --input; unset: RESULTS_DIR/NAME/files_EPOCH')
+    direction: Optional[str] = setting(
+        None,
+        "names the data set's folders, whatever the run's own was; unset: AtoB with --input, both without",
+        choices=('AtoB', 'BtoA', 'both'),
+    )
+    resize: Optional[str] = setting(None, "'WIDTHxHEIGHT': resize the images of --input first; unset: they keep theirs")
+    output_depth: str = setting(
+        'auto', 'bits of the pictures of --input; auto: as many as the image had', choices=('auto', '8', '16')
+    )
+    precision: str = setting(
+        'float32',
+        'what convolutions are computed in; bfloat16, float16: faster, where the processor has instructions for it',
+        choices=('float32', 'bfloat16', 'float16'),
+    )
+    max_pixels: Optional[int] = setting(
+        None, 'images with more are translated in tiles; unset: what fits into half of the free memory', minimum=1
+    )
+    batch_size: int = setting(8, 'images of --input of one size that are translated at once', minimum=1)
+    num_threads: int = setting(2, 'threads that read, and that write', minimum=1)
+    results_dir: str = setting('./results', 'where the pictures and the page are put, in NAME/PHASE_EPOCH')
+    phase: str = setting('test', 'which images of the data set', choices=('train', 'test'))
+    epoch: str = setting(
+        'latest', "'latest', 'best' (see keep_best of training), or translate with the weights at the end of this epoch"
+    )
+    num_test: Optional[int] = setting(None, 'images per domain; unset: all (the reference: 50)', minimum=1)
+    dataroot: Optional[str] = setting(None, "where the images are; unset: where the run's were")
+    dataset_mode: Optional[str] = setting(
+        None,
+        "unset: the run's; single: the folder dataroot itself, all of it one domain, translated in one direction",
+        choices=('unaligned', 'aligned', 'single'),
+    )
+    data_dir: Optional[str] = setting(None, "where TensorFlow Datasets keeps data sets; unset: where the run's was")
+    load_size: Optional[int] = setting(
+        None,
+        "images are resized to this square, or width; unset: the run's crop_size, or its load_size; with --input: they "
+        'keep their size',
+        minimum=8,
+    )
+    verbose: bool = setting(False, 'show tracebacks of errors')
+
+    def __post_init__(self):
+        validate_fields(self)
+        validate_epoch(self.epoch)
+        if self.dataset_mode == 'single' and self.direction not in ('AtoB', 'BtoA'):
+            raise UserError('`dataset_mode` (single) needs a `direction`; set --direction to AtoB or BtoA.')
+        if self.resize and self.load_size:
+            raise UserError(f'`resize` ({self.resize}) and `load_size` ({self.load_size}) exclude each other.')
+        _ = self.resized  # raises for a value that cannot be read
+
+    @property
+    def resized(self) -> Optional[tuple[int, int]]:
+        """Width and height to which the images of --input are resized, or None."""
+        if self.resize is None:
+            return (self.load_size, self.load_size) if self.load_size else None
+        parts = self.resize.lower().split('x')
+        if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+            raise UserError(f"`resize` ('{self.resize}') is not 'WIDTHxHEIGHT' in pixels, as in 640x480; mend it.")
+        return int(parts[0]), int(parts[1])
 
 
 def main(settings: TranslateConfig) -> int:
     """Translates; returns the exit status."""
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
     config = options.load_config(run_directory)
-    translator = Translator(config, checkpoints.find(run_directory, settings.epoch), settings.max_pixels)
+    checkpoint = checkpoints.find(run_directory, settings.epoch)
+    if warning := half_precision_warning(settings.precision):
+        print(warning, file=sys.stderr)
+    translator = Translator.from_checkpoint(config, checkpoint, settings.max_pixels, settings.precision)
     problems = (translate_input if settings.input else translate_phase)(settings, config, translator)
     for line in problems:
         print(f'Left aside: {line}', file=sys.stderr)
     if problems:
-        raise UserError(f'{len(problems)} images could not be used and were left aside; all others are done.')
+        raise UserError(f'{count(len(problems), "image")} could not be translated, see above; all others are done.')
     return 0
 
 
@@ -45,18 +121,48 @@ def translate_input(settings: TranslateConfig, config: Config, translator: Trans
         settings.output or pathlib.Path(settings.results_dir) / settings.name / f'files_{settings.epoch}'
     )
     directions = DIRECTIONS if settings.direction == 'both' else (settings.direction or 'AtoB',)
-    outcome = file_translation.translate_files(
-        translator,
-        source,
-        directions,
-        output,
-        settings.resized,
-        settings.output_depth,
-        settings.batch_size,
-        settings.num_threads,
-    )
-    print(f'{outcome.written} pictures are in {output}.')
+    for direction in directions:
+        translator.check_direction(direction)
+    source = leave_out_results(source, settings.input, output)
+    refuse_overwriting(source, file_translation.plan(source, directions, output), output)
+    make_folder('output' if settings.output else 'results_dir', settings.output or settings.results_dir, output)
+    try:
+        outcome = file_translation.translate_files(
+            translator,
+            source,
+            directions,
+            output,
+            settings.resized,
+            settings.output_depth,
+            settings.batch_size,
+            settings.num_threads,
+        )
+    except OSError as error:
+        raise UserError(f"'{output}' cannot be written any more ({error.strerror}); mend that and repeat.") from error
+    print(f'{count(outcome.written, "picture")} in {output}.')
     return outcome.problems
+
+
+def leave_out_results(source: sources.Source, place: str, output: pathlib.Path) -> sources.Source:
+    """Without the images in the output folder, if that lies within the folder that is read."""
+    folder, inner = (os.path.realpath(os.path.expanduser(path)) for path in (place, output))
+    if inner == folder or os.path.commonpath([folder, inner]) != folder:
+        return source
+    labels = [os.path.realpath(source.label(index)) for index in range(len(source))]
+    kept = [index for index, label in enumerate(labels) if os.path.commonpath([label, inner]) != inner]
+    if not kept:
+        raise UserError(f"`input` ('{place}') holds nothing but what was written to `output`; put images there.")
+    return source.select(kept)
+
+
+def refuse_overwriting(
+    source: sources.Source, targets: Mapping[str, Sequence[pathlib.Path]], output: pathlib.Path
+) -> None:
+    """Raises UserError if a picture would take the place of an image that is read."""
+    read = {os.path.realpath(source.label(index)) for index in range(len(source))}
+    for path in itertools.chain.from_iterable(targets.values()):
+        if os.path.realpath(path) in read:
+            raise UserError(f"`output` ('{output}') would overwrite '{path}', which is read; set it to another folder.")
 
 
 def translate_phase(settings: TranslateConfig, config: Config, translator: Translator) -> Sequence[str]:
@@ -65,12 +171,10 @@ def translate_phase(settings: TranslateConfig, config: Config, translator: Trans
     Returns:
         A line for each image that cannot be used.
     """
-    if settings.load_size is not None and settings.load_size % translator.multiple:
-        raise UserError(
-            f'`load_size` ({settings.load_size}) is no multiple of {translator.multiple}, which netG {config.netG} '
-            f'needs; set it to one.'
-        )
-    geometry = test_geometry(config, settings.load_size)
+    for direction in DIRECTIONS:
+        if settings.direction in ('both', direction):
+            translator.check_direction(direction)
+    geometry = make_test_geometry(config, settings.load_size)
     dataroot = settings.dataroot or config.dataroot
     mode = settings.dataset_mode or config.dataset_mode
     data_dir = settings.data_dir or config.data_dir
@@ -79,13 +183,15 @@ def translate_phase(settings: TranslateConfig, config: Config, translator: Trans
     channels = {domain: translator.channels(f'{domain}to{_OTHER[domain]}')[0] for domain in 'AB'}
 
     results = pathlib.Path(settings.results_dir) / settings.name / f'{settings.phase}_{settings.epoch}'
-    (results / 'images').mkdir(parents=True, exist_ok=True)
+    make_folder('results_dir', settings.results_dir, results / 'images')
     _clear(results)
     sections, problems, measured = [], [], {'psnr': {}, 'psnr_untranslated': {}}
     for domain, source in domains.items():
         direction, backwards = f'{domain}to{_OTHER[domain]}', f'{_OTHER[domain]}to{domain}'
         if settings.direction not in (None, 'both', direction):
             continue
+        if settings.direction is None and direction not in translator.directions:
+            continue  # not asked for by name, and the run has no weights for it
         partner = domains.get(_OTHER[domain])
         rows, psnr, untranslated = [], [], []
         for index, name in enumerate(tqdm(source.names, direction, leave=False, disable=None)):
@@ -95,53 +201,48 @@ def translate_phase(settings: TranslateConfig, config: Config, translator: Trans
                 problems.append(f'{source.label(index)}: {error}')
                 continue
             fake = translator.translate_floats(real[None], direction)
-            rec = preprocess.to_uint8(translator.translate_floats(fake, backwards))[0]
-            real, fake = preprocess.to_uint8(real), preprocess.to_uint8(fake)[0]
+            pictures = {f'real_{domain}': real, f'fake_{_OTHER[domain]}': fake[0]}
+            if backwards in translator.directions:
+                pictures[f'rec_{domain}'] = translator.translate_floats(fake, backwards)[0]
+            pictures = {label: preprocess.to_uint8(picture) for label, picture in pictures.items()}
+            real, fake = pictures[f'real_{domain}'], pictures[f'fake_{_OTHER[domain]}']
             truth = _counterpart(partner, name, geometry, channels[_OTHER[domain]])
-            pictures = {f'real_{domain}': real, f'fake_{_OTHER[domain]}': fake, f'rec_{domain}': rec}
-            captions = {label: _save(picture, results, f'{name}_{label}') for label, picture in pictures.items()}
-            note = ''
+            shown = {label: _save(picture, results, f'{name}_{label}') for label, picture in pictures.items()}
+            note, score = '', None
             if truth is not None and truth.shape[:2] == fake.shape[:2]:
-                captions[f'true {_OTHER[domain]}'] = _save(truth, results, f'{name}_true_{_OTHER[domain]}')
-                psnr.append(metrics.psnr(fake, truth))
-                note = f'PSNR {psnr[-1]:.1f} dB'
+                shown[f'true_{_OTHER[domain]}'] = _save(truth, results, f'{name}_true_{_OTHER[domain]}')
+                score = metrics.psnr(fake, truth)
+                psnr.append(score)
+                note = f'PSNR {score:.1f} dB'
                 if real.shape == truth.shape:
                     untranslated.append(metrics.psnr(real, truth))
                     note += f', untranslated {untranslated[-1]:.1f} dB'
-            rows.append(gallery.Row(name, captions, note))
-        introduction = f'{len(source)} images of {source.where}.'
+            rows.append(gallery.Row(name, shown, note, score))
+        facts = {'images': f'{len(rows):,}'}
         if psnr:
             measured['psnr'][direction] = float(np.mean(psnr))
-            introduction += f' {len(psnr)} have a known counterpart: PSNR {np.mean(psnr):.2f} dB'
+            facts['pairs'] = f'{len(psnr):,}'
+            facts['mean PSNR'] = f'{np.mean(psnr):.2f} dB'
         if untranslated:
             measured['psnr_untranslated'][direction] = float(np.mean(untranslated))
-            introduction += f', {np.mean(untranslated):.2f} dB before translation'
-        sections.append(gallery.Section(f'{domain} to {_OTHER[domain]}', introduction.rstrip('.') + '.', rows))
+            facts['untranslated'] = f'{np.mean(untranslated):.2f} dB'
+        introduction = f'{len(source)} images of {source.where}.'
+        sections.append(gallery.Section(f'{domain} to {_OTHER[domain]}', introduction, rows, facts))
 
     page = results / 'index.html'
     about = f'{config.netG}, step {translator.step}, preprocess {config.preprocess}.'
     title = f'{settings.name}: {settings.phase} images, {settings.epoch}'
-    square = config.preprocess == 'resize_and_crop'
-    gallery.write_page(page, title, about, sections, geometry.uncropped(1, 1) if square else None)
-    about_images = {'size': geometry.crop_size} if square else {}
-    _write_metrics(
-        results / 'metrics.json', {**measured, 'step': translator.step, **about_images, 'dataroot': dataroot}
-    )
+    about_images = {'size': geometry.crop_size} if config.preprocess == 'resize_and_crop' else {}
+    write_json(results / 'metrics.json', {**measured, 'step': translator.step, **about_images, 'dataroot': dataroot})
+    gallery.write_page(page, title, about, sections, 'PSNR', {'metrics.json': 'metrics.json'})
     for direction, value in measured['psnr'].items():
         before = measured['psnr_untranslated'].get(direction)
-        rise = '' if before is None else f', untranslated {before:.2f} dB, a rise of {value - before:.2f} dB'
+        rise = '' if before is None else f', untranslated {before:.2f} dB'
+        if before is not None and np.isfinite([before, value]).all():
+            rise += f', a rise of {value - before:.2f} dB'
         print(f'{direction}: PSNR {value:.2f} dB{rise}')
     print(f'Results page: {page}')
     return problems
-
-
-def test_geometry(config: Config, load_size: Optional[int]) -> Geometry:
-    """At which size images are translated: as the run's preprocess gives it, without a crop."""
-    geometry = Geometry(config.preprocess, config.load_size, config.crop_size, config.side_multiple, config.least_side)
-    if load_size is None:
-        return geometry
-    # resize_and_crop takes the size from crop_size, as the reference's test program; the others from load_size.
-    return dataclasses.replace(geometry, load_size=load_size, crop_size=load_size)
 
 
 def _counterpart(
@@ -156,22 +257,19 @@ def _counterpart(
 
 
 def _clear(results: pathlib.Path) -> None:
-    """Takes away the pictures of an earlier translation, which the page would no longer show."""
+    """Takes away the page of an earlier translation, and its pictures, which the new page would not show."""
+    for name in ('index.html', 'metrics.json'):
+        (results / name).unlink(missing_ok=True)
     for path in (results / 'images').rglob('*.png'):
         path.unlink()
 
 
-def _save(picture: np.ndarray, results: pathlib.Path, name: str) -> str:
-    """Writes images/NAME.png, whole or not at all; returns its path relative to the results."""
+def _save(picture: np.ndarray, results: pathlib.Path, name: str) -> gallery.Picture:
+    """Writes images/NAME.png, whole or not at all."""
     path = results / 'images' / f'{name}.png'
     file_translation.write_png(path, picture)
-    return path.relative_to(results).as_posix()
-
-
-def _write_metrics(path: pathlib.Path, values: dict) -> None:
-    partial = path.with_suffix('.part')
-    partial.write_text(json.dumps(values, indent=2) + '\n')
-    os.replace(partial, path)
+    height, width = picture.shape[:2]
+    return gallery.Picture(path.relative_to(results).as_posix(), width, height)
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from typing import Optional
@@ -14,6 +15,7 @@ from cyclegan_tf.config import Config
 from cyclegan_tf.data import decode, preprocess, stores
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS
+from cyclegan_tf.models.interface import Model
 from cyclegan_tf.networks import make_generator
 
 DIRECTIONS = ('AtoB', 'BtoA')
@@ -26,24 +28,29 @@ _MEMORY_SHARE = 0.5  # of what is free
 
 
 class Translator:
-    """Translates images with the weights of a checkpoint.
+    """Translates images with a model's generators, whose weights may go on changing.
 
     Directions name the data set's domains, whatever the run's own --direction was.
 
     Args:
         config: the run's settings.
-        checkpoint: whose weights.
+        model: whose generators.
+        untrained: its networks, as in 'G_B', that have no weights of their own.
         max_pixels: an image with more is translated in tiles; None: as many as fit into half of the free memory.
 
     Raises:
-        UserError: the checkpoint does not fit; max_pixels leaves nothing of a tile.
+        UserError: max_pixels leaves nothing of a tile.
     """
 
-    def __init__(self, config: Config, checkpoint: checkpoints.Found, max_pixels: Optional[int] = None):
-        self.config, self.step = config, checkpoint.step
-        self._model = MODELS[config.model](config, training=False)
-        checkpoints.restore_networks(self._model, checkpoint)
-        self._networks = self._model.translators()
+    def __init__(
+        self,
+        config: Config,
+        model: Model,
+        untrained: frozenset[str] = frozenset(),
+        max_pixels: Optional[int] = None,
+    ):
+        self.config, self._model, self._untrained = config, model, untrained
+        self._networks = model.translators()
         self.multiple = self._networks['AtoB'].side_multiple
         # The U-Net sees whole blocks: its tiles and their margins lie on multiples of them.
         self._margin = -(-_MARGIN // self.multiple) * self.multiple
@@ -59,15 +66,64 @@ class Translator:
             )
         self.max_pixels = max_pixels
         self._whole = {
-            direction: tf.function(network, input_signature=[_any_image(self.channels(direction)[0])])
+            direction: tf.function(network, input_signature=[_any_image(self.channels(direction)[0])], autograph=False)
             for direction, network in self._networks.items()
         }
         self._tiled: dict[str, _TiledNetwork] = {}
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        config: Config,
+        checkpoint: checkpoints.Found,
+        max_pixels: Optional[int] = None,
+        precision: str = 'float32',
+    ) -> Translator:
+        """With the weights of a checkpoint, computing in a precision of its own, whatever the run's was.
+
+        Raises:
+            UserError: the checkpoint does not fit; max_pixels leaves nothing of a tile.
+        """
+        config = dataclasses.replace(config, precision=precision)
+        model = MODELS[config.model](config, training=False)
+        checkpoints.restore_networks(model, checkpoint)
+        return cls(config, model, checkpoint.untrained, max_pixels)
+
+    def restore(self, checkpoint: checkpoints.Found) -> None:
+        """Goes on with the weights of another checkpoint of the same run."""
+        checkpoints.restore_networks(self._model, checkpoint)
+        self._untrained = checkpoint.untrained
+
+    @property
+    def step(self) -> int:
+        """Steps that the weights were trained for."""
+        return int(self._model.step.numpy())
 
     @property
     def least_max_pixels(self) -> int:
         """The least max_pixels that tiles can be made for."""
         return (2 * self._margin + max(_LEAST_TILE, self.multiple)) ** 2
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Those that it translates in: a run of imported weights may lack a generator."""
+        names = ('G_B', 'G_A') if self.config.direction == 'BtoA' else ('G_A', 'G_B')
+        return tuple(direction for direction, name in zip(DIRECTIONS, names) if name not in self._untrained)
+
+    def check_direction(self, direction: str) -> None:
+        """Raises UserError for a direction that is unknown, or whose generator the run lacks."""
+        if direction not in DIRECTIONS:
+            raise UserError(f"`direction` ('{direction}') is not one of: {', '.join(DIRECTIONS)}.")
+        if direction not in self.directions:
+            raise UserError(
+                f'`direction` ({direction}) needs a generator that this run has no weights of; set it to '
+                f'{self.directions[0]}, import the weights of both, or train the run.'
+            )
+
+    def network(self, direction: str) -> tf.keras.Model:
+        """The generator of a direction; raises as check_direction."""
+        self.check_direction(direction)
+        return self._networks[direction]
 
     def channels(self, direction: str) -> tuple[int, int]:
         """Of the images in and out."""
@@ -93,8 +149,7 @@ class Translator:
         Raises:
             UserError: an unknown direction; a shape or channels that the network does not take.
         """
-        if direction not in DIRECTIONS:
-            raise UserError(f"`direction` ('{direction}') is not one of: {', '.join(DIRECTIONS)}.")
+        self.check_direction(direction)
         images = np.asarray(images)
         if images.ndim == 3:
             return self.translate(images[None], direction, dtype)[0]
@@ -119,6 +174,7 @@ class Translator:
 
     def translate_floats(self, images: np.ndarray, direction: str) -> np.ndarray:
         """Float32 [n, h, w, channels in] in [-1, 1] -> float32 [n, h, w, channels out] in [-1, 1], any size."""
+        self.check_direction(direction)
         _, height, width, given = images.shape
         if given != self.channels(direction)[0]:
             raise UserError(
@@ -130,12 +186,14 @@ class Translator:
         if padded.shape[1] * padded.shape[2] <= self.max_pixels:
             results = self._whole[direction](tf.constant(padded)).numpy()
         else:
-            results = np.concatenate([self._in_tiles(image[None], direction) for image in padded])
+            results = np.empty((*padded.shape[:3], self.channels(direction)[1]), np.float32)
+            for image, result in zip(padded, results):
+                self._in_tiles(image[None], direction, result[None])
         return results[:, :height, :width]
 
     # ------------------------------------------------------------------------------------------------------ in tiles
-    def _in_tiles(self, image: np.ndarray, direction: str) -> np.ndarray:
-        """Float32 [1, h, w, c], sides multiples -> the same size."""
+    def _in_tiles(self, image: np.ndarray, direction: str, result: np.ndarray) -> None:
+        """Float32 [1, h, w, c], sides multiples -> into result, float32 of the same size."""
         if direction not in self._tiled:
             self._tiled[direction] = _TiledNetwork(self.config, self._networks[direction], *self.channels(direction))
         network = self._tiled[direction]
@@ -143,7 +201,7 @@ class Translator:
         _, height, width, _ = image.shape
         own = int(math.sqrt(self.max_pixels)) - 2 * self._margin
         own -= own % self.multiple
-        result = np.zeros((1, height, width, self.channels(direction)[1]), np.float32)
+        result[:] = 0
         weights = np.zeros((height, width), np.float32)
         for top, left in itertools.product(range(0, height, own), range(0, width, own)):
             rows, columns = (self._span(start, own, side) for start, side in ((top, height), (left, width)))
@@ -151,7 +209,7 @@ class Translator:
             weight = rows[2][:, None] * columns[2][None, :]
             result[:, rows[0] : rows[1], columns[0] : columns[1]] += piece * weight[None, :, :, None]
             weights[rows[0] : rows[1], columns[0] : columns[1]] += weight
-        return result / weights[None, :, :, None]
+        result /= weights[None, :, :, None]  # in place: a large image's copies count
 
     def _span(self, start: int, own: int, side: int) -> tuple[int, int, np.ndarray]:
         """Of a tile along one axis: first and last pixel with margins, and the weight of each in the result.
@@ -176,18 +234,21 @@ class _TiledNetwork:
         self._learns = config.norm == 'instance'
         if self._learns:
             kept = make_generator(
-                config.netG, channels_in, channels_out, config.ngf, norm='instance_kept', use_dropout=False
+                config.netG, channels_in, channels_out, config.ngf, norm='instance_kept', precision=config.precision
             )
-            for variable, value in zip(kept.trainable_variables, network.trainable_variables):
-                variable.assign(value)
+            self._pairs = list(zip(kept.trainable_variables, network.trainable_variables))
             network = kept
             signature = [_any_image(channels_in)]
-            self._learn = tf.function(lambda x: network(x, training=True), input_signature=signature)
-        self._translate = tf.function(lambda x: network(x, training=False), input_signature=[_any_image(channels_in)])
+            self._learn = tf.function(lambda x: network(x, training=True), input_signature=signature, autograph=False)
+        self._translate = tf.function(
+            lambda x: network(x, training=False), input_signature=[_any_image(channels_in)], autograph=False
+        )
 
     def learn(self, image: np.ndarray) -> None:
         """Keeps the statistics of this image, float32 [1, h, w, c]."""
         if self._learns:
+            for variable, value in self._pairs:  # which training may have changed
+                variable.assign(value)
             self._learn(tf.constant(image))
 
     def translate(self, image: np.ndarray) -> np.ndarray:

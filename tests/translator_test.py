@@ -1,6 +1,8 @@
 """Translating images of any size and kind: padded, in tiles, from files and from Python."""
 
 import pathlib
+import subprocess
+import sys
 
 import decode_test
 import imagecodecs
@@ -10,7 +12,7 @@ import pytest
 from PIL import Image
 
 import cyclegan_tf
-from cyclegan_tf import file_translation, translator
+from cyclegan_tf import file_translation, results, translator
 from cyclegan_tf.data import demo
 from cyclegan_tf.errors import UserError
 
@@ -102,6 +104,7 @@ def test_tiles_with_batch_norm_equal_the_whole(runs):
     np.testing.assert_allclose(tiled.translate(image), whole.translate(image), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_tiles_with_instance_norm_show_no_seams(runs):
     whole, tiled = cyclegan_tf.load(runs['colour']), cyclegan_tf.load(runs['colour'], max_pixels=460**2)
     image = photograph(700, 530) / np.float32(127.5) - 1
@@ -113,14 +116,52 @@ def test_tiles_with_instance_norm_show_no_seams(runs):
     assert steps[borders].mean() / np.delete(steps, borders).mean() < 1.1
 
 
+MEMORY = """
+import sys, threading, time
+import cyclegan_tf
+import numpy as np
+import psutil
+from cyclegan_tf.config import Config
+from cyclegan_tf.models import MODELS
+from cyclegan_tf.translator import Translator
+
+config = Config(dataroot='demo', netG='resnet_6blocks', ngf=16)
+translator = Translator(config, MODELS['cycle_gan'](config, training=False), max_pixels=int(sys.argv[1]))
+image = np.random.default_rng(0).uniform(-1, 1, (1500, 2000, 3)).astype(np.float32)
+translator.translate(image[:64, :64])
+process, peak, done = psutil.Process(), [0], threading.Event()
+
+def watch():
+    while not done.wait(0.002):
+        peak[0] = max(peak[0], process.memory_info().rss)
+
+thread, before = threading.Thread(target=watch), process.memory_info().rss
+thread.start()
+translator.translate(image)
+done.set()
+thread.join()
+print(peak[0] - before)
+"""
+
+
+def test_tiles_keep_memory_within_what_max_pixels_asks_for():
+    def peak(max_pixels):
+        command = [sys.executable, '-c', MEMORY, str(max_pixels)]
+        return int(subprocess.run(command, cwd=program.ROOT, capture_output=True, check=True, text=True).stdout)
+
+    # As README says: 24 bytes for each filter and pixel of a tile, and four copies of the image in float32.
+    bound = 24 * 16 * 400_000 + 4 * (1500 * 2000 * 3 * 4)
+    assert peak(400_000) < bound < peak(10**9)
+
+
 def test_a_tile_needs_some_pixels_of_its_own(runs):
     with pytest.raises(UserError, match=r'`max_pixels` .1000. leaves nothing .* raise it to 200704'):
         cyclegan_tf.load(runs['colour'], max_pixels=1000)
 
 
 def test_kept_statistics_are_those_of_the_image_they_were_learnt_from():
-    layer = cyclegan_tf.networks.layers.make_norm('instance_kept', None)
-    plain = cyclegan_tf.networks.layers.make_norm('instance', None)
+    layer = cyclegan_tf.networks.norms.make_norm('instance_kept', None)
+    plain = cyclegan_tf.networks.norms.make_norm('instance', None)
     x, y = (np.random.default_rng(i).normal(i, 2, (1, 6, 7, 3)).astype(np.float32) for i in (0, 1))
     np.testing.assert_allclose(layer(x, training=True), plain(x), atol=1e-5)
     mean, variance = x.mean(axis=(0, 1, 2)), x.var(axis=(0, 1, 2))
@@ -148,10 +189,10 @@ def files(folder):
 
 def test_a_folder_is_translated_with_its_subfolders_and_bad_files_are_named(runs, inputs, tmp_path, capsys):
     flags = ['--name=colour', f'--input={inputs}', f'--output={tmp_path / "out"}']
-    with pytest.raises(UserError, match='1 images could not be used and were left aside; all others are done'):
+    with pytest.raises(UserError, match='1 image could not be translated, see above; all others are done'):
         program.run_translation(runs['colour'].parent, *flags)
     captured = capsys.readouterr()
-    assert f'5 pictures are in {tmp_path / "out"}' in captured.out
+    assert f'5 pictures in {tmp_path / "out"}' in captured.out
     assert 'bad name ä.jpg: it is no image of a known format' in captured.err
     assert files(tmp_path / 'out') == ['deep.png', 'gray.png', 'odd.png', 'sub/a_jpg.png', 'sub/a_png.png']
     loaded = cyclegan_tf.load(runs['colour'])
@@ -178,6 +219,40 @@ def test_one_file_a_pattern_both_directions_and_other_sizes(runs, inputs, tmp_pa
         run(f'--input={inputs}/*.bmp')
 
 
+@pytest.mark.parametrize('place', ['*.png', '', 'gray.png'])
+def test_images_that_are_read_are_never_overwritten(runs, inputs, place):
+    before = {path: path.read_bytes() for path in inputs.rglob('*') if path.is_file()}
+    flags = ['--name=colour', f'--input={inputs / place}', f'--output={inputs / "sub" / ".."}']
+    with pytest.raises(UserError, match='`output` .* would overwrite .*png., which is read; set it to another'):
+        program.run_translation(runs['colour'].parent, *flags)
+    assert {path: path.read_bytes() for path in inputs.rglob('*') if path.is_file()} == before
+
+
+def test_an_output_folder_within_the_input_is_not_read(runs, tmp_path, capsys):
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    Image.fromarray(photograph(40, 44)).save(folder / 'a.jpg')
+    for _ in range(2):
+        flags = ['--name=colour', f'--input={folder}', f'--output={folder / "out"}']
+        assert program.run_translation(runs['colour'].parent, *flags) == 0
+        assert '1 picture in' in capsys.readouterr().out
+        assert files(folder) == ['a.jpg', 'out/a.png']
+
+
+def test_a_name_that_cannot_be_is_one_images_problem(runs, tmp_path, capsys):
+    folder = tmp_path / 'in'
+    (folder / 'x.png').mkdir(parents=True)
+    longest = 'n' * 251 + '.jpg'
+    for name in ('x.png/in.png', 'x.jpg', longest, 'm' * 250 + '.jpeg'):
+        Image.fromarray(photograph(40, 44)).save(folder / name, 'PNG')
+    (tmp_path / 'out' / f'{"n" * 251}.png').mkdir(parents=True)  # in the way of one of them
+    flags = ['--name=colour', f'--input={folder}', f'--output={tmp_path / "out"}']
+    with pytest.raises(UserError, match='1 image could not be translated, see above; all others are done'):
+        program.run_translation(runs['colour'].parent, *flags)
+    assert f'{longest}: ' in (error := capsys.readouterr().err) and 'cannot be written (Is a directory)' in error
+    assert files(tmp_path / 'out') == sorted([f'{"m" * 250}.png', 'x.png/in.png', 'x_2.png'])
+
+
 def test_no_two_inputs_write_one_output():
     names = ['a', 'A', 'b/c', 'a_2', 'a']
     paths = file_translation._paths(names)
@@ -185,7 +260,7 @@ def test_no_two_inputs_write_one_output():
 
 
 def test_a_picture_appears_whole_or_not_at_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(file_translation.os, 'replace', lambda *paths: (_ for _ in ()).throw(OSError('full')))
+    monkeypatch.setattr(results.os, 'replace', lambda *paths: (_ for _ in ()).throw(OSError('full')))
     with pytest.raises(OSError, match='full'):
         file_translation.write_png(tmp_path / 'x.png', photograph())
     assert files(tmp_path) == []
@@ -196,3 +271,15 @@ def test_many_sizes_are_translated_by_one_trace(runs):
     for side in (20, 24, 30, 33):
         loaded.translate(photograph(side, side + 3))
     assert loaded._whole['AtoB'].experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize('half, levels', [('bfloat16', 3), ('float16', 0.5)])
+def test_translating_in_half_precision_is_close(runs, inputs, tmp_path, half, levels):
+    pictures = {}
+    for precision in ('float32', half):
+        output = tmp_path / precision
+        flags = ['--name=colour', f'--input={inputs}/odd.png', f'--output={output}', f'--precision={precision}']
+        assert program.run_translation(runs['colour'].parent, *flags) == 0
+        pictures[precision] = np.asarray(Image.open(output / 'odd.png')).astype(int)
+    difference = np.abs(pictures['float32'] - pictures[half])
+    assert 0 < difference.mean() < levels  # of 255

@@ -117,6 +117,7 @@ def test_large_splits_become_several_files():
     assert prepare_records.count_shards([header]) == 1
 
 
+@pytest.mark.slow
 def test_records_are_read_with_the_flags_that_the_program_prints(tmp_path, image_folders):
     def run(tool, *flags):
         command = [sys.executable, TOOLS / tool, f'--cache_dir={tmp_path}/cache', *flags]

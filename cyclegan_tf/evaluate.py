@@ -1,0 +1,248 @@
+"""Measures a run on its test images: python -m cyclegan_tf.evaluate --name=RUN [--epoch=all] [--metrics=kid,fid]."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pathlib
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Optional
+
+import numpy as np
+import tensorflow as tf
+
+import cyclegan_tf
+from cyclegan_tf import checkpoints, evaluation, event_files, options
+from cyclegan_tf.config import MEASURES, Config, setting, split_names, validate_epoch, validate_fields
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.features import Extractor
+from cyclegan_tf.results import count, make_folder, write_json
+from cyclegan_tf.summaries import Summaries
+from cyclegan_tf.translator import Translator
+
+# Column -> its format. kid_standard_error stands beside kid.
+_COLUMNS = {'psnr': '.2f', 'ssim': '.4f', 'kid': '.5f', 'fid': '.3f', 'cycle': '.4f', 'identity': '.4f'}
+_MEANINGS = {
+    'psnr': 'dB against the counterpart, higher is better',
+    'ssim': 'likewise, 1 at the most',
+    'kid': 'of features against the other domain, with its standard error, lower is better',
+    'fid': 'likewise; falls with the number of images, so compare only equal numbers',
+    'cycle': 'mean absolute error there and back, of [-1, 1]',
+    'identity': 'the same of an image of the target domain, translated',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """What is measured, on which images."""
+
+    name: str = setting('experiment_name', 'of the run: its directory is CHECKPOINTS_DIR/NAME')
+    checkpoints_dir: str = setting('./checkpoints', 'where the directories of runs are')
+    epoch: str = setting('latest', "'latest', 'best', the number of an epoch, or 'all' checkpoints that there are")
+    metrics: Optional[str] = setting(
+        None,
+        'of psnr, ssim (of pairs: images of one name in testA and testB), kid, fid, with commas, or none; unset: '
+        'psnr,ssim where there are pairs, else kid,fid; cycle and identity errors always',
+    )
+    feature_extractor: str = setting(
+        'inception_v3', 'of kid and fid: inception_v3 (downloaded), or the path of a Keras file or a SavedModel'
+    )
+    feature_size: Optional[str] = setting(None, "its images' side, or 'HEIGHTxWIDTH'; unset: what it tells")
+    feature_range: Optional[str] = setting(None, "its values for black and white, as in '-1,1'; unset: inception_v3's")
+    feature_output: Optional[str] = setting(None, 'which of its outputs, if it has several')
+    phase: str = setting('test', 'which images of the data set', choices=('train', 'test'))
+    num_test: Optional[int] = setting(None, 'images per domain; unset: all', minimum=1)
+    dataroot: Optional[str] = setting(None, "where the images are; unset: where the run's were")
+    data_dir: Optional[str] = setting(None, "where TensorFlow Datasets keeps data sets; unset: where the run's was")
+    load_size: Optional[int] = setting(
+        None,
+        "images are resized to this square, or width; unset: the run's crop_size, or its load_size, as translate does",
+        minimum=8,
+    )
+    batch_size: int = setting(8, 'images of one size that are translated at once', minimum=1)
+    max_pixels: Optional[int] = setting(
+        None, 'images with more are translated in tiles; unset: what fits into half of the free memory', minimum=1
+    )
+    results_dir: str = setting('./results', 'where metrics.json is put, in NAME/eval_PHASE_EPOCH')
+    verbose: bool = setting(False, 'show tracebacks of errors')
+
+    def __post_init__(self):
+        validate_fields(self)
+        validate_epoch(self.epoch, ('latest', 'best', 'all'))
+        if self.metrics is not None:
+            split_names('metrics', self.metrics, MEASURES)
+
+
+def main(settings: EvaluateConfig) -> int:
+    """Measures, prints, writes; returns the exit status."""
+    run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
+    config = options.load_config(run_directory)
+    config = dataclasses.replace(
+        config, dataroot=settings.dataroot or config.dataroot, data_dir=settings.data_dir or config.data_dir
+    )
+    found = find_checkpoints(run_directory, settings.epoch)
+    path = pathlib.Path(settings.results_dir) / settings.name / f'eval_{settings.phase}_{settings.epoch}'
+    make_folder('results_dir', settings.results_dir, path)
+    make_folder('checkpoints_dir', settings.checkpoints_dir, run_directory / 'eval')
+    images = evaluation.open_test_images(config, settings.phase, settings.num_test, settings.load_size)
+    measures = evaluation.choose_measures(settings.metrics, images)
+    extractor = evaluation.make_extractor(settings) if {'kid', 'fid'} & set(measures) else None
+    if extractor is not None and extractor.name == 'inception_v3':
+        print(
+            'Features of inception_v3 with ImageNet weights, which are not the weights of 2015 that published FID and '
+            'KID are computed with: compare these figures only among themselves.'
+        )
+    evaluate = evaluation.Evaluation(images, measures, extractor, 'metrics', settings.batch_size, show_progress=True)
+    translator = None
+    measured, gone, curves = [], [], {}
+    try:
+        for checkpoint in found:
+            try:
+                if translator is None:
+                    translator = Translator.from_checkpoint(config, checkpoint, settings.max_pixels)
+                else:
+                    translator.restore(checkpoint)
+            except UserError as error:
+                if pathlib.Path(checkpoint.prefix + '.index').exists():
+                    raise
+                # A training that goes on beside this deletes old ones.
+                gone.append(f"checkpoint '{checkpoint.prefix}' has been deleted meanwhile")
+                if len(gone) == len(found):
+                    raise UserError(f'{gone[-1]}; choose another with --epoch.') from error
+                continue
+            curves[checkpoint.step] = evaluate(translator)
+            measured.append({**describe(checkpoint), 'results': curves[checkpoint.step]})
+    finally:  # what was measured before a stop is kept
+        write_scalars(run_directory / 'eval', curves)
+    untranslated = {way: evaluate.untranslated[way] for way in translator.directions if way in evaluate.untranslated}
+    for line in table(measured, untranslated):
+        print(line)
+    write_json(
+        path / 'metrics.json',
+        {
+            'checkpoints': measured,
+            'untranslated': untranslated,
+            'metrics': list(measures),
+            'images': about_images(config, settings.phase, images),
+            'features': None if extractor is None else about_features(extractor),
+            'flags': dataclasses.asdict(settings),
+            'run': dataclasses.asdict(config),
+            'versions': {
+                'cyclegan_tf': cyclegan_tf.__version__,
+                'tensorflow': tf.__version__,
+                'numpy': np.__version__,
+                'python': platform.python_version(),
+            },
+        },
+    )
+    print(f'All of it, with what is needed to repeat it: {path / "metrics.json"}')
+    for line in (*evaluate.problems, *gone):
+        print(f'Left aside: {line}', file=sys.stderr)
+    if evaluate.problems:
+        raise UserError(f'{count(len(evaluate.problems), "image")} could not be used, see above; all others count.')
+    if gone:
+        raise UserError(f'{count(len(gone), "checkpoint")} could not be measured, see above; all others were.')
+    return 0
+
+
+def find_checkpoints(run_directory: pathlib.Path, epoch: str) -> Sequence[checkpoints.Found]:
+    """Those of --epoch: one, or all of different steps, the oldest first."""
+    if epoch != 'all':
+        return [checkpoints.find(run_directory, epoch)]
+    by_step: dict[int, checkpoints.Found] = {}
+    for one in checkpoints.find_all(run_directory):
+        # The same state can be there as an epoch's, as the latest and as the best: the epoch's name tells the most.
+        if one.step not in by_step or by_step[one.step].epoch is None:
+            by_step[one.step] = one
+    if not by_step:
+        raise UserError(f"run '{run_directory}' holds no checkpoint; check --name and --checkpoints_dir.")
+    return list(by_step.values())
+
+
+def write_scalars(folder: pathlib.Path, measured: Mapping[int, evaluation.Results]) -> None:
+    """Adds results by step to the curves under eval/ in TensorBoard, in the place of earlier ones of the same step.
+
+    In a folder of its own: TensorBoard reads no more of a run's earlier event file once there is a later one beside it.
+    """
+    if not measured:
+        return
+    curves = {
+        step: {f'eval/{name}': value for name, value in evaluation.scalars(results).items()}
+        for step, results in measured.items()
+    }
+    event_files.rewrite(
+        folder, lambda event: not any(value.tag in curves.get(event.step, ()) for value in event.summary.value)
+    )
+    summaries = Summaries(folder)
+    for step, values in curves.items():
+        summaries.scalars(values, step)
+    summaries.flush()
+
+
+def describe(checkpoint: checkpoints.Found) -> dict:
+    """Which checkpoint it is, for metrics.json."""
+    return {'prefix': checkpoint.prefix, 'step': checkpoint.step, 'epoch': checkpoint.epoch}
+
+
+def about_images(config: Config, phase: str, images: evaluation.TestImages) -> dict:
+    """What was measured on, for metrics.json."""
+    return {
+        'dataroot': config.dataroot,
+        'phase': phase,
+        'found': {domain: len(source) for domain, source in images.sources.items()},
+        'pairs': len(images.pairs['A']),
+        'geometry': dataclasses.asdict(images.geometry),
+    }
+
+
+def about_features(extractor: Extractor) -> dict:
+    """What the features are, for metrics.json."""
+    return {
+        'extractor': extractor.name,
+        'sha256': digest(pathlib.Path(extractor.name)),
+        'input_size': extractor.input_size,
+        'input_range': extractor.input_range,
+        'output': extractor.output,
+        'dimensions': extractor.dimensions,
+    }
+
+
+def digest(path: pathlib.Path) -> Optional[str]:
+    """Of a file, or of a folder's files in the order of their names; None for an extractor that is no file."""
+    if not path.exists():
+        return None
+    found = hashlib.sha256()
+    for part in sorted(file for file in path.rglob('*') if file.is_file()) if path.is_dir() else [path]:
+        found.update(part.read_bytes())
+    return found.hexdigest()
+
+
+def table(measured: Sequence[Mapping], untranslated: evaluation.Results) -> list[str]:
+    """Lines for the terminal: a row for each checkpoint and direction, below the untranslated images' rows."""
+    rows = [('', '', direction, 'untranslated', values) for direction, values in untranslated.items()]
+    for one in measured:
+        epoch = '' if one['epoch'] is None else str(one['epoch'])
+        rows += [(epoch, str(one['step']), direction, '', values) for direction, values in one['results'].items()]
+    columns = [name for name in _COLUMNS if any(name in row[-1] for row in rows)]
+    cells = [['epoch', 'step', 'direction', *columns]]
+    for epoch, step, direction, label, values in rows:
+        numbers = []
+        for name in columns:
+            text = f'{values[name]:{_COLUMNS[name]}}' if name in values else '-'
+            if name == 'kid' and name in values:
+                text += f' ± {values["kid_standard_error"]:{_COLUMNS[name]}}'
+            numbers.append(text)
+        cells.append([label or epoch, step, direction, *numbers])
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    lines = ['  '.join(cell.rjust(width) for cell, width in zip(row, widths)) for row in cells]
+    counts = {direction: values for direction, values in measured[-1]['results'].items()}
+    for direction, values in counts.items():
+        pairs = f', {values["pairs"]} with a counterpart' if 'pairs' in values else ''
+        lines.append(f'{direction}: {values["images"]} images{pairs}.')
+    return lines + [f'{name}: {_MEANINGS[name]}.' for name in columns]
+
+
+if __name__ == '__main__':
+    options.run_program('cyclegan_tf.evaluate', lambda argv: options.parse(EvaluateConfig, argv), main)

@@ -1,0 +1,68 @@
+"""What programs leave in folders: probed before the work, each file whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cyclegan_tf.errors import UserError
+
+_numbers = itertools.count()
+
+
+def make_folder(argument: str, value: str, folder: pathlib.Path) -> pathlib.Path:
+    """Makes a folder that can be written into.
+
+    Args:
+        argument: that names it, for the message.
+        value: the argument's.
+        folder: to make, with those above it.
+
+    Raises:
+        UserError: that is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with whole_file(folder / '.writable') as probe:
+            probe.touch()
+        (folder / '.writable').unlink()
+    except OSError as error:
+        raise UserError(f"`{argument}` ('{value}') cannot be written ({error.strerror}); set it to another.") from error
+    return folder
+
+
+@contextlib.contextmanager
+def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A path to write to; when that has been done, the file takes its place in one step, else it is taken away."""
+    # Its name is short, since the file's own may be as long as names can be.
+    partial = path.with_name(f'.{os.getpid()}-{next(_numbers)}.part')
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
+    """Writes a file of JSON, which has no infinity (the PSNR of equal images): it becomes text, as in 'inf'."""
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(_plain(values), indent=2, allow_nan=False) + '\n')
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def count(number: int, what: str) -> str:
+    """'1 image', '2 images'."""
+    return f'{number:,} {what}{"" if number == 1 else "s"}'

@@ -1,0 +1,157 @@
+"""Weights from PyTorch's files translate as they do in PyTorch, train as a start, and go back unchanged."""
+
+import dataclasses
+
+import numpy as np
+import program
+import pytest
+import reference_keys
+import tensorflow as tf
+from PIL import Image
+
+from cyclegan_tf import checkpoints, options, torch_weights
+from cyclegan_tf.models import MODELS
+
+torch = pytest.importorskip('torch', reason='the torch extra is not installed')
+import torch_mirror as mirror  # noqa: E402
+from torch_files import draw, export_weights, import_weights, photograph, save  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+SIDES = {'resnet_9blocks': 64, 'resnet_6blocks': 64, 'unet_128': 128, 'unet_256': 256}
+KINDS = {'resnet_9blocks': 'basic', 'resnet_6blocks': 'n_layers', 'unet_128': 'pixel', 'unet_256': 'basic'}
+# 'old instance': the files carry running statistics of instance norms.
+CASES = [
+    *[(name, norm, 3) for name in SIDES for norm in ('instance', 'old instance', 'batch', 'none')],
+    *[('resnet_9blocks', 'instance', 1), ('resnet_6blocks', 'batch', 1), ('unet_128', 'none', 1)],
+    ('unet_256', 'old instance', 1),
+]
+
+
+def make_mirrors(name, norm, channels=3, filters=4, kind='basic', side=64):
+    """The four networks by name; A has 3 channels, B `channels`."""
+    torch.manual_seed(5)
+    mirrors = {}
+    for role, (inputs, outputs) in {'G_A': (3, channels), 'G_B': (channels, 3)}.items():
+        mirrors[role] = draw(mirror.generator(name, inputs, outputs, filters, norm), inputs, side, len(mirrors))
+    for role, inputs in {'D_A': channels, 'D_B': 3}.items():
+        mirrors[role] = draw(
+            mirror.discriminator(kind, inputs, 5, 2 if kind == 'n_layers' else 3, norm), inputs, side, 7
+        )
+    return mirrors
+
+
+def networks_of(directory, epoch='latest'):
+    """The run's settings, and its four networks with their weights."""
+    config = options.load_config(directory / 'run')
+    model = MODELS[config.model](dataclasses.replace(config, pool_size=0))
+    checkpoints.restore_networks(model, checkpoints.find(directory / 'run', epoch))
+    return config, model.networks()
+
+
+def mirrored(network, images):
+    """What PyTorch makes of float [n, h, w, c]."""
+    with torch.no_grad():
+        return mirror.to_numpy(network(mirror.to_torch(images.astype(np.float32))))
+
+
+def read_levels(path):
+    picture = np.asarray(Image.open(path))
+    return picture[..., None] if picture.ndim == 2 else picture
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name, norm, channels', CASES)
+def test_translation_is_pytorchs_and_the_way_back_exact(tmp_path, name, norm, channels):
+    statistics, norm, side, kind = norm.startswith('old'), norm.split()[-1], SIDES[name], KINDS[name]
+    mirrors = make_mirrors(name, norm, channels, kind=kind, side=side)
+    # Both file formats, for a generator and a discriminator each.
+    flags = [
+        f'--{role.lower()}={save(network, tmp_path / f"{role}.pth", role.endswith("A"), statistics)}'
+        for role, network in mirrors.items()
+    ]
+    assert import_weights(tmp_path, *flags, f'--load_size={side}', f'--crop_size={side}', '--pool_size=2') == 0
+
+    config, networks = networks_of(tmp_path)
+    found = (config.netG, config.ngf, config.netD, config.ndf, config.norm, config.input_nc, config.output_nc)
+    assert found == (name, 4, kind, 5, norm, 3, channels) and config.no_dropout
+    assert kind != 'n_layers' or config.n_layers_D == 2
+
+    photo = photograph(side)
+    inputs = {'A': photo, 'B': photo if channels == 3 else photo[..., 1:2]}
+    for role, domain in (('G_A', 'A'), ('G_B', 'B'), ('D_A', 'B'), ('D_B', 'A')):
+        images = inputs[domain][None] / np.float32(127.5) - 1
+        expected = mirrored(mirrors[role], images)
+        assert np.ptp(expected) > 0.1
+        np.testing.assert_allclose(networks[role](tf.constant(images)).numpy(), expected, rtol=0, atol=1e-4)
+
+    for domain in 'AB':
+        (tmp_path / f'test{domain}').mkdir()
+        Image.fromarray(photo).save(tmp_path / f'test{domain}' / 'cat.png')
+    program.run_translation(tmp_path, '--name=run', f'--dataroot={tmp_path}', f'--results_dir={tmp_path}/results')
+    pictures = tmp_path / 'results' / 'run' / 'test_latest' / 'images'
+    for role, a, b in (('G_A', 'A', 'B'), ('G_B', 'B', 'A')):
+        real, fake = (read_levels(pictures / f'cat_{label}.png') for label in (f'real_{a}', f'fake_{b}'))
+        if real.shape[-1] == 3:
+            np.testing.assert_array_equal(real, photo)
+        expected = (mirrored(mirrors[role], real[None] / np.float32(127.5) - 1)[0] + 1) * 127.5
+        assert fake.shape == expected.shape and np.abs(fake - np.round(expected)).max() <= 1
+
+    assert export_weights(tmp_path, tmp_path / 'out') == 0
+    assert len(list((tmp_path / 'out').iterdir())) == 4
+    for role, network in mirrors.items():
+        state = torch.load(tmp_path / 'out' / f'latest_net_{role}.pth', weights_only=True)
+        assert list(state) == list(network.state_dict())
+        for key, value in network.state_dict().items():
+            assert state[key].dtype == value.dtype, key
+            assert torch.equal(state[key], value) or key.endswith('num_batches_tracked'), key
+        network.load_state_dict(state, strict=True)
+
+
+@pytest.mark.parametrize('norm', ['instance', 'batch', 'none'])
+def test_the_mirrors_keys_are_the_references(norm):
+    made = {
+        reference_keys.RESNET_9BLOCKS: mirror.generator('resnet_9blocks', 3, 3, 4, norm),
+        reference_keys.RESNET_6BLOCKS_DROPOUT: mirror.generator('resnet_6blocks', 3, 3, 4, norm, use_dropout=True),
+        reference_keys.UNET_128: mirror.generator('unet_128', 3, 3, 4, norm),
+        reference_keys.BASIC: mirror.discriminator('basic', 3, 4, 3, norm),
+        reference_keys.PIXEL: mirror.discriminator('pixel', 3, 4, 3, norm),
+    }
+    for layers, network in made.items():
+        assert list(network.state_dict()) == reference_keys.reference_keys(layers, norm)
+
+
+SMALL = ('--load_size=36', '--crop_size=32', '--pool_size=3', '--num_threads=2', '--dataroot=demo', '--seed=4',
+         '--max_dataset_size=3', '--n_epochs=2', '--n_epochs_decay=0', '--no_dropout=false')  # fmt: skip
+
+
+@pytest.mark.slow
+def test_training_from_imported_weights_is_training_from_those_weights(tmp_path):
+    architecture = ('--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--norm=batch')
+    argv = ['train', f'--checkpoints_dir={tmp_path / "new"}', '--name=run', *SMALL, *architecture]
+    config, _ = options.parse_training(argv)
+    flags = []
+    for name, network in MODELS[config.model](config).networks().items():
+        if name[0] == 'G':
+            slots = torch_weights.generator_slots('resnet_6blocks', use_dropout=True)
+        else:
+            slots = torch_weights.discriminator_slots('basic', 3)
+        state = {key: torch.from_numpy(value) for key, value in torch_weights.state_dict(network, slots).items()}
+        torch.save(state, tmp_path / name)
+        flags.append(f'--{name.lower()}={tmp_path / name}')
+    # The architecture is seen in the files, dropout too. Another gain: not one weight would be drawn as it is there.
+    flags += ['--init_gain=0.5', *[flag for flag in SMALL if 'dropout' not in flag]]
+    assert import_weights(tmp_path / 'imported', *flags) == 0
+    assert checkpoints.find(tmp_path / 'imported' / 'run', 'latest').step == 0
+
+    assert program.run_training(tmp_path / 'new', '--name=run', *SMALL, *architecture, small=False) == 0
+    assert program.run_training(tmp_path / 'imported', '--name=run', '--continue_train', small=False) == 0
+    expected, actual = (program.weights(tmp_path / place / 'run') for place in ('new', 'imported'))
+    assert expected.keys() == actual.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(actual[name], value, err_msg=name)
+    # What is exported after training is what was trained.
+    assert export_weights(tmp_path / 'imported', tmp_path / 'out', '--epoch=2') == 0
+    state = torch.load(tmp_path / 'out' / '2_net_D_B.pth', weights_only=True)
+    kernel = actual['model/d_b/conv_in/kernel/.ATTRIBUTES/VARIABLE_VALUE']
+    np.testing.assert_array_equal(state['model.0.weight'], kernel.transpose(3, 2, 0, 1))

@@ -1,0 +1,105 @@
+"""Writes a run's weights for PyTorch: python tools/export_torch_weights.py --name=RUN --output=DIR
+
+The files are those that the PyTorch program of CycleGAN saves, latest_net_G_A.pth and so on: put them into
+checkpoints/NAME there, and load with the same --netG, --ngf, --norm and so on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import sys
+from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+# isort: off
+import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras)
+
+# isort: on
+import numpy as np  # noqa: E402
+
+from cyclegan_tf import checkpoints, options, torch_weights  # noqa: E402
+from cyclegan_tf.config import setting, validate_epoch, validate_fields  # noqa: E402
+from cyclegan_tf.data import sources  # noqa: E402
+from cyclegan_tf.errors import UserError  # noqa: E402
+from cyclegan_tf.models import MODELS  # noqa: E402
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """Which weights, and where to."""
+
+    name: str = setting('experiment_name', 'of the run: its directory is CHECKPOINTS_DIR/NAME')
+    checkpoints_dir: str = setting('./checkpoints', 'where the directories of runs are')
+    epoch: str = setting('latest', "'latest', 'best', or the weights at the end of this epoch")
+    output: str = setting('', 'where to: the files are OUTPUT/EPOCH_net_G_A.pth and so on; required')
+    verbose: bool = setting(False, 'show tracebacks of errors')
+
+    def __post_init__(self):
+        validate_fields(self)
+        if not self.output:
+            raise UserError("`output` ('') is required; set it to the directory that is to hold the files.")
+        validate_epoch(self.epoch)
+
+
+def main(settings: ExportConfig) -> int:
+    """Writes the files; returns the exit status.
+
+    Raises:
+        UserError: PyTorch is missing; there is no such run or checkpoint; a file exists already or cannot be written.
+    """
+    torch = import_torch()
+    run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
+    config = options.load_config(run_directory)
+    checkpoint = checkpoints.find(run_directory, settings.epoch)
+    # Without pools, whose size the data may have determined; the networks are the same.
+    model = MODELS[config.model](dataclasses.replace(config, pool_size=0))
+    checkpoints.restore_networks(model, checkpoint)
+
+    networks = {name: network for name, network in model.networks().items() if name not in checkpoint.untrained}
+    paths = {name: pathlib.Path(settings.output).expanduser() / f'{settings.epoch}_net_{name}.pth' for name in networks}
+    for path in paths.values():
+        if path.exists():
+            raise UserError(f"'{path}' exists, which is never overwritten; set `output` to another directory.")
+    generator = torch_weights.generator_slots(config.netG, not config.no_dropout)
+    discriminator = torch_weights.discriminator_slots(config.netD, config.n_layers_D)
+    for name, network in networks.items():
+        weights = torch_weights.state_dict(network, generator if name.startswith('G') else discriminator)
+        write(torch, weights, paths[name], settings)
+        print(paths[name])
+    for name in sorted(checkpoint.untrained):
+        print(f'{name} has no weights to write: none were imported, and the run is not trained.')
+    return 0
+
+
+def import_torch() -> Any:
+    """The module torch, which only users of its files have to have."""
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(
+            "PyTorch is not installed, which writes these files; install cyclegan_tf's extra 'torch': "
+            "pip install '.[torch]'."
+        ) from error
+    return torch
+
+
+def write(torch: Any, weights: dict[str, np.ndarray], path: pathlib.Path, settings: ExportConfig) -> None:
+    """Writes one state_dict, whole or not at all."""
+    partial = path.with_name(f'.{path.name}.part')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.save({key: torch.from_numpy(value) for key, value in weights.items()}, partial)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError is PyTorch's
+        reason = sources.reason(error)
+        raise UserError(f"`output` ('{settings.output}') cannot be written ({reason}); set it to another.") from error
+
+
+if __name__ == '__main__':
+    options.run_program('tools/export_torch_weights.py', lambda argv: options.parse(ExportConfig, argv), main)
