@@ -1,0 +1,72 @@
+"""Requests that TensorFlow Serving sends to an exported model before it answers anyone's."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator
+from types import ModuleType
+
+import numpy as np
+import tensorflow as tf
+
+from cyclegan_tf.errors import UserError
+
+PATH = 'assets.extra/tf_serving_warmup_requests'  # in the model's folder, where TensorFlow Serving looks for it
+
+_SIDE = 256  # of the encoded pictures: the paper's size
+_SMALL_SIDE = 64  # of pixels and floats, which would take a megabyte on the disk
+
+
+def import_messages() -> tuple[ModuleType, ModuleType]:
+    """TensorFlow Serving's prediction_log_pb2 and predict_pb2.
+
+    Raises:
+        UserError: the package that has them is missing.
+    """
+    try:
+        from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+    except ImportError as error:
+        raise UserError(
+            "tensorflow-serving-api is not installed, which the warm-up requests need; install cyclegan_tf's extra "
+            "'serving' (pip install '.[serving]'), or export without them: --nowarmup."
+        ) from error
+    return prediction_log_pb2, predict_pb2
+
+
+def write(model_directory: pathlib.Path, model: str, input_channels: int) -> None:
+    """Writes a file of one request for each signature and format.
+
+    Args:
+        model_directory: of the SavedModel.
+        model: the name under which it is served.
+        input_channels: of translate_floats.
+    """
+    prediction_log_pb2, predict_pb2 = import_messages()
+    path = model_directory / PATH
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature, name, value in _requests(input_channels):
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name, request.model_spec.signature_name = model, signature
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+            log = prediction_log_pb2.PredictionLog()
+            log.predict_log.request.CopyFrom(request)
+            writer.write(log.SerializeToString())
+
+
+def _requests(input_channels: int) -> Iterator[tuple[str, str, object]]:
+    """Signature, name of its input, value."""
+    picture = _picture(_SIDE)
+    for encoded in (tf.io.encode_jpeg(picture), tf.io.encode_png(picture)):
+        yield 'serving_default', 'image_bytes', [encoded.numpy()]
+    small = _picture(_SMALL_SIDE)
+    yield 'translate_images', 'images', small[None]
+    floats = np.repeat(small[None, ..., :1].astype(np.float32) / 127.5 - 1, input_channels, axis=-1)
+    yield 'translate_floats', 'images', floats
+
+
+def _picture(side: int) -> np.ndarray:
+    """A sweep of colours, uint8 [side, side, 3]."""
+    sweep = np.linspace(0, 255, side).astype(np.uint8)
+    rows, columns = np.meshgrid(sweep, sweep, indexing='ij')
+    return np.stack([rows, columns, rows[:, ::-1]], axis=-1)

@@ -1,0 +1,135 @@
+"""The files of the serving client: which are read and written, and what of them is sent."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import io
+import os
+import pathlib
+import struct
+from collections.abc import Sequence
+
+import imagecodecs
+import numpy as np
+from PIL import Image
+
+from cyclegan_tf.data import decode
+from cyclegan_tf.errors import UserError
+
+_JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
+_EXIF_WITHIN = 1 << 17  # EXIF data are one of a JPEG's first segments, each of which has 64 kB at most
+_ORIENTATION = 0x0112  # a tag of EXIF
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One image: where it is, and where its picture goes."""
+
+    source: pathlib.Path
+    target: pathlib.Path
+
+
+def plan(source: pathlib.Path, output: pathlib.Path) -> list[Task]:
+    """What is read and written, in a fixed order.
+
+    Raises:
+        UserError: there are no images, or a picture would take the place of an image that is read.
+    """
+    if source.is_dir():
+        if output.exists() and not output.is_dir():
+            raise UserError(f"OUT ('{output}') is a file, and IN ('{source}') a folder; set OUT to a folder.")
+        paths = _images(source, output)
+        names = _output_names([path.relative_to(source).as_posix() for path in paths])
+        tasks = [Task(path, output / f'{name}.png') for path, name in zip(paths, names)]
+    elif source.is_file():
+        if output.is_dir():
+            output = output / f'{source.stem}.png'
+        elif output.suffix.lower() != '.png':
+            raise UserError(f"OUT ('{output}') does not end in .png, which is what models answer; rename it.")
+        tasks = [Task(source, output)]
+    else:
+        raise UserError(f"IN ('{source}') is no file or folder; set it to an image or to a folder of images.")
+    inputs = {os.path.realpath(task.source) for task in tasks}
+    for task in tasks:
+        if os.path.realpath(task.target) in inputs:
+            raise UserError(f"OUT ('{task.target}') is also an image to translate; set OUT to another place.")
+    return tasks
+
+
+def _images(folder: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
+    """The images in a folder with its subfolders, but not what an earlier call wrote into OUT inside of it."""
+    found = []
+    for directory, subfolders, files in os.walk(folder):
+        subfolders[:] = [name for name in subfolders if not _same(os.path.join(directory, name), output)]
+        found += [pathlib.Path(directory, name) for name in files if name.lower().endswith(decode.EXTENSIONS)]
+    if not found:
+        endings = ' '.join(ending[1:] for ending in decode.EXTENSIONS)
+        raise UserError(f"IN ('{folder}') holds no images; put files there that end in one of: {endings}.")
+    return sorted(found)
+
+
+def _same(one: str, other: pathlib.Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _output_names(paths: Sequence[str]) -> list[str]:
+    """Paths without suffix, but with it where two would be the same: cat.jpg beside cat.png become cat_jpg, cat_png.
+
+    No two results are the same, also not where letters' case does not count.
+    """
+    stems = [os.path.splitext(path)[0] for path in paths]
+    counts = collections.Counter(stem.lower() for stem in stems)
+    # Those that keep their names come first, so that none of them has to give way to a longer name.
+    taken = {stem.lower() for stem in stems if counts[stem.lower()] == 1}
+    names = []
+    for path, stem in zip(paths, stems):
+        name, count = stem, 1
+        if counts[stem.lower()] > 1:
+            wanted = name = f'{stem}_{os.path.splitext(path)[1][1:]}'
+            while name.lower() in taken:
+                count += 1
+                name = f'{wanted}_{count}'
+            taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def sendable(data: bytes) -> bytes:
+    """The file itself if TensorFlow reads it as people see it, else a PNG of what they see.
+
+    Raises:
+        decode.BadImage: it is no JPEG, PNG or BMP, which the server judges, and no other image either.
+    """
+    if (data.startswith(_JPEG) and not _is_turned(data)) or data.startswith(_PNG) or _is_plain_bmp(data):
+        return data
+    pixels = decode.to_array(decode.decode(data))
+    if pixels.shape[-1] > 4:
+        raise decode.BadImage(f'it has {pixels.shape[-1]} channels; at most 4 can be translated')
+    return imagecodecs.png_encode(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
+
+
+def _is_turned(data: bytes) -> bool:
+    """Whether a JPEG has to be turned, as many that cameras write."""
+    if b'Exif' not in data[:_EXIF_WITHIN]:
+        return False
+    try:
+        return Image.open(io.BytesIO(data)).getexif().get(_ORIENTATION, 1) != 1
+    except (OSError, ValueError, SyntaxError):  # Pillow's, for a damaged header: the server says what is wrong with it
+        return False
+
+
+def _is_plain_bmp(data: bytes) -> bool:
+    """Whether it is a BMP of 24 bits a pixel; TensorFlow takes a palette's indices for gray, and reads no others."""
+    return data.startswith(b'BM') and len(data) >= 34 and struct.unpack_from('<HI', data, 28) == (24, 0)
+
+
+def write(path: pathlib.Path, data: bytes) -> None:
+    """Writes a file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
