@@ -1,25 +1,15 @@
-"""Measures speed: python tools/benchmark.py pipeline [--dataroot=FOLDER]
+"""Measures speed: python tools/benchmark.py train|translate|pipeline|serving|growth|all [flags]
 
-`pipeline` measures images per second of the training stream, where images are kept in memory, on disk, or decoded each
-time, and of PyTorch's DataLoader doing the same work with Pillow (where torch is installed): resize to load_size,
-random crop, random flip, to [-1, 1]. Each measurement has a process of its own; they take turns, and medians count.
+`train` measures the step of training, `translate` images from disk to disk and `pipeline` the stream of images that
+training sees, each beside PyTorch; `serving` exported models; `growth` the step over sizes, batches and replicas, and
+where its time goes; `all` the first four. --help after the word lists its flags.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
-import json
-import os
 import pathlib
-import platform
-import statistics
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from typing import Any, Optional
+from collections.abc import Sequence
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
@@ -27,184 +17,47 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras)
 
 # isort: on
-import numpy as np  # noqa: E402
-from PIL import Image  # noqa: E402
+import benchmark_all  # noqa: E402
+import benchmark_growth  # noqa: E402
+import benchmark_pipeline  # noqa: E402
+import benchmark_serving  # noqa: E402
+import benchmark_train  # noqa: E402
+import benchmark_translate  # noqa: E402
 
 from cyclegan_tf import options  # noqa: E402
-from cyclegan_tf.config import setting, validate_fields  # noqa: E402
+from cyclegan_tf.errors import UserError  # noqa: E402
 
-OURS = ('memory', 'disk', 'none')
-WORKERS = (0, 1, 2, 4)  # of DataLoader; the reference's default is 4, the best one counts
-_WARM_UP = 0.5  # seconds that are not measured
-_IMAGES = 300  # of each domain, made where there is no dataroot
-_SIDE = 256  # of these, pixels
-
-
-@dataclasses.dataclass(frozen=True)
-class BenchmarkConfig:
-    """What is measured."""
-
-    dataroot: str = setting(
-        '', "a folder with trainA and trainB; unset: JPEGs of 256x256 made of the demo's photographs"
-    )
-    batch_size: int = setting(1, 'images per domain in a step', minimum=1)
-    load_size: int = setting(286, 'images are resized to this square', minimum=1)
-    crop_size: int = setting(256, 'then cropped to this square', minimum=1)
-    augment: str = setting('none', 'a policy of ours besides, which DataLoader does not do')
-    num_threads: int = setting(4, 'of ours that decode images', minimum=1)
-    seconds: float = setting(5.0, 'of each measurement', minimum=0.1)
-    repeats: int = setting(3, 'measurements of each kind', minimum=1)
-    json: Optional[str] = setting(None, 'write the result to this file too')
-    only: Optional[str] = setting(None, "measure once, in this process: 'memory', 'disk', 'none', or 'torch:WORKERS'")
-    verbose: bool = setting(False, 'show tracebacks of errors')
-
-    def __post_init__(self):
-        validate_fields(self)
+BENCHMARKS = {
+    'train': (benchmark_train.TrainConfig, benchmark_train.main),
+    'translate': (benchmark_translate.TranslateConfig, benchmark_translate.main),
+    'pipeline': (benchmark_pipeline.PipelineConfig, benchmark_pipeline.main),
+    'serving': (benchmark_serving.ServingConfig, benchmark_serving.main),
+    'growth': (benchmark_growth.GrowthConfig, benchmark_growth.main),
+    'all': (benchmark_all.AllConfig, benchmark_all.main),
+}
 
 
-def main(config: BenchmarkConfig) -> int:
-    """Prints the result as JSON; returns the exit status."""
-    if config.only:
-        batches = _torch(config, int(config.only[6:])) if config.only.startswith('torch:') else _ours(config)
-        print(json.dumps(_rate(batches, config)))
-        batches.close()  # a stream that is alive when Python ends blocks it
-        return 0
-    with tempfile.TemporaryDirectory() as folder:
-        if not config.dataroot:
-            _make_images(folder)
-            config = dataclasses.replace(config, dataroot=folder)
-        result = measure_pipeline(config)
-    text = json.dumps(result, indent=2)
-    print(text)
-    if config.json:
-        pathlib.Path(config.json).write_text(text + '\n')
-    return 0
-
-
-def measure_pipeline(config: BenchmarkConfig) -> dict[str, Any]:
-    """All kinds in turns, each in a process of its own."""
-    kinds = [*OURS, *(f'torch:{workers}' for workers in WORKERS)] if _has_torch() else list(OURS)
-    rates: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for _, kind in itertools.product(range(config.repeats), kinds):
-        rates[kind].append(_in_a_process(config, kind))
-        print(f'{kind}: {rates[kind][-1]:.0f} images/s', file=sys.stderr, flush=True)
-    result: dict[str, Any] = {
-        'machine': f'{os.cpu_count()} CPUs, {platform.machine()}, Python {platform.python_version()}',
-        'settings': {k: v for k, v in dataclasses.asdict(config).items() if k not in ('only', 'json', 'verbose')},
-        'images_per_second': {
-            kind: {'median': statistics.median(of_one), 'least': min(of_one), 'most': max(of_one)}
-            for kind, of_one in rates.items()
-        },
-    }
-    medians = {kind: statistics.median(of_one) for kind, of_one in rates.items()}
-    theirs = [value for kind, value in medians.items() if kind.startswith('torch:')]
-    if theirs:
-        result['ratio_to_best_dataloader'] = {kind: medians[kind] / max(theirs) for kind in OURS}
-    return result
-
-
-def _in_a_process(config: BenchmarkConfig, kind: str) -> float:
-    values = {**dataclasses.asdict(config), 'only': kind, 'json': None}
-    flags = [f'--{name}={value}' for name, value in values.items() if value is not None]
-    done = subprocess.run([sys.executable, __file__, 'pipeline', *flags], stdout=subprocess.PIPE, check=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def _rate(batches: Iterator[Any], config: BenchmarkConfig) -> float:
-    """Images of both domains per second."""
-    start = time.perf_counter()
-    while time.perf_counter() < start + _WARM_UP:
-        next(batches)
-    start, steps = time.perf_counter(), 0
-    while time.perf_counter() < start + config.seconds:
-        next(batches)
-        steps += 1
-    return 2 * steps * config.batch_size / (time.perf_counter() - start)
-
-
-def _ours(config: BenchmarkConfig) -> Iterator[Any]:
-    from cyclegan_tf.config import Config
-    from cyclegan_tf.console import Console
-    from cyclegan_tf.training_data import open_training_data
-
-    with tempfile.TemporaryDirectory() as cache_dir:
-        training = Config(
-            dataroot=config.dataroot,
-            batch_size=config.batch_size,
-            load_size=config.load_size,
-            crop_size=config.crop_size,
-            augment=config.augment,
-            num_threads=config.num_threads,
-            cache=config.only,
-            cache_dir=cache_dir,
-        )
-        data = open_training_data(training, Console(config.batch_size, stream=sys.stderr))
-        yield from data.stream.from_step(0)
-
-
-def _torch(config: BenchmarkConfig, workers: int) -> Iterator[Any]:
-    import torch
-
-    paths = [sorted(pathlib.Path(config.dataroot, part).iterdir()) for part in ('trainA', 'trainB')]
-
-    class Unaligned(torch.utils.data.Dataset):
-        """The reference's work: a pair of images, partners drawn at random."""
-
-        def __len__(self):
-            return max(map(len, paths))
-
-        def __getitem__(self, index):
-            a = paths[0][index % len(paths[0])]
-            b = paths[1][int(torch.randint(len(paths[1]), ()))]
-            return self.load(a), self.load(b)
-
-        def load(self, path):
-            image = Image.open(path).convert('RGB')
-            image = image.resize((config.load_size, config.load_size), Image.BICUBIC)
-            top, left = (int(torch.randint(config.load_size - config.crop_size + 1, ())) for _ in range(2))
-            image = image.crop((left, top, left + config.crop_size, top + config.crop_size))
-            if torch.rand(()) < 0.5:
-                image = image.transpose(Image.FLIP_LEFT_RIGHT)
-            pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
-            return pixels.to(torch.float32).div_(127.5).sub_(1)
-
-    loader = torch.utils.data.DataLoader(Unaligned(), config.batch_size, shuffle=True, num_workers=workers)
-    while True:
-        yield from loader
-
-
-def _make_images(folder: str) -> None:
-    from cyclegan_tf.data import demo
-
-    for part in ('trainA', 'trainB'):
-        pictures = list(demo.regions('test', part[-1]).values())
-        os.makedirs(os.path.join(folder, part))
-        for i in range(_IMAGES):
-            pixels = np.roll(pictures[i % len(pictures)], i, axis=0)[:_SIDE, :_SIDE]
-            Image.fromarray(pixels).save(os.path.join(folder, part, f'{i:04}.jpg'), quality=90)
-
-
-def _has_torch() -> bool:
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
-def parse(argv: Sequence[str]) -> BenchmarkConfig:
-    """Command line to settings.
+def parse(argv: Sequence[str]):
+    """Command line to the benchmark's function and its settings.
 
     Raises:
-        UserError: no such benchmark.
+        flags.Error, UserError: no such benchmark, or settings that it does not take.
     """
-    from cyclegan_tf.errors import UserError
-
-    modes = [argument for argument in argv[1:] if not argument.startswith('-')]
-    if modes != ['pipeline'] and '--help' not in argv:
-        raise UserError(f"benchmark '{' '.join(modes)}' is not one of: pipeline; python tools/benchmark.py pipeline")
-    return options.parse(BenchmarkConfig, [argument for argument in argv if argument not in modes])
+    if argv[1:] == ['--help']:
+        print(__doc__)
+        raise SystemExit(0)
+    words = [argument for argument in argv[1:] if not argument.startswith('-')]
+    if len(words) != 1 or words[0] not in BENCHMARKS:
+        raise UserError(
+            f"benchmark '{' '.join(words)}' is not one of: {', '.join(BENCHMARKS)}; python tools/benchmark.py train"
+        )
+    settings, run = BENCHMARKS[words[0]]
+    config = options.parse(settings, [argument for argument in argv if argument not in words])
+    if words == ['all']:
+        for name, flags in config.flags().items():  # they are to fail now, not after hours with others
+            options.parse(BENCHMARKS[name][0], [name, *flags])
+    return run, config
 
 
 if __name__ == '__main__':
-    options.run_program('tools/benchmark.py', parse, main)
+    options.run_program('tools/benchmark.py', parse, lambda parsed: parsed[0](parsed[1]))

@@ -1,0 +1,105 @@
+"""The benchmarks measure what they say, small."""
+
+import json
+import subprocess
+import sys
+
+import program
+import pytest
+
+TOOL = str(program.ROOT / 'tools' / 'benchmark.py')
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, TOOL, *arguments], cwd=program.ROOT, capture_output=True, text=True)
+
+
+def test_serving_measures_signatures_sizes_batches_and_formats(tmp_path):
+    flags = ('--netG=resnet_6blocks', '--ngf=4', '--sizes=16,32', '--batches=1,2', '--format_size=32', '--repeats=2')
+    done = run('serving', *flags, f'--json={tmp_path / "result.json"}')
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result == json.loads((tmp_path / 'result.json').read_text())
+    found = {(row['signature'], row['size'], row['batch']) for row in result['requests']}
+    assert found == {(s, n, b) for s in ('serving_default', 'translate_images') for n in (16, 32) for b in (1, 2)}
+    for row in result['requests']:
+        assert 0 < row['least'] <= row['seconds'] <= row['most']
+        assert row['images_per_second'] == pytest.approx(row['batch'] / row['seconds'])
+    formats = {row['format']: row for row in result['formats']}
+    assert set(formats) == {
+        'saved_model float32', 'saved_model bfloat16', 'saved_model float16', 'tflite none', 'tflite float16',
+        'tflite dynamic', 'onnx',
+    }  # fmt: skip
+    assert formats['tflite dynamic']['bytes'] < formats['tflite float16']['bytes'] < formats['tflite none']['bytes']
+    assert formats['saved_model float32']['ratio'] == 1
+
+
+@pytest.mark.slow
+def test_pipeline_measures_where_images_are_kept():
+    flags = ('--seconds=0.2', '--repeats=1', '--load_size=36', '--crop_size=32', '--num_threads=1')
+    done = run('pipeline', *flags)
+    assert done.returncode == 0, done.stderr
+    rates = json.loads(done.stdout)['images_per_second']
+    assert {'memory', 'disk', 'none'} <= set(rates) and all(rate['median'] > 0 for rate in rates.values())
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_train_measures_both_in_turns_and_the_start(tmp_path):
+    flags = ('--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--crop_size=32', '--repeats=2')
+    done = run('train', *flags, '--kinds=float32,bfloat16,torch,torch autocast', f'--json={tmp_path / "result.json"}')
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result == json.loads((tmp_path / 'result.json').read_text())
+    steps = result['steps']
+    assert list(steps) == ['float32', 'bfloat16', 'torch', 'torch autocast']
+    for row in steps.values():
+        assert 0 < row['least'] <= row['seconds'] <= row['most'] and row['peak_bytes'] > 100e6
+    ratio = steps['bfloat16']['seconds'] / steps['torch autocast']['seconds']
+    assert result['ratios']['step bfloat16 / torch autocast'] == pytest.approx(ratio)
+    assert result['ratios']['memory float32 / torch'] > 0 and result['settings']['crop_size'] == 32
+    assert result['start']['first_step'] - result['start']['less_a_step'] == pytest.approx(steps['float32']['seconds'])
+    assert 'PyTorch' in result['machine']
+
+
+@pytest.mark.slow
+def test_all_has_a_key_for_each(tmp_path):
+    small = '--netG=resnet_6blocks --ngf=4'
+    flags = (
+        f'--train={small} --ndf=4 --crop_size=32 --repeats=1 --kinds=float32 --nostart',
+        f'--translate={small} --size=32 --images=1 --repeats=1 --kinds=float32 --noprograms',
+        '--pipeline=--seconds=0.1 --repeats=1 --load_size=36 --crop_size=32',
+        f'--serving={small} --sizes=16 --batches=1 --format_size=32 --repeats=1',
+    )
+    done = run('all', *flags, f'--json={tmp_path / "result.json"}')
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result == json.loads((tmp_path / 'result.json').read_text())
+    assert list(result) == ['train', 'translate', 'pipeline', 'serving']
+    for of_one in result.values():
+        for words in ('CPUs', 'GB', 'Python', 'TensorFlow'):
+            assert words in of_one['machine']
+    assert result['train']['settings']['crop_size'] == 32 and list(result['train']['steps']) == ['float32']
+    assert list(result['translate']['images']) == ['float32']
+
+
+@pytest.mark.parametrize(
+    'arguments, status, words',
+    [
+        ([], 2, "benchmark '' is not one of: train, translate, pipeline, serving, growth, all"),
+        (['cooking'], 2, "benchmark 'cooking' is not one of"),
+        (['serving', '--sizes=large'], 2, "`sizes` ('large') is not numbers with commas"),
+        (['train', '--kinds=torch,cooking'], 2, "`kinds` ('cooking') is not one of: float32"),
+        (['translate', '--kinds=cooking'], 2, "`kinds` ('cooking') is not one of: float32"),
+        (['translate', '--size=30'], 2, '`size` (30) is no multiple of 4'),
+        (['growth', '--sizes=32,30'], 2, '`sizes` (32,30): `crop_size` (30) is no multiple of 4'),
+        (['all', '--translate=--cooking=1'], 2, "Unknown command line flag 'cooking'"),
+        (['all', "--train='"], 2, 'cannot be read (No closing quotation)'),
+        (['--help'], 0, 'python tools/benchmark.py train|translate|pipeline|serving|growth|all'),
+        (['serving', '--help'], 0, 'format_size'),
+    ],
+)
+def test_what_it_takes(arguments, status, words):
+    done = run(*arguments)
+    assert done.returncode == status and words in done.stdout + done.stderr
+    assert 'Traceback' not in done.stderr

@@ -1,0 +1,42 @@
+"""A run for benchmarks, with weights as they are drawn, and photographs for it."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from cyclegan_tf import checkpoint_store, options
+from cyclegan_tf.config import Config
+from cyclegan_tf.data import demo
+from cyclegan_tf.models import MODELS
+from cyclegan_tf.models.interface import Model
+
+
+def make_run(config: Config, checkpoints_dir: pathlib.Path) -> Model:
+    """Makes the run's directory, with a checkpoint of generators alone; returns the model.
+
+    Weights as they are drawn are as fast as trained ones.
+    """
+    directory = checkpoints_dir / config.name
+    directory.mkdir(parents=True)
+    options.save_config(config, directory)
+    model = MODELS[config.model](config, training=False)
+    checkpoint_store.Checkpoints(directory, model, tf.Module(), keep=1).save_latest(0)
+    return model
+
+
+def picture(side: int) -> np.ndarray:
+    """A photograph, uint8 [side, side, 3]."""
+    return np.asarray(Image.fromarray(demo.regions('test', 'A')['chelsea']).resize((side, side)))
+
+
+def make_images(folder: pathlib.Path, count: int, side: int) -> None:
+    """Writes photographs of the demo as JPEGs of side x side, no two alike."""
+    folder.mkdir(parents=True)
+    pictures = list(demo.regions('test', 'A').values())
+    for i in range(count):
+        image = Image.fromarray(np.roll(pictures[i % len(pictures)], i, axis=0)).resize((side, side))
+        image.save(folder / f'{i:04}.jpg', quality=90)

@@ -1,0 +1,43 @@
+"""The step of training in this process as the training program runs it, on images that are always the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+from benchmark_common import images
+
+from cyclegan_tf.config import Config
+from cyclegan_tf.devices import Devices, open_devices
+from cyclegan_tf.inner_loop import compile_steps
+from cyclegan_tf.models import MODELS
+from cyclegan_tf.models.interface import Model
+
+
+def open_model(config: Config) -> tuple[Devices, Model]:
+    """Devices and model, with what cyclegan_tf.train and its Trainer set in TensorFlow; before it is used."""
+    devices = open_devices(config, None)
+    if config.deterministic == 'true' or (config.deterministic == 'auto' and devices.kind == 'CPU'):
+        tf.config.experimental.enable_op_determinism()
+    tf.config.optimizer.set_experimental_options({'remapping': False})
+    with devices.strategy.scope():
+        model = MODELS[config.model](config)
+    return devices, model
+
+
+def open_step(config: Config) -> Callable[[], Any]:
+    """A call of one step, in a process that has not used TensorFlow yet."""
+    return make_step(*open_model(config), config)
+
+
+def make_step(devices: Devices, model: Model, config: Config) -> Callable[[], Any]:
+    """A call of one step, through the training program's loop."""
+    stream = tf.data.Dataset.from_tensors(tuple(map(tf.constant, images(config)))).repeat()
+    iterator, run_steps, once = iter(devices.distribute(stream)), compile_steps(model, devices.strategy), tf.constant(1)
+
+    def step() -> None:
+        metrics, _ = run_steps(iterator, once)
+        metrics.numpy()  # waits for it
+
+    return step

@@ -1,0 +1,241 @@
+"""Measures translating images from disk to disk beside PyTorch: python tools/benchmark.py translate [--images=8]
+
+Ours is cyclegan_tf.translate in each precision; theirs, where torch is installed, a loop as the reference's test.py has
+it: Pillow reads, the generator (torch_mirror.py, with the same weights) translates one image after the other, Pillow
+writes. Files in are JPEGs, files out PNGs. Each kind has a process of its own, which tells its peak memory; they take
+turns, and medians count. Seconds are of one image in a steady state: without the start of the process and without the
+first turn over all images, in which things are compiled and memory is taken. Besides: whole programs, from the start of
+the process to its end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Optional
+
+import benchmark_common as common
+import numpy as np
+from PIL import Image
+
+from cyclegan_tf.config import setting, validate_fields
+from cyclegan_tf.errors import UserError
+
+OURS = ('float32', 'bfloat16')
+# 'torch' is as the reference has it, under no_grad; the others are what PyTorch users can do about speed.
+THEIRS = (
+    'torch',
+    'torch inference_mode',
+    'torch inference_mode channels_last',
+    'torch autocast',
+    'torch inference_mode autocast',
+    'torch inference_mode channels_last autocast',
+)
+_RATIOS = (
+    ('float32', 'torch'),
+    ('float32', 'best torch'),
+    ('bfloat16', 'torch'),
+    ('bfloat16', 'best torch'),
+    ('bfloat16', 'torch autocast'),
+    ('bfloat16', 'best torch autocast'),
+)
+_NAME = 'benchmark'  # of the run
+_WEIGHTS = 'G_A.npz'  # in the folder of all this: a state_dict
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslateConfig:
+    """What is measured."""
+
+    netG: str = setting('resnet_9blocks', 'the generator', choices=('resnet_9blocks', 'resnet_6blocks'))
+    ngf: int = setting(64, 'its filters', minimum=1)
+    size: int = setting(256, 'side of the images', minimum=8)
+    images: int = setting(8, 'files in a turn', minimum=1)
+    batch_size: int = setting(8, 'of ours, that are translated at once; PyTorch takes one, as the reference', minimum=1)
+    num_threads: int = setting(2, 'of ours, that read, and that write', minimum=1)
+    repeats: int = setting(5, 'turns of each that are measured, after one that is not', minimum=1)
+    kinds: Optional[str] = setting(None, f'of {", ".join(OURS + THEIRS)}, with commas; unset: all')
+    programs: bool = setting(True, 'measure whole programs too')
+    json: Optional[str] = setting(None, 'write the result to this file too')
+    verbose: bool = setting(False, 'show tracebacks of errors')
+
+    def __post_init__(self):
+        validate_fields(self)
+        common.choose_kinds(self.kinds, OURS + THEIRS)  # raises for one that does not exist
+        if self.size % 4:
+            raise UserError(f'`size` ({self.size}) is no multiple of 4, which the networks need; set it to one.')
+
+
+def main(config: TranslateConfig) -> int:
+    """Prints the result as JSON; returns the exit status."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(config, pathlib.Path(folder))
+    return common.finish(result, config.json)
+
+
+def measure(config: TranslateConfig, folder: pathlib.Path) -> dict[str, Any]:
+    """All kinds in turns, the ratios between them, and how far their pictures lie apart.
+
+    Args:
+        folder: an empty one for the run, images and pictures.
+    """
+    make_files(config, folder)
+    kinds = common.installed(common.choose_kinds(config.kinds, OURS + THEIRS))
+    values = {**dataclasses.asdict(config), 'json': None, 'folder': str(folder)}
+    rows, _ = common.in_turns(__file__, dict.fromkeys(kinds, values), config.repeats, f'for {config.images} images')
+    for row in rows.values():
+        row.update({name: row[name] / config.images for name in ('seconds', 'least', 'most')})
+    differences = {
+        f'{kind} / torch': mean_difference(folder / kind, folder / 'torch')
+        for kind in kinds
+        if kind != 'torch' and 'torch' in kinds
+    }
+    result = {
+        'machine': common.machine(),
+        'settings': common.settings_of(config),
+        'meaning': 'seconds: of one image, from file to file, in a steady state (without the start of the process and '
+        'the first turn); mean_difference: of pictures, in levels of 255',
+        'images': rows,
+        'ratios': common.ratios(rows, {'image': 'seconds', 'memory': 'peak_bytes'}, _RATIOS),
+        'mean_difference': differences,
+    }
+    if config.programs:
+        result['programs'] = measure_programs(config, folder, kinds)
+    return result
+
+
+def measure_programs(config: TranslateConfig, folder: pathlib.Path, kinds: list[str]) -> dict[str, Any]:
+    """Seconds of whole programs for all images, from the start of Python to its end, in turns."""
+    values = {**dataclasses.asdict(config), 'json': None, 'folder': str(folder)}
+    commands = {}
+    for kind in kinds:
+        if kind in OURS:
+            flags = [f'--{name}={value}' for name, value in our_settings(kind, values).items()]
+            commands[kind] = [sys.executable, '-m', 'cyclegan_tf.translate', *flags]
+        else:
+            commands[kind] = [sys.executable, __file__, kind, json.dumps(values), 'once']
+    seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for _, kind in itertools.product(range(config.repeats), kinds):
+        start = time.perf_counter()
+        done = subprocess.run(
+            commands[kind],
+            cwd=common.ROOT,
+            env=common.environment(),
+            stdout=subprocess.DEVNULL,
+        )
+        seconds[kind].append(time.perf_counter() - start)
+        if done.returncode:
+            raise UserError(f"the program that translates as '{kind}' failed (status {done.returncode}); see above.")
+        common.say(f'{kind}: {seconds[kind][-1]:.2f} s, the whole program')
+    rows = {kind: common.summary(of_one) for kind, of_one in seconds.items()}
+    meaning = (
+        f'seconds: of a program that translates {config.images} images, from its start to its end; theirs imports '
+        f'torch, NumPy and Pillow alone, less than the reference does'
+    )
+    return {'meaning': meaning, **rows, 'ratios': common.ratios(rows, {'program': 'seconds'}, _RATIOS)}
+
+
+def make_files(config: TranslateConfig, folder: pathlib.Path) -> None:
+    """The run, its generator's weights for PyTorch, and the images."""
+    import benchmark_run
+
+    from cyclegan_tf import torch_weights
+    from cyclegan_tf.config import Config
+
+    run = Config(dataroot='demo', name=_NAME, netG=config.netG, ngf=config.ngf)
+    model = benchmark_run.make_run(run, folder / 'checkpoints')
+    slots = torch_weights.generator_slots(run.netG, not run.no_dropout)
+    np.savez(folder / _WEIGHTS, **torch_weights.state_dict(model.translators()['AtoB'], slots))
+    benchmark_run.make_images(folder / 'images', config.images, config.size)
+
+
+def mean_difference(some: pathlib.Path, others: pathlib.Path) -> float:
+    """Of the pictures of two folders, which have the same names, in levels of 255."""
+    paths = sorted(others.iterdir())
+    assert paths and [path.name for path in paths] == [path.name for path in sorted(some.iterdir())]
+    pairs = [[np.asarray(Image.open(place / path.name), np.float64) for place in (some, others)] for path in paths]
+    return float(np.mean([np.abs(one - other).mean() for one, other in pairs]))
+
+
+# -------------------------------------------------------------------------------------------------- a kind's process
+def translation(kind: str, values: Mapping[str, Any]) -> Callable[[], None]:
+    """A call that translates all images once."""
+    return (_their_translation if kind.startswith('torch') else _our_translation)(kind, values)
+
+
+def our_settings(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of cyclegan_tf.translate."""
+    folder = pathlib.Path(values['folder'])
+    return {
+        'name': _NAME,
+        'checkpoints_dir': str(folder / 'checkpoints'),
+        'input': str(folder / 'images'),
+        'output': str(folder / kind),
+        'precision': kind,
+        'batch_size': values['batch_size'],
+        'num_threads': values['num_threads'],
+    }
+
+
+def _our_translation(kind: str, values: Mapping[str, Any]) -> Callable[[], None]:
+    from cyclegan_tf import checkpoints, options, translate
+    from cyclegan_tf.translator import Translator
+
+    # What the program's main does; its work on the files is repeated.
+    settings = translate.TranslateConfig(**our_settings(kind, values))
+    run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
+    config = options.load_config(run_directory)
+    checkpoint = checkpoints.find(run_directory, settings.epoch)
+    translator = Translator.from_checkpoint(config, checkpoint, settings.max_pixels, settings.precision)
+
+    def translate_all():
+        problems = translate.translate_input(settings, config, translator)
+        assert not problems, problems
+
+    return translate_all
+
+
+def _their_translation(kind: str, values: Mapping[str, Any]) -> Callable[[], None]:
+    import torch
+    import torch_mirror
+
+    folder, side = pathlib.Path(values['folder']), values['size']
+    generator = torch_mirror.generator(values['netG'], 3, 3, values['ngf'], 'instance')
+    with np.load(folder / _WEIGHTS) as weights:
+        generator.load_state_dict({key: torch.from_numpy(weights[key]) for key in weights.files})
+    layout = torch.channels_last if 'channels_last' in kind else torch.contiguous_format
+    generator = generator.eval().to(memory_format=layout)
+    output = folder / kind
+    output.mkdir(exist_ok=True)
+
+    def translate_all():
+        for path in sorted((folder / 'images').iterdir()):
+            image = Image.open(path).convert('RGB').resize((side, side), Image.BICUBIC)
+            x = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().to(torch.float32)
+            x = x.div_(255).sub_(0.5).div_(0.5)[None].to(memory_format=layout)
+            fake = generator(x)[0].to(torch.float32).permute(1, 2, 0).numpy()
+            # Departs from the reference, which cuts off instead of rounding: the pictures are compared with ours.
+            levels = np.rint((fake + 1) / 2 * 255).astype(np.uint8)
+            Image.fromarray(levels).save(output / f'{path.stem}.png')
+
+    without_gradients = torch.inference_mode if 'inference_mode' in kind else torch.no_grad
+
+    def translate_all_without_gradients():
+        with without_gradients(), torch.autocast('cpu', torch.bfloat16, enabled='autocast' in kind):
+            translate_all()
+
+    return translate_all_without_gradients
+
+
+if __name__ == '__main__':
+    if sys.argv[3:] == ['once']:
+        translation(sys.argv[1], json.loads(sys.argv[2]))()
+    else:
+        common.serve(translation)
