@@ -12,6 +12,10 @@ OLD = "; python_version < '3.12'"  # tensorflow-addons' last release supports no
 NEW = "; python_version >= '3.12'"
 
 DEMO = ['scikit-image>=0.22,<1', 'scikit-learn>=1.3,<2']
+# The messages of TensorFlow Serving's requests; each release wants its own TensorFlow.
+SERVING = ['tensorflow-serving-api==2.15.1' + OLD, 'tensorflow-serving-api==2.21.*' + NEW]
+# Releases of onnx after 1.17 want a protobuf that TensorFlow 2.15 cannot load.
+ONNX = ['tf2onnx==1.17.0', 'onnx==1.17.0' + OLD, 'onnx>=1.17,<2' + NEW]
 
 setuptools.setup(
     name='cyclegan_tf',
@@ -21,6 +25,7 @@ setuptools.setup(
     long_description_content_type='text/markdown',
     license='MIT',
     packages=setuptools.find_packages(include=['cyclegan_tf', 'cyclegan_tf.*']),
+    package_data={'cyclegan_tf': ['gallery.css', 'gallery.js']},
     python_requires='>=3.10,<3.14',
     install_requires=[
         'tensorflow==2.15.1' + OLD,
@@ -34,6 +39,7 @@ setuptools.setup(
         'importlib_resources>=5',  # tensorflow-datasets' writers import it without asking for it
         'keras-cv==0.9.0',
         'absl-py>=1.4,<3',
+        'protobuf',  # of a version that TensorFlow asks for
         'numpy>=1.23,<3',
         'pillow>=10.3',
         'tifffile>=2023.7',
@@ -42,11 +48,23 @@ setuptools.setup(
         'netpbmfile>=2023.8',
         'psutil>=5.9',
         'tqdm>=4.60,<5',
+        'urllib3>=2,<3',
     ],
     extras_require={
         'gpu': ['tensorflow[and-cuda]==2.15.1' + OLD, 'tensorflow[and-cuda]==2.21.*' + NEW],
         'demo': DEMO,
+        'serving': SERVING,
+        'onnx': ONNX,
         'torch': ['torch==2.13.0'],
-        'test': [*DEMO, 'pytest>=8', 'pytest-xdist>=3.5', 'ruff>=0.6'],
+        'test': [
+            *DEMO,
+            *SERVING,
+            *ONNX,
+            'onnxruntime>=1.17',
+            'pytest>=8',
+            'pytest-xdist>=3.5',
+            'pyyaml>=6',
+            'ruff>=0.6',
+        ],
     },
 )
