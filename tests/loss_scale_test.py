@@ -55,7 +55,7 @@ def test_replicas_agree_on_skipping_and_a_skipped_step_leaves_adam_as_it_was():
             bad = overflows & (replica.replica_id_in_sync_group == 1)
             gradient = tf.where(bad, np.inf, 1.0) * tf.constant([1.0, -3.0])
             gradients = scale.unscaled(replica.all_reduce(tf.distribute.ReduceOp.SUM, [scale.scaled(gradient)]))
-            optimizer.apply_if(scale.update(gradients), gradients, [variable])
+            optimizer.apply(gradients, [variable], scale.update(gradients))
 
         strategy.run(of_replica)
 

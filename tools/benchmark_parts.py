@@ -270,7 +270,7 @@ def compiled_update(devices: Devices, optimizer, variables: Sequence[tf.Variable
     gradients = [tf.fill(variable.shape, 1e-6) for variable in variables]
 
     def update(*gradients):
-        return optimizer.apply_gradients(zip(gradients, variables), skip_gradients_aggregation=True)
+        return optimizer.apply(gradients, variables)
 
     return _on_device(devices, update, *gradients)
 

@@ -244,12 +244,12 @@ class CycleGAN(tf.Module):
         """
         gradients = parts.sum_over_replicas(gradients)
         if not loss_scale.used:
-            optimizer.apply_gradients(zip(gradients, variables), skip_gradients_aggregation=True)
+            optimizer.apply(gradients, variables)
             return tf.linalg.global_norm(gradients)
         gradients = loss_scale.unscaled(gradients)
         norm, helps = tf.linalg.global_norm(gradients), loss_scale.can_shrink()
         finite = loss_scale.update(gradients)
-        optimizer.apply_if(finite, gradients, variables)
+        optimizer.apply(gradients, variables, finite)
         return tf.where(finite | ~helps, norm, 0)
 
     def mixing_numbers(self, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 import tensorflow as tf
 
 from cyclegan_tf.networks import winograd
@@ -40,13 +42,24 @@ class BlockConv(Conv):
         self.plain = False
         """True leaves the work to TensorFlow's own convolution in what is traced from now on."""
 
+    @property
+    def weights_of_call(self) -> list[tf.Variable]:
+        """What `convolve` takes."""
+        return [self.kernel, self.bias] if self.use_bias else [self.kernel]
+
     def call(self, x: tf.Tensor) -> tf.Tensor:
+        return self.convolve(x, *self.weights_of_call)
+
+    def convolve(self, x: tf.Tensor, kernel: tf.Tensor, bias: Optional[tf.Tensor] = None) -> tf.Tensor:
+        """What call does, with these weights instead of its own."""
+        kernel = tf.cast(kernel, x.dtype)
         # On GPUs cuDNN chooses among algorithms by itself, and in half precision the transformed tiles lose too much.
         narrow = min(x.shape[3], self.filters) < _WINOGRAD_CHANNELS
         if self.plain or narrow or x.dtype != tf.float32 or tf.config.list_physical_devices('GPU'):
-            return super().call(x)
-        y = winograd.convolve(x, tf.convert_to_tensor(self.kernel))
-        return tf.nn.bias_add(y, self.bias) if self.use_bias else y
+            y = tf.nn.conv2d(x, kernel, 1, 'VALID')
+        else:
+            y = winograd.convolve(x, kernel)
+        return y if bias is None else tf.nn.bias_add(y, tf.cast(bias, x.dtype))
 
 
 class NarrowConv(tf.keras.layers.Conv2D):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.networks.convolutions import Conv
 from cyclegan_tf.networks.generators import check_images
-from cyclegan_tf.networks.layers import Initializers, computed_in, full_precision, leaky_relu
+from cyclegan_tf.networks.layers import Initializers, build, computed_in, full_precision, leaky_relu
 from cyclegan_tf.networks.norms import make_norm, norm_wants_bias
 
 
@@ -117,7 +117,7 @@ def make_discriminator(
             num_layers = 3 if name == 'basic' else num_layers
             model = NLayerDiscriminator(input_channels, filters, num_layers, norm, initializers, form)
         side = 8 * 2**num_layers
-        model.build([None, side, side, input_channels])
+        build(model, [1, side, side, input_channels])
     return model
 
 

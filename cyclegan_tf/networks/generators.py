@@ -13,6 +13,7 @@ from cyclegan_tf.networks.convolutions import BlockConv, Conv, NarrowConv, UpCon
 from cyclegan_tf.networks.layers import (
     PADDINGS,
     Initializers,
+    build,
     computed_in,
     dropout,
     full_precision,
@@ -41,10 +42,31 @@ class ResnetBlock(tf.keras.layers.Layer):
         self.norm_2 = make_norm(norm, initializers)
 
     def call(self, x, training=False, seed=None):
-        y = tf.nn.relu(self.norm_1(self.conv_1(self._pad(x, 1)), training=training))
+        return self._compute(self.conv_1, self.conv_2, x, training, seed, self._dropout_index)
+
+    def own(self):
+        """What distinguishes it from another block, unless they have batch norm."""
+        weights = self.conv_1.weights_of_call + self.conv_2.weights_of_call
+        return [*map(tf.convert_to_tensor, weights), tf.constant(self._dropout_index)]
+
+    def compute_another(self, x, *own, training=False, seed=None):
+        """What the block with this `own` computes."""
+        *weights, index = own
+        half = len(weights) // 2
+
+        def conv_1(x):
+            return self.conv_1.convolve(x, *weights[:half])
+
+        def conv_2(x):
+            return self.conv_2.convolve(x, *weights[half:])
+
+        return self._compute(conv_1, conv_2, x, training, seed, index)
+
+    def _compute(self, conv_1, conv_2, x, training, seed, dropout_index):
+        y = tf.nn.relu(self.norm_1(conv_1(self._pad(x, 1)), training=training))
         if self._use_dropout and training:
-            y = dropout(y, DROPOUT_RATE, seed, self._dropout_index)
-        return x + self.norm_2(self.conv_2(self._pad(y, 1)), training=training)
+            y = dropout(y, DROPOUT_RATE, seed, dropout_index)
+        return x + self.norm_2(conv_2(self._pad(y, 1)), training=training)
 
 
 class ResnetGenerator(tf.keras.Model):
@@ -113,7 +135,13 @@ class ResnetGenerator(tf.keras.Model):
         return segments.run(self._segments(), x)[-1]  # [b, h, w, output_channels]
 
     def _segments(self):
-        return segments.chain([self._encode, *self.blocks, self._decode])
+        pattern = self.blocks[0].compute_another
+        blocks = [segments.Segment(block, (i,), pattern, block.own) for i, block in enumerate(self.blocks, start=1)]
+        return [
+            segments.Segment(self._encode, (0,)),
+            *blocks,
+            segments.Segment(self._decode, (len(blocks) + 1,)),
+        ]
 
     def _encode(self, x, training, seed):
         x = self._pad(x, 3)  # [b, h+6, w+6, c]
@@ -178,7 +206,7 @@ class UnetGenerator(tf.keras.Model):
         return segments.run(self._segments(), x)[-1]  # [b, h, w, output_channels]
 
     def _segments(self):
-        levels = segments.chain([functools.partial(self._down, level) for level in range(self._num_downs)])
+        levels = [segments.Segment(functools.partial(self._down, level), (level,)) for level in range(self._num_downs)]
         for level in reversed(range(self._num_downs)):
             # The reference's in-place LeakyReLU changes its skip too; the ReLU on the way up makes both the same.
             inputs = (len(levels), level) if level else (len(levels),)  # what comes up; what came down to here
@@ -268,7 +296,7 @@ def make_generator(
         else:
             model = ResnetGenerator(num_blocks=depth, padding=padding, **arguments)
         side = max(model.side_multiple, 32)
-        model.build([None, side, side, input_channels])
+        build(model, [1, side, side, input_channels])
     return model
 
 
