@@ -16,7 +16,7 @@ from cyclegan_tf import evaluation
 from cyclegan_tf.checkpoint_store import Checkpoints
 from cyclegan_tf.config import Config
 from cyclegan_tf.console import Console
-from cyclegan_tf.devices import Devices
+from cyclegan_tf.devices import Devices, set_graph_optimizer
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.inner_loop import compile_steps
 from cyclegan_tf.models.interface import Model
@@ -86,8 +86,7 @@ class Trainer:
         self._last_report = (time.monotonic(), self.step)
         self._longest_call = 1
         self._waited = np.zeros(2)  # seconds spent waiting for images, and in all, since the last report
-        # One of TensorFlow's graph optimizers fails on this step's gradients and says so; it changes nothing here.
-        tf.config.optimizer.set_experimental_options({'remapping': False})
+        set_graph_optimizer(devices.kind)
 
     @property
     def step(self) -> int:

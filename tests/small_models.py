@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from cyclegan_tf.config import Config
+from cyclegan_tf.devices import set_graph_optimizer
 from cyclegan_tf.models import MODELS
 
 
@@ -11,6 +12,7 @@ def make(devices=('/cpu:0',), jit_compile=False, **settings):
     """A small model, and its step: images of the global batch -> metrics by name."""
     defaults = dict(dataroot='demo', netG='resnet_6blocks', ngf=4, ndf=4, load_size=32, crop_size=32, seed=1)
     config = Config(**{**defaults, **settings})
+    set_graph_optimizer('CPU')
     strategy = tf.distribute.MirroredStrategy(devices)
     with strategy.scope():
         model = MODELS['cycle_gan'](config, jit_compile=jit_compile)

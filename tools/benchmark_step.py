@@ -9,7 +9,7 @@ import tensorflow as tf
 from benchmark_common import images
 
 from cyclegan_tf.config import Config
-from cyclegan_tf.devices import Devices, open_devices
+from cyclegan_tf.devices import Devices, open_devices, set_graph_optimizer
 from cyclegan_tf.inner_loop import compile_steps
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.models.interface import Model
@@ -20,7 +20,7 @@ def open_model(config: Config) -> tuple[Devices, Model]:
     devices = open_devices(config, None)
     if config.deterministic == 'true' or (config.deterministic == 'auto' and devices.kind == 'CPU'):
         tf.config.experimental.enable_op_determinism()
-    tf.config.optimizer.set_experimental_options({'remapping': False})
+    set_graph_optimizer(devices.kind)
     with devices.strategy.scope():
         model = MODELS[config.model](config)
     return devices, model

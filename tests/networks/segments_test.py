@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cyclegan_tf.devices import set_graph_optimizer
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.networks import make_generator
 
@@ -41,8 +42,7 @@ def pair(name, **settings):
 @pytest.mark.parametrize('norm, use_dropout', [('instance', True), ('none', False)])
 def test_gradients_are_the_same(photographs, name, precision, share, norm, use_dropout):
     tf.config.experimental.enable_op_determinism()
-    # As the trainer does. It makes one operation of two where the first one's result is not kept, and rounds otherwise.
-    tf.config.optimizer.set_experimental_options({'remapping': False})
+    set_graph_optimizer('CPU')  # one that makes one operation of two rounds otherwise
     if precision == 'float64':
         tf.keras.backend.set_floatx('float64')
         tf.keras.mixed_precision.set_global_policy('float64')
