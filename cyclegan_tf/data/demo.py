@@ -19,6 +19,7 @@ The photographs (scikit-image ships the first five, scikit-learn the last two):
 from __future__ import annotations
 
 import functools
+import importlib.util
 import pathlib
 
 import numpy as np
@@ -92,13 +93,12 @@ def regions(phase: str, domain: str) -> dict[str, np.ndarray]:
 
 
 def _photograph(package: str, file: str) -> np.ndarray:
-    try:
-        module = __import__(package)
-    except ImportError as error:
+    found = importlib.util.find_spec(package)  # not imported, which takes seconds
+    if found is None:
         raise UserError(
             f"`dataroot` (demo) needs photographs of the package {package}; install cyclegan_tf's extra 'demo'."
-        ) from error
-    path = pathlib.Path(module.__file__).parent / file
+        )
+    path = pathlib.Path(found.origin).parent / file
     if not path.is_file():
         raise UserError(
             f"`dataroot` (demo) needs '{path}', which this release of {package} does not ship; install another."
