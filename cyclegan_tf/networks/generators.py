@@ -124,6 +124,7 @@ class ResnetGenerator(tf.keras.Model):
         self.ups = [UpConv(filters * n, 3, use_bias=use_bias, kernel_initializer=kernel()) for n in (2, 1)]
         self.up_norms = [make_norm(norm, initializers) for _ in self.ups]
         self.conv_out = NarrowConv(output_channels, 7, kernel_initializer=kernel())
+        self._recompute_grads = recompute_grads
         self._train = segments.make_training(
             self._segments(), lambda: self.trainable_variables, norm != 'batch', recompute_grads
         )
@@ -136,16 +137,22 @@ class ResnetGenerator(tf.keras.Model):
 
     def _segments(self):
         pattern = self.blocks[0].compute_another
-        blocks = [segments.Segment(block, (i,), pattern, block.own) for i, block in enumerate(self.blocks, start=1)]
-        return [
-            segments.Segment(self._encode, (0,)),
-            *blocks,
-            segments.Segment(self._decode, (len(blocks) + 1,)),
+        head = [segments.Segment(self._begin, (0,), inline=True), segments.Segment(self._encode, (1,))]
+        if self._recompute_grads:  # what is between two segments is kept, and that would be large
+            head = [segments.Segment(self._begin_and_encode, (0,))]
+        blocks = [
+            segments.Segment(block, (i,), pattern, block.own) for i, block in enumerate(self.blocks, start=len(head))
         ]
+        return [*head, *blocks, segments.Segment(self._decode, (len(head) + len(blocks),))]
+
+    def _begin_and_encode(self, x, training, seed):
+        return self._encode(self._begin(x, training, seed), training, seed)
+
+    def _begin(self, x, training, seed):
+        return self.conv_in(self._pad(x, 3))  # [b, h, w, f]
 
     def _encode(self, x, training, seed):
-        x = self._pad(x, 3)  # [b, h+6, w+6, c]
-        x = tf.nn.relu(self.norm_in(self.conv_in(x), training=training))  # [b, h, w, f]
+        x = tf.nn.relu(self.norm_in(x, training=training))  # [b, h, w, f]
         for conv, norm in zip(self.downs, self.down_norms):
             x = tf.nn.relu(norm(conv(x), training=training))  # [b, h/2, w/2, 2f], [b, h/4, w/4, 4f]
         return x
@@ -206,7 +213,10 @@ class UnetGenerator(tf.keras.Model):
         return segments.run(self._segments(), x)[-1]  # [b, h, w, output_channels]
 
     def _segments(self):
-        levels = [segments.Segment(functools.partial(self._down, level), (level,)) for level in range(self._num_downs)]
+        levels = [
+            segments.Segment(functools.partial(self._down, level), (level,), inline=level == 0)
+            for level in range(self._num_downs)
+        ]
         for level in reversed(range(self._num_downs)):
             # The reference's in-place LeakyReLU changes its skip too; the ReLU on the way up makes both the same.
             inputs = (len(levels), level) if level else (len(levels),)  # what comes up; what came down to here

@@ -23,12 +23,15 @@ class Segment:
         pattern: (*inputs, *own(), training=..., seed=...) -> the same output, where other segments do the same with
             other weights; those have an equal pattern.
         own: -> what makes this one of the pattern, its weights above all.
+        inline: it stands in the caller's graph; there, other than in a function, the gradient of an input that nobody
+            asks for is not computed.
     """
 
     function: Callable[..., tf.Tensor]
     inputs: tuple[int, ...]
     pattern: Optional[Callable[..., tf.Tensor]] = None
     own: Callable[[], Sequence[tf.Tensor]] = tuple
+    inline: bool = False
 
 
 def run(
@@ -65,15 +68,15 @@ def make_training(
     # A step calls each generator three times, and its blocks are alike. Traced and optimised once, it starts in a
     # fraction of the time.
     patterns = {pattern: called(pattern) for segment in segments if (pattern := segment.pattern)}
-    functions = [
-        dataclasses.replace(
-            segment,
-            function=functools.partial(_call_pattern, patterns[segment.pattern], segment.own)
-            if segment.pattern
-            else called(segment.function),
-        )
-        for segment in segments
-    ]
+
+    def as_function(segment):
+        if segment.inline:
+            return segment.function
+        if segment.pattern:
+            return functools.partial(_call_pattern, patterns[segment.pattern], segment.own)
+        return called(segment.function)
+
+    functions = [dataclasses.replace(segment, function=as_function(segment)) for segment in segments]
 
     def train(x, seed):
         return run(functions if whole and tf.inside_function() else segments, x, True, seed)[-1]

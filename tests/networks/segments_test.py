@@ -69,6 +69,24 @@ def test_gradients_are_the_same_under_xla(photographs, name):
         assert np.linalg.norm(one - other) <= 1e-5 * np.linalg.norm(one)
 
 
+@pytest.mark.parametrize('name', ['resnet_6blocks', 'unet_128'])
+def test_the_gradient_of_images_is_computed_only_where_it_is_asked_for(name):
+    network = make_generator(name, filters=4)
+    watched = network.trainable_variables
+
+    @tf.function(autograph=False)
+    def step(x, of_x):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([x, *watched] if of_x else watched)
+            y = network(x, training=True)
+        return tape.gradient(y, [x, *watched] if of_x else watched)
+
+    for of_x in (True, False):
+        graph = step.get_concrete_function(tf.zeros([1, 128, 128, 3]), of_x).graph
+        (first,) = [op for op in graph.get_operations() if op.type == 'Conv2DBackpropInput']
+        assert bool(first.outputs[0].consumers()) == of_x  # what nobody consumes is not run
+
+
 # All at once; or six blocks that are alike, and what is before and behind them.
 @pytest.mark.parametrize('again, calls, functions', [(True, 1, 1), (False, 8, 3)])
 def test_a_network_is_in_the_graph_once_however_often_it_is_called(again, calls, functions):
