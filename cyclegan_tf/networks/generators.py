@@ -45,7 +45,7 @@ class ResnetBlock(tf.keras.layers.Layer):
         return self._compute(self.conv_1, self.conv_2, x, training, seed, self._dropout_index)
 
     def own(self):
-        """What distinguishes it from another block, unless they have batch norm."""
+        """What distinguishes it from another block, if their norms have no variables."""
         weights = self.conv_1.weights_of_call + self.conv_2.weights_of_call
         return [*map(tf.convert_to_tensor, weights), tf.constant(self._dropout_index)]
 
@@ -124,6 +124,7 @@ class ResnetGenerator(tf.keras.Model):
         self.ups = [UpConv(filters * n, 3, use_bias=use_bias, kernel_initializer=kernel()) for n in (2, 1)]
         self.up_norms = [make_norm(norm, initializers) for _ in self.ups]
         self.conv_out = NarrowConv(output_channels, 7, kernel_initializer=kernel())
+        self._norm = norm
         self._recompute_grads = recompute_grads
         self._train = segments.make_training(
             self._segments(), lambda: self.trainable_variables, norm != 'batch', recompute_grads
@@ -136,7 +137,8 @@ class ResnetGenerator(tf.keras.Model):
         return segments.run(self._segments(), x)[-1]  # [b, h, w, output_channels]
 
     def _segments(self):
-        pattern = self.blocks[0].compute_another
+        # Other norms have variables, which belong to one block.
+        pattern = self.blocks[0].compute_another if self._norm in ('instance', 'none') else None
         head = [segments.Segment(self._begin, (0,), inline=True), segments.Segment(self._encode, (1,))]
         if self._recompute_grads:  # what is between two segments is kept, and that would be large
             head = [segments.Segment(self._begin_and_encode, (0,))]
