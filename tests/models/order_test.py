@@ -67,7 +67,7 @@ def unordered(nodes):
     'devices, settings',
     [
         (1, dict(norm='instance')),
-        (1, dict(norm='batch')),
+        pytest.param(1, dict(norm='batch'), marks=pytest.mark.slow),
         pytest.param(2, dict(norm='instance', batch_size=2, pool_size=3), marks=pytest.mark.slow),
     ],
 )

@@ -19,7 +19,7 @@ def make_half(scale, **settings):
 
 
 @pytest.mark.own_process
-@pytest.mark.parametrize('replicas', [1, 2])
+@pytest.mark.parametrize('replicas', [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_an_overflow_skips_the_step_and_halves_the_scale_until_it_fits(photographs, replicas):
     devices = ('/cpu:0', '/cpu:1')[:replicas]
     model, step = make(devices, batch_size=replicas, precision='float16', lambda_A=40.0)
@@ -52,6 +52,7 @@ def test_gradients_that_do_not_fit_at_a_scale_of_one_are_reported_as_they_are(ph
         np.testing.assert_array_equal(old, variable.numpy())
 
 
+@pytest.mark.slow
 def test_float16_trains_as_float32_does(photographs):
     pair = images(photographs)
     (full, step), (half, half_step) = make(), make_half(FITS)

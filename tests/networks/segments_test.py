@@ -87,10 +87,13 @@ def test_the_gradient_of_images_is_computed_only_where_it_is_asked_for(name):
         assert bool(first.outputs[0].consumers()) == of_x  # what nobody consumes is not run
 
 
-# All at once; or six blocks that are alike, and what is before and behind them.
-@pytest.mark.parametrize('again, calls, functions', [(True, 1, 1), (False, 8, 3)])
-def test_a_network_is_in_the_graph_once_however_often_it_is_called(again, calls, functions):
-    network = pair('resnet_6blocks')[again]
+# All at once; or six blocks, which are alike if their norms have no variables, and what is before and behind them.
+@pytest.mark.parametrize(
+    'again, norm, calls, functions',
+    [(True, 'instance', 1, 1), (False, 'instance', 8, 3), (False, 'none', 8, 3), (False, 'instance_kept', 8, 8)],
+)
+def test_a_network_is_in_the_graph_once_however_often_it_is_called(again, norm, calls, functions):
+    network = make_generator('resnet_6blocks', filters=4, norm=norm, recompute_grads=again)
 
     @tf.function(autograph=False)
     def three_times(x):
@@ -131,6 +134,7 @@ print(peak() - small)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != 'linux', reason='/proc is of Linux')
 def test_the_peak_memory_falls():
     taken = {}
