@@ -7,7 +7,7 @@ from typing import Optional
 import tensorflow as tf
 
 from cyclegan_tf.networks import winograd
-from cyclegan_tf.networks.layers import pad_zero
+from cyclegan_tf.networks.layers import full_precision, pad_zero
 
 _COLUMNS = 4  # that NarrowConv computes at once; measured against 2 and 8
 _WINOGRAD_CHANNELS = 128  # from which on it is faster on CPUs; measured
@@ -82,7 +82,7 @@ class NarrowConv(tf.keras.layers.Conv2D):
         kernel = tf.reshape(tf.stack(shifted, axis=3), [height, width, channels, _COLUMNS * self.filters])
         y = tf.nn.conv2d(x, kernel, [1, 1, _COLUMNS, 1], 'VALID')  # [b, h', w'/4, 4*filters]
         b, h, w, _ = (given or known for given, known in zip(y.shape, tf.unstack(tf.shape(y))))
-        return tf.nn.bias_add(tf.reshape(y, [b, h, w * _COLUMNS, self.filters]), tf.cast(self.bias, x.dtype))
+        return _add_bias(tf.reshape(y, [b, h, w * _COLUMNS, self.filters]), self.bias)
 
 
 class UpConv(tf.keras.layers.Conv2DTranspose):
@@ -99,9 +99,22 @@ class UpConv(tf.keras.layers.Conv2DTranspose):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         if self.kernel_size == (4, 4):
-            return super().call(x)  # [b, 2*h, 2*w, filters]
-        y = _double(x, tf.cast(self.kernel, x.dtype))  # [b, 2*h, 2*w, filters]
-        return tf.nn.bias_add(y, tf.cast(self.bias, x.dtype)) if self.use_bias else y
+            b, h, w, _ = (given or known for given, known in zip(x.shape, tf.unstack(tf.shape(x))))
+            kernel, size = tf.cast(self.kernel, x.dtype), [b, 2 * h, 2 * w, self.filters]
+            y = tf.nn.conv2d_transpose(x, kernel, size, 2, 'SAME')  # [b, 2*h, 2*w, filters]
+        else:
+            y = _double(x, tf.cast(self.kernel, x.dtype))  # [b, 2*h, 2*w, filters]
+        return _add_bias(y, self.bias) if self.use_bias else y
+
+
+def _add_bias(y: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """y + bias for a result that no convolution's own kernel adds it to.
+
+    In full precision: otherwise the bias's gradient is a sum in the dtype of y, and one in bfloat16 stands still
+    after 256 terms.
+    """
+    wide = full_precision(y)
+    return tf.cast(tf.nn.bias_add(wide, tf.cast(bias, wide.dtype)), y.dtype)
 
 
 def _double(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:

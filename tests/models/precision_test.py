@@ -68,11 +68,10 @@ def test_float16_trains_as_float32_does(photographs):
 
 def test_the_gradient_norm_is_that_of_the_losses_themselves(photographs):
     pair = images(photographs)
-    expected, found, other = make()[1](*pair), make_half(FITS)[1](*pair), make_half(FITS / 4)[1](*pair)
+    # Without norms, whose gradients through so few pixels float16 itself has up to 3 % off.
+    expected, found = make(norm='none')[1](*pair), make_half(FITS, norm='none')[1](*pair)
     for name in ('gradient_norm/G', 'gradient_norm/D'):
-        # What float16 itself loses: up to 3 % with five seeds. A power of two loses only what is nearly zero.
-        assert found[name] == pytest.approx(expected[name], rel=0.1)
-        assert found[name] == pytest.approx(other[name], rel=1e-3)
+        assert found[name] == pytest.approx(expected[name], rel=0.002)
 
 
 def test_wgangp_is_refused_in_float16():

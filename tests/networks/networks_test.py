@@ -112,6 +112,23 @@ def test_kernels_are_drawn_as_the_reference_draws_them(init_type, deviation):
     assert np.all(model.blocks[0].conv_1.bias.numpy() == 0)
 
 
+@pytest.mark.parametrize('precision', ['bfloat16', 'float16'])
+@pytest.mark.parametrize('name, layer', [('resnet_6blocks', 'conv_out'), ('unet_128', 'ups')])
+def test_the_last_bias_has_the_sum_of_all_pixels_gradients(name, layer, precision):
+    network = make_generator(name, filters=4, norm='none', precision=precision)
+    bias = tf.nest.flatten([getattr(network, layer)])[0].bias
+
+    @tf.function(autograph=False)
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            y = network(x, training=True)
+            loss = tf.reduce_mean(y)
+        return tape.gradient(loss, bias), tf.reduce_mean(1 - y**2, [0, 1, 2]) / 3
+
+    found, expected = gradient(tf.zeros([1, 128, 128, 3]))
+    np.testing.assert_allclose(found, expected, rtol=0.02)
+
+
 def test_batch_norm_scales_are_drawn_around_one():
     model = make_generator('resnet_6blocks', filters=64, norm='batch', init_gain=0.02, seed=0)
     scales = np.concatenate([block.norm_1.scale.numpy() for block in model.blocks])
