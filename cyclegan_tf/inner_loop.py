@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 
@@ -17,23 +18,25 @@ def compile_steps(model: Model, strategy: tf.distribute.Strategy) -> Callable:
         (iterator over distributed batches, int32 count) -> (metrics, float [count, metrics]; seconds, float64, that the
         steps waited for their images).
     """
-    # AutoGraph rewrites this loop; in the step, whose loops are Python's own, it would take seconds for nothing.
-    train_step = tf.autograph.experimental.do_not_convert(model.train_step)
 
-    @tf.function
+    # Without AutoGraph, which would take its time to rewrite what has nothing to rewrite.
+    @functools.partial(tf.function, autograph=False)
     def run_steps(iterator, count):
-        results = tf.TensorArray(tf.keras.backend.floatx(), size=count, element_shape=[len(model.metric_names)])
-        waited = tf.constant(0.0, tf.float64)
-        for i in tf.range(count):
+        def run_one(i, results, waited):
             # The clock starts when the step before is done, and stops when its images are there.
             with tf.control_dependencies([results.flow]):
                 start = _now()
             with tf.control_dependencies([start]):
-                images = next(iterator)
+                images = iterator.get_next()
             with tf.control_dependencies(tf.nest.flatten(images, expand_composites=True)):
                 waited += _now() - start
-            metrics = strategy.run(train_step, args=images)
-            results = results.write(i, strategy.experimental_local_results(metrics)[0])
+            metrics = strategy.run(model.train_step, args=images)
+            return i + 1, results.write(i, strategy.experimental_local_results(metrics)[0]), waited
+
+        results = tf.TensorArray(tf.keras.backend.floatx(), size=count, element_shape=[len(model.metric_names)])
+        _, results, waited = tf.while_loop(
+            lambda i, *_: i < count, run_one, [tf.zeros_like(count), results, tf.constant(0.0, tf.float64)]
+        )
         return results.stack(), waited
 
     return run_steps

@@ -53,7 +53,7 @@ class TrainConfig:
     kinds: Optional[str] = setting(
         None, f'of {", ".join(OURS + THEIRS)}, with commas; unset: all; each takes some 3 GB at the defaults'
     )
-    start: bool = setting(True, 'measure the start of the training program too')
+    starts: int = setting(3, 'starts of the training program that are measured', minimum=0)
     json: Optional[str] = setting(None, 'write the result to this file too')
     verbose: bool = setting(False, 'show tracebacks of errors')
 
@@ -78,13 +78,23 @@ def measure(config: TrainConfig) -> dict[str, Any]:
         'steps': rows,
         'ratios': common.ratios(rows, {'step': 'seconds', 'memory': 'peak_bytes'}, _RATIOS),
     }
-    if config.start:
-        result['start'] = measure_start(config, rows['float32']['seconds'] if 'float32' in rows else None)
+    if config.starts:
+        result['start'] = measure_starts(config)
     return result
 
 
-def measure_start(config: TrainConfig, step: Optional[float]) -> dict[str, float]:
-    """Seconds from the start of the training program to the end of its first step; and less a steady step."""
+def measure_starts(config: TrainConfig) -> dict[str, dict[str, float]]:
+    """Seconds from the start of the training program to the end of its first step; and less a step of its own."""
+    first, less = [], []
+    for _ in range(config.starts):
+        seconds, step = _start(config)
+        first.append(seconds)
+        less.append(seconds - step)
+    return {'first_step': common.summary(first), 'less_a_step': common.summary(less)}
+
+
+def _start(config: TrainConfig) -> tuple[float, float]:
+    """Seconds to the first step's end, and of the third step: after the first, pictures are drawn."""
     with tempfile.TemporaryDirectory() as folder:
         flags = [f'--{name}={getattr(config, name)}' for name in (*_SIZES, 'deterministic')]
         flags += ['--dataroot=demo', f'--load_size={config.crop_size * 286 // 256}', '--print_freq=1']
@@ -97,17 +107,17 @@ def measure_start(config: TrainConfig, step: Optional[float]) -> dict[str, float
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        lines = []
+        reports = []
         for line in process.stdout:
-            lines.append(line)
-            if re.search(r'images/s', line):  # the report on the first step
-                break
-        seconds = time.perf_counter() - start
+            if rate := re.search(r'([\d.e+]+) images/s', line):
+                reports.append((time.perf_counter() - start, float(rate.group(1))))
+                if len(reports) == 3:
+                    break
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        if not lines or 'images/s' not in lines[-1]:
-            raise UserError('the training program ended before its first step; run it by itself to see why.')
-    return {'first_step': seconds, **({'less_a_step': seconds - step} if step else {})}
+    if len(reports) < 3:
+        raise UserError('the training program ended before its third step; run it by itself to see why.')
+    return reports[0][0], config.batch_size / reports[2][1]
 
 
 # -------------------------------------------------------------------------------------------------- a kind's process

@@ -92,6 +92,7 @@ def regions(phase: str, domain: str) -> dict[str, np.ndarray]:
     return result
 
 
+@functools.cache
 def _photograph(package: str, file: str) -> np.ndarray:
     found = importlib.util.find_spec(package)  # not imported, which takes seconds
     if found is None:

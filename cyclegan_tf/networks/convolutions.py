@@ -7,16 +7,16 @@ from typing import Optional
 import tensorflow as tf
 
 from cyclegan_tf.networks import winograd
-from cyclegan_tf.networks.layers import full_precision, pad_zero
+from cyclegan_tf.networks.layers import full_precision, pad_zero, sides
 
 _COLUMNS = 4  # that NarrowConv computes at once; measured against 2 and 8
-_WINOGRAD_CHANNELS = 128  # from which on it is faster on CPUs; measured
+_WINOGRAD_CHANNELS, _WINOGRAD_SIDE = 128, 24  # from which on it is faster on CPUs; measured
 
 
 class Conv(tf.keras.layers.Conv2D):
-    """A convolution with explicit zero padding on all sides, as torch.nn.Conv2d.
+    """A convolution with zero padding on all sides, as torch.nn.Conv2d.
 
-    Keras's 'same' pads a 3x3 convolution of stride 2 by (0, 1) and keeps the size of a 4x4 one of stride 1.
+    TensorFlow's 'same' pads a 3x3 convolution of stride 2 by (0, 1) and keeps the size of a 4x4 one of stride 1.
 
     Input: [b, h, w, c]. Output: [b, (h + 2*pad - kernel) // stride + 1, likewise w, filters].
     """
@@ -28,7 +28,12 @@ class Conv(tf.keras.layers.Conv2D):
         self._pad = pad
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        return super().call(pad_zero(x, self._pad) if self._pad else x)
+        # There TensorFlow's 'same' is PyTorch's padding too, and no padded copy is made.
+        halves = (*self.kernel_size, *self.strides, self._pad) == (4, 4, 2, 2, 1)
+        same = halves and all(side is not None and side % 2 == 0 for side in x.shape[1:3])
+        padded = pad_zero(x, self._pad) if self._pad and not same else x
+        y = tf.nn.conv2d(padded, tf.cast(self.kernel, x.dtype), self.strides, 'SAME' if same else 'VALID')
+        return tf.nn.bias_add(y, tf.cast(self.bias, x.dtype)) if self.use_bias else y
 
 
 class BlockConv(Conv):
@@ -54,8 +59,9 @@ class BlockConv(Conv):
         """What call does, with these weights instead of its own."""
         kernel = tf.cast(kernel, x.dtype)
         # On GPUs cuDNN chooses among algorithms by itself, and in half precision the transformed tiles lose too much.
-        narrow = min(x.shape[3], self.filters) < _WINOGRAD_CHANNELS
-        if self.plain or narrow or x.dtype != tf.float32 or tf.config.list_physical_devices('GPU'):
+        small = min(x.shape[3], self.filters) < _WINOGRAD_CHANNELS
+        small = small or any(side is not None and side < _WINOGRAD_SIDE for side in x.shape[1:3])
+        if self.plain or small or x.dtype != tf.float32 or tf.config.list_physical_devices('GPU'):
             y = tf.nn.conv2d(x, kernel, 1, 'VALID')
         else:
             y = winograd.convolve(x, kernel)
@@ -81,7 +87,7 @@ class NarrowConv(tf.keras.layers.Conv2D):
         height, width, channels, _ = shifted[0].shape
         kernel = tf.reshape(tf.stack(shifted, axis=3), [height, width, channels, _COLUMNS * self.filters])
         y = tf.nn.conv2d(x, kernel, [1, 1, _COLUMNS, 1], 'VALID')  # [b, h', w'/4, 4*filters]
-        b, h, w, _ = (given or known for given, known in zip(y.shape, tf.unstack(tf.shape(y))))
+        b, h, w, _ = sides(y)
         return _add_bias(tf.reshape(y, [b, h, w * _COLUMNS, self.filters]), self.bias)
 
 
@@ -99,7 +105,7 @@ class UpConv(tf.keras.layers.Conv2DTranspose):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         if self.kernel_size == (4, 4):
-            b, h, w, _ = (given or known for given, known in zip(x.shape, tf.unstack(tf.shape(x))))
+            b, h, w, _ = sides(x)
             kernel, size = tf.cast(self.kernel, x.dtype), [b, 2 * h, 2 * w, self.filters]
             y = tf.nn.conv2d_transpose(x, kernel, size, 2, 'SAME')  # [b, 2*h, 2*w, filters]
         else:
@@ -129,18 +135,18 @@ def _double(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         x: float [b, h, w, c].
         kernel: [3, 3, filters, c] as Keras has it.
     """
-    b, h, w, _ = (given or known for given, known in zip(x.shape, tf.unstack(tf.shape(x))))
-    filters = kernel.shape[2]
-    taps = [[tf.transpose(kernel[row, column]) for column in range(3)] for row in range(3)]  # [c, filters] each
-    none = tf.zeros_like(taps[0][0])
-
-    def columns(row):
-        return tf.stack([tf.concat([taps[row][1], taps[row][2]], 1), tf.concat([none, taps[row][0]], 1)])
+    b, h, w, _ = sides(x)
+    filters, channels = kernel.shape[2:]
+    # Of a pixel an even column sees the kernel's column 1 and an odd one 2; of the next pixel, none and 0.
+    first, others = tf.split(kernel, [1, 2], axis=1)
+    kernel = tf.reshape(tf.concat([others, tf.zeros_like(first), first], axis=1), [3, 2, 2, filters, channels])
+    kernel = tf.reshape(tf.transpose(kernel, [0, 1, 4, 2, 3]), [3, 2, channels, 2 * filters])
+    top, middle, bottom = tf.split(kernel, 3)
 
     # A row and a column of zeros beyond the last; a slice of one padded image would cost a gradient of its own.
     def convolve(kernel, below):
         return tf.nn.conv2d(tf.pad(x, [[0, 0], [0, below], [0, 1], [0, 0]]), kernel, 1, 'VALID')
 
-    even = convolve(columns(1)[None], below=0)  # [b, h, w, 2*filters]
-    odd = convolve(tf.stack([columns(2), columns(0)]), below=1)  # [b, h, w, 2*filters]
+    even = convolve(middle, below=0)  # [b, h, w, 2*filters]
+    odd = convolve(tf.concat([bottom, top], axis=0), below=1)  # [b, h, w, 2*filters]
     return tf.reshape(tf.stack([even, odd], axis=2), [b, 2 * h, 2 * w, filters])

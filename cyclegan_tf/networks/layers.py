@@ -57,6 +57,13 @@ def build(network: tf.keras.Model, shape: Sequence[int]) -> None:
     network(tf.zeros(shape, tf.keras.backend.floatx()))
 
 
+def sides(x: tf.Tensor) -> list:
+    """The length of each axis: a Python integer where it is known, so that what follows from it is a constant."""
+    if x.shape.is_fully_defined():
+        return x.shape.as_list()
+    return [known if known is not None else size for known, size in zip(x.shape, tf.unstack(tf.shape(x)))]
+
+
 # ---------------------------------------------------------------------------------------------------------- padding
 def pad_zero(x: tf.Tensor, width: int) -> tf.Tensor:
     """[b, h, w, c] -> [b, h + 2*width, w + 2*width, c], zeros around."""

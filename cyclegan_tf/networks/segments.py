@@ -63,20 +63,19 @@ def make_training(
             reduces over replicas.
         recompute_grads: gradients compute activations again; needs `whole`.
     """
-    if recompute_grads:
-        return _recomputed(segments, variables)
     # A step calls each generator three times, and its blocks are alike. Traced and optimised once, it starts in a
     # fraction of the time.
     patterns = {pattern: called(pattern) for segment in segments if (pattern := segment.pattern)}
 
     def as_function(segment):
-        if segment.inline:
-            return segment.function
         if segment.pattern:
             return functools.partial(_call_pattern, patterns[segment.pattern], segment.own)
-        return called(segment.function)
+        # Where activations are computed again, what calls the segments is in the graph once itself.
+        return segment.function if segment.inline or recompute_grads else called(segment.function)
 
     functions = [dataclasses.replace(segment, function=as_function(segment)) for segment in segments]
+    if recompute_grads:
+        return _recomputed(functions, variables)
 
     def train(x, seed):
         return run(functions if whole and tf.inside_function() else segments, x, True, seed)[-1]

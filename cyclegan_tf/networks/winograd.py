@@ -15,7 +15,7 @@ from fractions import Fraction
 import numpy as np
 import tensorflow as tf
 
-from cyclegan_tf.networks.layers import called
+from cyclegan_tf.networks.layers import called, sides
 
 _TILE = 4  # results a side
 _KERNEL = 3
@@ -66,7 +66,8 @@ def _convolve(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     y = tf.reshape(y, [b, rows * _TILE, columns * _TILE, filters])
     if not (isinstance(height, int) and isinstance(width, int) and height % _TILE == width % _TILE == 0):
         y = y[:, :height, :width]
-    return tf.ensure_shape(y, [*_less(x.shape[:3]), filters])
+    y.set_shape([*_less(x.shape[:3]), filters])
+    return y
 
 
 @called
@@ -93,7 +94,7 @@ def _pixels_at_points(x: tf.Tensor) -> tf.Tensor:
     evaluate_pixels, _, _ = _matrices(x.dtype.name)
     c = x.shape[3]
     b, _, _, rows, columns = _sizes(x)
-    height, width = _known(x)[1:3]
+    height, width = sides(x)[1:3]
     # Beyond the last row stand copies of it, which only reach results that are cut off.
     pixel_rows = _minimum(_places(rows), height - 1)  # [6, rows]
     pixel_columns = _minimum(_places(columns), width - 1)
@@ -109,18 +110,14 @@ def _pixels_at_points(x: tf.Tensor) -> tf.Tensor:
 
 # --------------------------------------------------------------------------------------------------------------- sizes
 # Numbers are Python's where the shape is known, so that indices are constants then, and tensors elsewhere.
-def _known(x: tf.Tensor) -> list:
-    return [given if given is not None else size for given, size in zip(x.shape, tf.unstack(tf.shape(x)))]
-
-
-def _less(sides: Sequence) -> list:
-    b, *rest = sides
+def _less(shape: Sequence) -> list:
+    b, *rest = shape
     return [b, *(None if side is None else side - (_KERNEL - 1) for side in rest)]
 
 
 def _sizes(x: tf.Tensor) -> tuple:
     """Images, height and width of the result, rows and columns of tiles."""
-    b, height, width = _less(_known(x)[:3])
+    b, height, width = _less(sides(x)[:3])
     return b, height, width, -(-height // _TILE), -(-width // _TILE)
 
 

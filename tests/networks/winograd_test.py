@@ -65,18 +65,27 @@ def test_it_loses_little_in_float32():
     assert usual < error < 8 * usual and error < 3e-6
 
 
-def test_blocks_use_it_in_float32_from_some_channels_on():
-    x = tf.zeros([1, 64, 64, 3])
-    for filters, precision, used in ((32, 'float32', True), (16, 'float32', False), (32, 'bfloat16', False)):
-        network = make_generator('resnet_6blocks', filters=filters, precision=precision)
-        graph = tf.function(network, autograph=False).get_concrete_function(x).graph.as_graph_def()
-        calls = [node for node in graph.node if node.op == 'PartitionedCall']
-        assert len(calls) == (12 if used else 0), (filters, precision)  # two to a block
+@pytest.mark.parametrize(
+    'side, filters, precision, used',
+    [
+        (96, 32, 'float32', True),
+        (None, 32, 'float32', True),
+        (64, 32, 'float32', False),
+        (96, 16, 'float32', False),
+        (96, 32, 'bfloat16', False),
+    ],
+)
+def test_blocks_use_it_in_float32_from_some_size_on(side, filters, precision, used):
+    network = make_generator('resnet_6blocks', filters=filters, precision=precision)
+    x = tf.TensorSpec([1, side, side, 3])
+    graph = tf.function(network, autograph=False).get_concrete_function(x).graph.as_graph_def()
+    calls = [node for node in graph.node if node.op == 'PartitionedCall']
+    assert len(calls) == (12 if used else 0)  # two to a block
 
 
 def test_a_block_convolves_as_it_would_plainly(photographs):
     layer = convolutions.BlockConv(128, kernel_initializer='he_normal')
-    x = tf.constant(np.tile(photographs(2, 21, 34), (1, 1, 1, 43))[..., :128], tf.float32)
+    x = tf.constant(np.tile(photographs(2, 25, 34), (1, 1, 1, 43))[..., :128], tf.float32)
     results = [layer(x)]
     layer.bias.assign(tf.range(128.0))
     for layer.plain in (False, True):

@@ -46,7 +46,7 @@ def test_pipeline_measures_where_images_are_kept():
 @pytest.mark.torch
 @pytest.mark.slow
 def test_train_measures_both_in_turns_and_the_start(tmp_path):
-    flags = ('--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--crop_size=32', '--repeats=2')
+    flags = ('--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--crop_size=32', '--repeats=2', '--starts=1')
     done = run('train', *flags, '--kinds=float32,bfloat16,torch,torch autocast', f'--json={tmp_path / "result.json"}')
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -58,7 +58,8 @@ def test_train_measures_both_in_turns_and_the_start(tmp_path):
     ratio = steps['bfloat16']['seconds'] / steps['torch autocast']['seconds']
     assert result['ratios']['step bfloat16 / torch autocast'] == pytest.approx(ratio)
     assert result['ratios']['memory float32 / torch'] > 0 and result['settings']['crop_size'] == 32
-    assert result['start']['first_step'] - result['start']['less_a_step'] == pytest.approx(steps['float32']['seconds'])
+    first, less = result['start']['first_step'], result['start']['less_a_step']
+    assert 1 < less['least'] <= less['seconds'] <= less['most'] < first['most']
     assert 'PyTorch' in result['machine']
 
 
@@ -66,7 +67,7 @@ def test_train_measures_both_in_turns_and_the_start(tmp_path):
 def test_all_has_a_key_for_each(tmp_path):
     small = '--netG=resnet_6blocks --ngf=4'
     flags = (
-        f'--train={small} --ndf=4 --crop_size=32 --repeats=1 --kinds=float32 --nostart',
+        f'--train={small} --ndf=4 --crop_size=32 --repeats=1 --kinds=float32 --starts=0',
         f'--translate={small} --size=32 --images=1 --repeats=1 --kinds=float32 --noprograms',
         '--pipeline=--seconds=0.1 --repeats=1 --load_size=36 --crop_size=32',
         f'--serving={small} --sizes=16 --batches=1 --format_size=32 --repeats=1',
