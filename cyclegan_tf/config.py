@@ -66,7 +66,19 @@ def validate_fields(config: Any) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class FeatureConfig:
+    """What computes the features of kid and fid."""
+
+    feature_extractor: str = setting(
+        'inception_v3', 'of kid and fid: inception_v3 (downloaded), or the path of a Keras file or a SavedModel'
+    )
+    feature_size: Optional[str] = setting(None, "its images' side, or 'HEIGHTxWIDTH'; unset: what it tells")
+    feature_range: Optional[str] = setting(None, "its values for black and white, as in '-1,1'; unset: inception_v3's")
+    feature_output: Optional[str] = setting(None, 'which of its outputs, if it has several')
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(FeatureConfig):
     """What a training run is made from. flags.cfg in the run's directory holds all of it."""
 
     # Run
@@ -226,12 +238,6 @@ class Config:
         'keeps the checkpoint with the best of this: psnr, ssim, kid, fid, cycle or identity, the mean over both '
         'directions, or of one as in psnr_AtoB; needs eval_freq',
     )
-    feature_extractor: str = setting(
-        'inception_v3', 'of kid and fid: inception_v3 (downloaded), or the path of a Keras file or a SavedModel'
-    )
-    feature_size: Optional[str] = setting(None, "its images' side, or 'HEIGHTxWIDTH'; unset: what it tells")
-    feature_range: Optional[str] = setting(None, "its values for black and white, as in '-1,1'; unset: inception_v3's")
-    feature_output: Optional[str] = setting(None, 'which of its outputs, if it has several')
     # Reports and checkpoints; frequencies are in images, as in the reference
     print_freq: int = setting(100, 'images between reports of the losses', minimum=1)
     display_freq: int = setting(400, 'images between pictures in TensorBoard', minimum=1)

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 import cyclegan_tf
 from cyclegan_tf import checkpoints, evaluation, event_files, options
-from cyclegan_tf.config import MEASURES, Config, setting, split_names, validate_epoch, validate_fields
+from cyclegan_tf.config import MEASURES, Config, FeatureConfig, setting, split_names, validate_epoch, validate_fields
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.features import Extractor
 from cyclegan_tf.results import count, make_folder, write_json
@@ -35,7 +35,7 @@ _MEANINGS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(FeatureConfig):
     """What is measured, on which images."""
 
     name: str = setting('experiment_name', 'of the run: its directory is CHECKPOINTS_DIR/NAME')
@@ -46,12 +46,6 @@ class EvaluateConfig:
         'of psnr, ssim (of pairs: images of one name in testA and testB), kid, fid, with commas, or none; unset: '
         'psnr,ssim where there are pairs, else kid,fid; cycle and identity errors always',
     )
-    feature_extractor: str = setting(
-        'inception_v3', 'of kid and fid: inception_v3 (downloaded), or the path of a Keras file or a SavedModel'
-    )
-    feature_size: Optional[str] = setting(None, "its images' side, or 'HEIGHTxWIDTH'; unset: what it tells")
-    feature_range: Optional[str] = setting(None, "its values for black and white, as in '-1,1'; unset: inception_v3's")
-    feature_output: Optional[str] = setting(None, 'which of its outputs, if it has several')
     phase: str = setting('test', 'which images of the data set', choices=('train', 'test'))
     num_test: Optional[int] = setting(None, 'images per domain; unset: all', minimum=1)
     dataroot: Optional[str] = setting(None, "where the images are; unset: where the run's were")

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cyclegan_tf import features, metrics
-from cyclegan_tf.config import MEASURES, MEASURES_OF_PAIRS, Config, split_names
+from cyclegan_tf.config import MEASURES, MEASURES_OF_PAIRS, Config, FeatureConfig, split_names
 from cyclegan_tf.data import decode, preprocess, sources
 from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.errors import UserError
@@ -33,15 +33,6 @@ class Translators(Protocol):
 
     def translate_floats(self, images: np.ndarray, direction: str) -> np.ndarray:
         """Float32 [n, h, w, c] in [-1, 1] -> the same of the other domain."""
-
-
-class FeatureSettings(Protocol):
-    """The settings of a feature extractor, by their flags' names."""
-
-    feature_extractor: str
-    feature_size: Optional[str]
-    feature_range: Optional[str]
-    feature_output: Optional[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +114,7 @@ def choose_measures(asked: Optional[str], images: TestImages, argument: str = 'm
     return chosen
 
 
-def make_extractor(settings: FeatureSettings, batch_size: int = 32) -> features.Extractor:
+def make_extractor(settings: FeatureConfig, batch_size: int = 32) -> features.Extractor:
     """The feature extractor of some flags.
 
     Raises:

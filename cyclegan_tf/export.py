@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from cyclegan_tf import checkpoints, conversion, options, serving, warmup
 from cyclegan_tf.config import setting, validate_epoch, validate_fields
+from cyclegan_tf.durable import write_whole
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.translator import DIRECTIONS, Translator
 
@@ -114,13 +115,7 @@ def write_files(translator: Translator, stems: dict[str, pathlib.Path], settings
             data = conversion.to_tflite(network, channels, settings.image_size, settings.quantize)
         else:
             data = conversion.to_onnx(network, channels)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f'.{path.name}.{os.getpid()}.part')
-        try:
-            partial.write_bytes(data)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(path, data)
         print(path)
 
 

@@ -122,14 +122,3 @@ def _is_turned(data: bytes) -> bool:
 def _is_plain_bmp(data: bytes) -> bool:
     """Whether it is a BMP of 24 bits a pixel; TensorFlow takes a palette's indices for gray, and reads no others."""
     return data.startswith(b'BM') and len(data) >= 34 and struct.unpack_from('<HI', data, 28) == (24, 0)
-
-
-def write(path: pathlib.Path, data: bytes) -> None:
-    """Writes a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
