@@ -92,7 +92,6 @@ def regions(phase: str, domain: str) -> dict[str, np.ndarray]:
     return result
 
 
-@functools.cache
 def _photograph(package: str, file: str) -> np.ndarray:
     found = importlib.util.find_spec(package)  # not imported, which takes seconds
     if found is None:
@@ -104,4 +103,9 @@ def _photograph(package: str, file: str) -> np.ndarray:
         raise UserError(
             f"`dataroot` (demo) needs '{path}', which this release of {package} does not ship; install another."
         )
+    return _decoded(path)
+
+
+@functools.cache
+def _decoded(path: pathlib.Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert('RGB'))
