@@ -104,6 +104,17 @@ def test_a_network_is_in_the_graph_once_however_often_it_is_called(again, norm, 
     assert len(called) == 3 * calls and len(set(called)) == functions
 
 
+@pytest.mark.parametrize('norm', ['instance', 'none'])
+def test_alike_blocks_are_one_function_where_they_are_computed_again(norm):
+    network = make_generator('resnet_6blocks', filters=4, norm=norm, recompute_grads=True)
+    function = tf.function(lambda x: network(x, training=True), autograph=False)
+    graph = function.get_concrete_function(tf.zeros([1, 32, 32, 3])).graph.as_graph_def()
+    bodies = {function.signature.name: function for function in graph.library.function}
+    (whole,) = [node.attr['f'].func.name for node in graph.node if 'PartitionedCall' in node.op]
+    blocks = [node.attr['f'].func.name for node in bodies[whole].node_def if 'PartitionedCall' in node.op]
+    assert len(blocks) == 6 and len(set(blocks)) == 1
+
+
 def test_batch_norm_is_refused():
     with pytest.raises(UserError, match='`recompute_grads` .True. would update the running statistics'):
         make_generator('resnet_6blocks', filters=4, norm='batch', recompute_grads=True)
