@@ -119,8 +119,8 @@ def test_devices_and_accumulated_batches_make_no_difference(image_folders, tmp_p
 @pytest.mark.slow
 def test_more_devices_make_no_difference(image_folders, tmp_path):
     cases = {
-        'one device': ('wgangp', 'float32'),
-        '2 replicas': ('wgangp, accumulated', 'float32'),
+        'one device': ('wgangp', 'float32', 'dropout'),
+        '2 replicas': ('wgangp, accumulated', 'float32', 'dropout, recomputed'),
         '2 workers': ('float32',),
         '4 replicas': ('wgangp',),
         '2 workers of 2 replicas': ('wgangp',),
@@ -128,6 +128,7 @@ def test_more_devices_make_no_difference(image_folders, tmp_path):
     results = train(image_folders, tmp_path, cases)
     expected = results['one device']
     assert_equal(results['2 replicas'], expected, 'wgangp, accumulated', of='wgangp')
+    assert_equal(results['2 replicas'], expected, 'dropout, recomputed', of='dropout')
     for name in ('4 replicas', '2 workers of 2 replicas'):
         assert_equal(results[name], expected, 'wgangp')
     for name in ('2 replicas', '2 workers'):

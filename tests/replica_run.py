@@ -39,6 +39,7 @@ _ACCUMULATED = dict(batch_size=GLOBAL_BATCH // 2, accumulate_steps=2)
 CASES = {
     'dropout': ('float64', 10, _DROPOUT),
     'dropout, accumulated': ('float64', 10, dict(_DROPOUT, **_ACCUMULATED)),
+    'dropout, recomputed': ('float64', 10, dict(_DROPOUT, recompute_grads=True)),
     'batch norm': ('float64', 10, dict(_SMALL, norm='batch', seed=4)),
     'wgangp': ('float64', 10, _WGANGP),
     'wgangp, accumulated': ('float64', 10, dict(_WGANGP, **_ACCUMULATED)),

@@ -142,6 +142,22 @@ def test_resume_equals_uninterrupted_run(quick, monkeypatch, more):
         assert scales == sorted(scales, reverse=True) and 1 <= scales[-1] < 2**15
 
 
+@pytest.mark.slow
+def test_a_run_goes_on_in_another_precision(again, capsys):
+    step = checkpoints.find(again[0] / 'run', 'latest').step
+    others = ('--precision=float16',), ('--precision=bfloat16', '--recompute_grads'), ('--precision=float32',)
+    for epochs, more in enumerate(others, start=2):
+        before = program.weights(again[0] / 'run')
+        assert program.run_training(*again, '--continue_train', f'--n_epochs_decay={epochs}', *more) == 0
+        output, after = capsys.readouterr().out, program.weights(again[0] / 'run')
+        assert f'Continuing from step {step}.' in output, output
+        assert f'{more[0].removeprefix("--").replace("=", " is now ")}, it was ' in output, output
+        step = checkpoints.find(again[0] / 'run', 'latest').step
+        assert {value.dtype for value in after.values()} == {value.dtype for value in before.values()}
+        assert before.keys() == after.keys() and all(np.all(np.isfinite(v)) for v in after.values() if v.dtype == 'f4')
+    assert step == 15 + 3 * 5
+
+
 def test_the_state_that_is_saved_is_complete(finished):
     names = program.weights(finished[0] / 'run')
     for part in ('g_a', 'g_b', 'd_a', 'd_b', 'optimizer_g', 'optimizer_d', 'pool_a/images', 'pool_b/count', 'plateau',
