@@ -10,7 +10,7 @@ from cyclegan_tf.networks import winograd
 from cyclegan_tf.networks.layers import full_precision, pad_zero, sides
 
 _COLUMNS = 4  # that NarrowConv computes at once; measured against 2 and 8
-_WINOGRAD_CHANNELS, _WINOGRAD_SIDE = 128, 24  # from which on it is faster on CPUs; measured
+_WINOGRAD_CHANNELS, _WINOGRAD_SIDE = 128, 24  # (of padded images) from which on it is faster on CPUs; measured
 
 
 class Conv(tf.keras.layers.Conv2D):
@@ -37,7 +37,7 @@ class Conv(tf.keras.layers.Conv2D):
 
 
 class BlockConv(Conv):
-    """A 3x3 convolution of stride 1 without padding, which on CPUs takes half the time in float32 (see winograd).
+    """A 3x3 convolution of stride 1 without padding, on CPUs in float32 of large images by Winograd's algorithm.
 
     Input: [b, h, w, c]. Output: [b, h - 2, w - 2, filters].
     """
