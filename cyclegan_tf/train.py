@@ -42,8 +42,9 @@ def main(settings: tuple[Config, Optional[Config]]) -> int:
         if cluster is None or cluster.worker == 0:
             return lead(config, stored, run_directory, cluster)
         # One worker speaks for all.
-        with open(os.devnull, 'w') as nothing, Watch(cluster), StopSignals() as stop_signals:
-            return run(config, stored, run_directory, cluster, Console(config.images_per_step, nothing), stop_signals)
+        with open(os.devnull, 'w') as nothing, Watch(cluster) as watch, StopSignals() as stop_signals:
+            console = Console(config.images_per_step, nothing)
+            return run(config, stored, run_directory, cluster, console, watch, stop_signals)
     except tf.errors.ResourceExhaustedError as error:
         raise out_of_memory(config) from error
 
@@ -52,10 +53,14 @@ def lead(config: Config, stored: Optional[Config], run_directory: pathlib.Path, 
     """Trains as the process that writes into the run's directory, which is its own meanwhile."""
     console = Console(config.images_per_step)
     make_folder('checkpoints_dir', config.checkpoints_dir, run_directory)
-    with RunLock(run_directory) as lock, Watch(cluster, lock.release), StopSignals(lock.release) as stop_signals:
+    with (
+        RunLock(run_directory) as lock,
+        Watch(cluster, lock.release) as watch,
+        StopSignals(lock.release) as stop_signals,
+    ):
         if lock.taken_over:
             console.line(f'Took over the lock of {lock.taken_over}, which is gone.')
-        return run(config, stored, run_directory, cluster, console, stop_signals)
+        return run(config, stored, run_directory, cluster, console, watch, stop_signals)
 
 
 def run(
@@ -64,6 +69,7 @@ def run(
     run_directory: pathlib.Path,
     cluster: Optional[Cluster],
     console: Console,
+    watch: Watch,
     stop_signals: StopSignals,
 ) -> int:
     """Trains; returns the exit status."""
@@ -108,9 +114,9 @@ def run(
         console.line(f'Epoch {config.total_epochs}, the last one, is done already; raise n_epochs or n_epochs_decay.')
     try:
         trainer.train()
-        devices.exchange([0])  # none ends before the chief has saved
+        part(devices, watch)
     except Interrupted as interruption:
-        devices.exchange([0])
+        part(devices, watch)
         console.line(f'{interruption} at step {trainer.step}: the state is saved; --continue_train goes on from here.')
         return 128 + interruption.number
     except tf.errors.OpError as error:
@@ -120,6 +126,12 @@ def run(
         raise data.failure from error
     console.line(f'Done: {trainer.step} steps, in {run_directory}.')
     return 0
+
+
+def part(devices: Devices, watch: Watch) -> None:
+    """Waits until all workers have done all, the chief has saved too; from then on each may go."""
+    devices.exchange([0])
+    watch.end()  # taking down the stream of images may last longer than others are here
 
 
 def check_directory(run_directory: pathlib.Path, config: Config) -> None:

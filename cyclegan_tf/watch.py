@@ -33,8 +33,8 @@ _BROKEN = (
 class Watch:
     """Looks at the other workers from a thread while the context lasts; ends the process when one has gone.
 
-    The main thread then waits inside of TensorFlow, where no exception reaches it. A context that ends without an
-    exception ends the watch: all workers have to be done by then.
+    The main thread then waits inside of TensorFlow, where no exception reaches it. `end`, or a context that ends, ends
+    the watch: all workers have to be done by then.
 
     Args:
         cluster: the workers; None, or one of one worker, is not watched.
@@ -54,6 +54,10 @@ class Watch:
     def __exit__(self, kind, error, _) -> None:
         if isinstance(error, _BROKEN) and self._thread.is_alive():
             self._thread.join(_PATIENCE)  # it ends the process with a sentence, if that is the reason
+        self.end()
+
+    def end(self) -> None:
+        """From here on a worker that goes is not missed."""
         self._done.set()
 
     def _run(self) -> None:

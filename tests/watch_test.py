@@ -15,17 +15,20 @@ from cyclegan_tf.watch import Watch
 cluster = read_cluster('auto')
 host, _, port = cluster.addresses[cluster.job][cluster.task].rpartition(':')
 server = socket.create_server((host, int(port)))
-with Watch(cluster, lambda: print('before exit', flush=True)):
+with Watch(cluster, lambda: print('before exit', flush=True)) as watch:
     print('ready', flush=True)
     seconds = float(sys.argv[1])
     time.sleep(seconds)
+    if 'end' in sys.argv:
+        watch.end()
+        time.sleep(float(sys.argv[3]))  # what is left to do without the others
 time.sleep(8)  # the others may be gone now
 print('done', flush=True)
 """
 
 
-def start(config, seconds):
-    return program.start_python('-c', WORKER, seconds, TF_CONFIG=config)
+def start(config, seconds, *end):
+    return program.start_python('-c', WORKER, seconds, *end, TF_CONFIG=config)
 
 
 def test_a_worker_that_is_killed_is_named_by_all_others():
@@ -56,3 +59,10 @@ def test_a_worker_that_has_not_come_yet_or_has_ended_in_good_time_is_not_gone():
     for worker in (early, late):
         status, output, error = program.finish(worker)
         assert (status, output) == (0, 'done\n'), error
+
+
+def test_a_worker_that_goes_after_all_is_done_is_not_missed_by_one_that_needs_longer_to_end():
+    workers = [start(config, 5, 'end', seconds) for config, seconds in zip(launch_local.make_tf_configs(2), (0, 16))]
+    for worker in workers:
+        status, output, error = program.finish(worker)
+        assert (status, output) == (0, 'ready\ndone\n'), error
