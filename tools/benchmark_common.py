@@ -15,6 +15,7 @@ import pathlib
 import platform
 import re
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -34,7 +35,7 @@ _NO_SETTINGS = ('json', 'verbose', 'only')  # these change nothing that is measu
 # ------------------------------------------------------------------------------------------------------- the machine
 def machine() -> str:
     """The processors, memory and versions, in one line."""
-    parts = [f'{os.cpu_count()} CPUs', _processor(), f'{psutil.virtual_memory().total / 2**30:.0f} GB']
+    parts = [f'{os.cpu_count()} CPUs', _processor(), f'{psutil.virtual_memory().total / 2**30:.0f} GB', *_gpus()]
     parts += [f'Python {platform.python_version()}', f'TensorFlow {version("tensorflow")}']
     return ', '.join(parts + ([f'PyTorch {version("torch")}'] if version('torch') else []))
 
@@ -44,6 +45,14 @@ def _processor() -> str:
     path = pathlib.Path('/proc/cpuinfo')
     found = re.search(r'^model name\s*:\s*(.+)$', path.read_text(), re.MULTILINE) if path.is_file() else None
     return f'{found.group(1)} ({platform.machine()})' if found else platform.machine()
+
+
+def _gpus() -> list[str]:
+    """Name, memory and driver of each of NVIDIA's."""
+    if not shutil.which('nvidia-smi'):
+        return []
+    query = ['nvidia-smi', '--query-gpu=name,memory.total,driver_version', '--format=csv,noheader']
+    return subprocess.run(query, capture_output=True, text=True).stdout.splitlines()
 
 
 def version(package: str) -> Optional[str]:
@@ -111,13 +120,13 @@ def ratios(
     }
 
 
-def choose_kinds(value: Optional[str], known: Sequence[str]) -> list[str]:
-    """The kinds that --kinds names; unset: all.
+def choose_kinds(value: Optional[str], known: Sequence[str], default: Optional[Sequence[str]] = None) -> list[str]:
+    """The kinds that --kinds names; unset: `default`, or all.
 
     Raises:
         UserError: one that does not exist.
     """
-    chosen = list(dict.fromkeys(value.split(','))) if value else list(known)
+    chosen = list(dict.fromkeys(value.split(','))) if value else list(default or known)
     unknown = [kind for kind in chosen if kind not in known]
     if unknown:
         raise UserError(f"`kinds` ('{unknown[0]}') is not one of: {', '.join(known)}.")
@@ -163,9 +172,9 @@ def say(line: str) -> None:
 
 
 # ------------------------------------------------------------------------------------------- a process for each kind
-def environment() -> dict[str, str]:
-    """Of processes that are measured: the package is found, GPUs are not, since PyTorch's side runs on the CPU."""
-    return {**os.environ, 'PYTHONPATH': str(ROOT), 'CUDA_VISIBLE_DEVICES': '-1'}
+def environment(gpu: bool = False) -> dict[str, str]:
+    """Of processes that are measured: the package is found; GPUs only if they are asked for."""
+    return {**os.environ, 'PYTHONPATH': str(ROOT), **({} if gpu else {'CUDA_VISIBLE_DEVICES': '-1'})}
 
 
 class Served:
@@ -175,14 +184,15 @@ class Served:
         script: a benchmark's file, which calls `serve` where it is the program.
         kind: of work.
         values: what the script makes it from; goes through JSON.
+        gpu: it finds the machine's GPUs.
     """
 
-    def __init__(self, script: str, kind: str, values: Mapping[str, Any]):
+    def __init__(self, script: str, kind: str, values: Mapping[str, Any], gpu: bool = False):
         self._kind = kind
         # The script itself: benchmark.py loads TensorFlow, which would count as PyTorch's memory.
         self._process = subprocess.Popen(
             [sys.executable, script, kind, json.dumps(values)],
-            env=environment(),
+            env=environment(gpu),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -199,7 +209,8 @@ class Served:
         """Waits for the work to be done once.
 
         Returns:
-            'seconds' that it took, 'peak_bytes' of the process so far, and what the work itself told.
+            'seconds' that it took, 'peak_bytes' of the process so far, and what the work itself told, instead of these
+            too.
 
         Raises:
             UserError: the process has ended.
@@ -231,7 +242,7 @@ def serve(make: Callable[[str, Mapping[str, Any]], Callable[[], Optional[Mapping
 
 
 def in_turns(
-    script: str, values: Mapping[str, Mapping[str, Any]], repeats: int, unit: str
+    script: str, values: Mapping[str, Mapping[str, Any]], repeats: int, unit: str, gpu: bool = False
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, Any]]]:
     """All kinds, each in a process of its own, one after the other in each round.
 
@@ -240,6 +251,7 @@ def in_turns(
         values: of each kind.
         repeats: rounds that are measured, after one that is not.
         unit: what one piece of work is, for who watches.
+        gpu: they find the machine's GPUs.
 
     Returns:
         For each kind the summary with 'peak_bytes'; and its last answer.
@@ -247,7 +259,7 @@ def in_turns(
     with contextlib.ExitStack() as stack:
         processes, found = {}, {}
         for kind, of_kind in values.items():
-            processes[kind] = stack.enter_context(Served(script, kind, of_kind))
+            processes[kind] = stack.enter_context(Served(script, kind, of_kind, gpu))
             processes[kind].ask()  # builds and compiles, while nobody else works
             found[kind] = []
         for _, kind in itertools.product(range(repeats), values):

@@ -22,7 +22,7 @@ def open_model(config: Config) -> tuple[Devices, Model]:
         tf.config.experimental.enable_op_determinism()
     set_graph_optimizer(devices.kind)
     with devices.strategy.scope():
-        model = MODELS[config.model](config)
+        model = MODELS[config.model](config, jit_compile=config.jit_compile == 'true')
     return devices, model
 
 

@@ -1,21 +1,22 @@
 """Measures training steps beside PyTorch's: python tools/benchmark.py train [--netG=resnet_9blocks --crop_size=256]
 
-Ours in each precision and with --recompute_grads, and where torch is installed the reference's step in its order
-(torch_mirror.py), as it is by default, in channels_last and in autocast. Each has a process of its own, which tells its
-peak memory; they take turns, step by step, and medians count. Besides: the real training program on the demo, from its
-start to its first step.
+Ours in each precision, with --recompute_grads and with XLA, and where torch is installed the reference's step in its
+order (torch_mirror.py), as it is by default, in channels_last, in autocast (bfloat16) and compiled. Each has a process
+of its own, which tells its peak memory; they take turns, step by step, and medians count. Besides: the real training
+program on the demo, from its start to its first step.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
 import benchmark_common as common
@@ -23,18 +24,26 @@ import benchmark_common as common
 from cyclegan_tf.config import setting, validate_fields
 from cyclegan_tf.errors import UserError
 
-OURS = ('float32', 'bfloat16', 'float32 recompute')
-_SIZES = ('netG', 'ngf', 'ndf', 'crop_size', 'batch_size')
-THEIRS = ('torch', 'torch channels_last', 'torch autocast', 'torch channels_last autocast')
-_RATIOS = (
-    ('float32', 'torch'),
-    ('float32', 'best torch'),
-    ('bfloat16', 'torch'),
-    ('bfloat16', 'torch autocast'),
-    ('bfloat16', 'best torch autocast'),
-    ('float32 recompute', 'float32'),
-    ('float32 recompute', 'torch'),
+_OURS = tuple(
+    precision + option for precision in ('float32', 'bfloat16', 'float16') for option in ('', ' recompute', ' xla')
 )
+_THEIRS = tuple(
+    ' '.join(('torch', *options))
+    for count in range(4)
+    for options in itertools.combinations(('channels_last', 'autocast', 'compile'), count)
+)
+_DEFAULT = {  # by device
+    'cpu': (
+        'float32', 'bfloat16', 'float32 recompute',
+        'torch', 'torch channels_last', 'torch autocast', 'torch channels_last autocast',
+    ),
+    'gpu': (
+        'float32', 'float32 xla', 'bfloat16', 'bfloat16 xla', 'float16', 'float16 xla',
+        'torch', 'torch channels_last', 'torch autocast', 'torch channels_last autocast',
+        'torch channels_last compile', 'torch channels_last autocast compile',
+    ),
+}  # fmt: skip
+_SIZES = ('netG', 'ngf', 'ndf', 'crop_size', 'batch_size')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +58,12 @@ class TrainConfig:
     deterministic: str = setting(
         'auto', "as the training program's own; auto: on, on CPUs", choices=('auto', 'true', 'false')
     )
+    device: str = setting('auto', 'what it runs on; auto: a GPU if there is one', choices=('auto', 'cpu', 'gpu'))
     repeats: int = setting(5, 'steps of each that are measured, after one that is not', minimum=1)
     kinds: Optional[str] = setting(
-        None, f'of {", ".join(OURS + THEIRS)}, with commas; unset: all; each takes some 3 GB at the defaults'
+        None,
+        f'of {", ".join(_OURS + _THEIRS)}, with commas; each takes some 3 GB at the defaults. Unset: on CPUs '
+        f'{", ".join(_DEFAULT["cpu"])}; on GPUs {", ".join(_DEFAULT["gpu"])}',
     )
     starts: int = setting(3, 'starts of the training program that are measured', minimum=0)
     json: Optional[str] = setting(None, 'write the result to this file too')
@@ -59,7 +71,7 @@ class TrainConfig:
 
     def __post_init__(self):
         validate_fields(self)
-        common.choose_kinds(self.kinds, OURS + THEIRS)  # raises for one that does not exist
+        common.choose_kinds(self.kinds, _OURS + _THEIRS)  # raises for one that does not exist
 
 
 def main(config: TrainConfig) -> int:
@@ -69,18 +81,54 @@ def main(config: TrainConfig) -> int:
 
 def measure(config: TrainConfig) -> dict[str, Any]:
     """All kinds in turns, and the ratios between them."""
-    kinds = common.installed(common.choose_kinds(config.kinds, OURS + THEIRS))
-    values = {name: getattr(config, name) for name in (*_SIZES, 'deterministic')}
-    rows, _ = common.in_turns(__file__, dict.fromkeys(kinds, values), config.repeats, 'a step')
+    config = dataclasses.replace(config, device=_device(config))
+    kinds = common.installed(common.choose_kinds(config.kinds, _OURS + _THEIRS, _DEFAULT[config.device]))
+    values = {name: getattr(config, name) for name in (*_SIZES, 'deterministic', 'device')}
+    rows, _ = common.in_turns(
+        __file__, dict.fromkeys(kinds, values), config.repeats, 'a step', gpu=config.device == 'gpu'
+    )
+    for row in rows.values():
+        row['images_per_second'] = config.batch_size / row['seconds']
     result: dict[str, Any] = {
         'machine': common.machine(),
         'settings': common.settings_of(config),
         'steps': rows,
-        'ratios': common.ratios(rows, {'step': 'seconds', 'memory': 'peak_bytes'}, _RATIOS),
+        'ratios': common.ratios(rows, {'step': 'seconds', 'memory': 'peak_bytes'}, _pairs(kinds)),
     }
     if config.starts:
         result['start'] = measure_starts(config)
     return result
+
+
+def _device(config: TrainConfig) -> str:
+    """'cpu' or 'gpu'.
+
+    Raises:
+        UserError: a GPU is asked for, and TensorFlow finds none.
+    """
+    if config.device == 'cpu':
+        return 'cpu'
+    import tensorflow as tf
+
+    there = bool(tf.config.list_physical_devices('GPU'))
+    if config.device == 'gpu' and not there:
+        raise UserError('`device` (gpu) is not there, as TensorFlow sees it; set it to cpu.')
+    return 'gpu' if there else 'cpu'
+
+
+def _pairs(kinds: Sequence[str]) -> list[tuple[str, str]]:
+    """What is compared: ours with PyTorch's in the same precision and in float32, options with the same without."""
+    pairs = []
+    for kind in kinds:
+        precision, _, option = kind.partition(' ')
+        if precision == 'torch':
+            continue
+        pairs += [(kind, 'torch'), (kind, 'best torch')]
+        if precision != 'float32':
+            pairs += [(kind, 'torch autocast'), (kind, 'best torch autocast')]
+        if option:
+            pairs.append((kind, precision))
+    return pairs
 
 
 def measure_starts(config: TrainConfig) -> dict[str, dict[str, float]]:
@@ -102,7 +150,7 @@ def _start(config: TrainConfig) -> tuple[float, float]:
         process = subprocess.Popen(
             [sys.executable, '-m', 'cyclegan_tf.train', f'--checkpoints_dir={folder}', '--name=start', *flags],
             cwd=common.ROOT,
-            env=common.environment(),
+            env=common.environment(config.device == 'gpu'),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -126,32 +174,52 @@ def _step(kind: str, values: Mapping[str, Any]) -> Callable[[], Any]:
 
 
 def _our_step(kind: str, config: TrainConfig) -> Callable[[], Any]:
+    import tensorflow as tf
     from benchmark_step import open_step
 
     from cyclegan_tf.config import Config
 
     values = {name: getattr(config, name) for name in (*_SIZES, 'deterministic')}
-    precision, _, recompute = kind.partition(' ')
-    extra = {'recompute_grads': True} if recompute else {}
-    return open_step(Config(dataroot='demo', load_size=config.crop_size, precision=precision, **values, **extra))
+    precision, _, option = kind.partition(' ')
+    values['recompute_grads'] = option == 'recompute'
+    values['jit_compile'] = 'true' if option == 'xla' else 'false'
+    run = open_step(Config(dataroot='demo', load_size=config.crop_size, precision=precision, num_devices=1, **values))
+    if config.device == 'cpu':
+        return run
+
+    def step():
+        run()
+        return {'peak_bytes': tf.config.experimental.get_memory_info('GPU:0')['peak']}
+
+    return step
 
 
 def _torch_step(kind: str, config: TrainConfig) -> Callable[[], Any]:
     import torch
     import torch_mirror
 
+    on_gpu = config.device == 'gpu'
+    device = torch.device('cuda' if on_gpu else 'cpu')
+    torch.backends.cudnn.benchmark = True  # as the reference
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # as TensorFlow
     networks = {
         **{name: torch_mirror.generator(config.netG, 3, 3, config.ngf, 'instance') for name in ('G_A', 'G_B')},
         **{name: torch_mirror.discriminator('basic', 3, config.ndf, 3, 'instance') for name in ('D_A', 'D_B')},
     }
     layout = torch.channels_last if 'channels_last' in kind else torch.contiguous_format
-    networks = {name: network.to(memory_format=layout) for name, network in networks.items()}
+    for network in networks.values():
+        network.to(device, memory_format=layout)
+        if 'compile' in kind:
+            network.compile()
     trainer = torch_mirror.Trainer(networks, 'lsgan', 10.0, 10.0, 0.5, 10.0)
-    pair = [torch_mirror.to_torch(images).contiguous(memory_format=layout) for images in common.images(config)]
+    pair = [torch_mirror.to_torch(images).to(device, memory_format=layout) for images in common.images(config)]
 
     def step():
-        with torch.autocast('cpu', torch.bfloat16, enabled='autocast' in kind):
+        with torch.autocast(device.type, torch.bfloat16, enabled='autocast' in kind):
             trainer.step(*pair)
+        if on_gpu:
+            torch.cuda.synchronize()
+            return {'peak_bytes': torch.cuda.max_memory_allocated()}
 
     return step
 

@@ -40,6 +40,20 @@ def test_ratios_are_to_torch_and_to_the_best_of_it():
     }
 
 
+def test_processes_find_gpus_and_tell_other_memory_only_if_they_are_made_to(tmp_path, monkeypatch):
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0')
+    script = tmp_path / 'telling.py'
+    script.write_text(
+        f'import os, sys; sys.path[:0] = {sys.path!r}\n'
+        'import benchmark_common\n'
+        'benchmark_common.serve(lambda kind, values: lambda: {\n'
+        '    "gpus": os.environ["CUDA_VISIBLE_DEVICES"], **({"peak_bytes": 1} if kind == "own" else {})})\n'
+    )
+    rows, last = common.in_turns(str(script), {'own': {}, 'other': {}}, 1, 'of nothing', gpu=True)
+    assert last['own']['gpus'] == '0' and rows['own']['peak_bytes'] == 1 < rows['other']['peak_bytes']
+    assert common.in_turns(str(script), {'own': {}}, 1, 'of nothing')[1]['own']['gpus'] == '-1'
+
+
 def test_processes_answer_in_turns(tmp_path):
     script = tmp_path / 'counting.py'
     script.write_text(

@@ -1,6 +1,7 @@
 """The benchmarks measure what they say, small."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -11,7 +12,9 @@ TOOL = str(program.ROOT / 'tools' / 'benchmark.py')
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, TOOL, *arguments], cwd=program.ROOT, capture_output=True, text=True)
+    environment = {**os.environ, 'CUDA_VISIBLE_DEVICES': '-1'}  # a machine without GPUs
+    command = [sys.executable, TOOL, *arguments]
+    return subprocess.run(command, cwd=program.ROOT, capture_output=True, text=True, env=environment)
 
 
 def test_serving_measures_signatures_sizes_batches_and_formats(tmp_path):
@@ -55,8 +58,15 @@ def test_train_measures_both_in_turns_and_the_start(tmp_path):
     assert list(steps) == ['float32', 'bfloat16', 'torch', 'torch autocast']
     for row in steps.values():
         assert 0 < row['least'] <= row['seconds'] <= row['most'] and row['peak_bytes'] > 100e6
+        assert row['images_per_second'] == pytest.approx(1 / row['seconds'])
     ratio = steps['bfloat16']['seconds'] / steps['torch autocast']['seconds']
     assert result['ratios']['step bfloat16 / torch autocast'] == pytest.approx(ratio)
+    assert {name for name in result['ratios'] if name.startswith('step')} == {
+        f'step {pair}' for pair in (
+            'float32 / torch', 'float32 / best torch', 'bfloat16 / torch', 'bfloat16 / best torch',
+            'bfloat16 / torch autocast', 'bfloat16 / best torch autocast',
+        )
+    }  # fmt: skip
     assert result['ratios']['memory float32 / torch'] > 0 and result['settings']['crop_size'] == 32
     first, less = result['start']['first_step'], result['start']['less_a_step']
     assert 1 < less['least'] <= less['seconds'] <= less['most'] < first['most']
@@ -90,6 +100,7 @@ def test_all_has_a_key_for_each(tmp_path):
         ([], 2, "benchmark '' is not one of: train, translate, pipeline, serving, growth, all"),
         (['cooking'], 2, "benchmark 'cooking' is not one of"),
         (['serving', '--sizes=large'], 2, "`sizes` ('large') is not numbers with commas"),
+        (['train', '--device=gpu'], 2, '`device` (gpu) is not there, as TensorFlow sees it; set it to cpu.'),
         (['train', '--kinds=torch,cooking'], 2, "`kinds` ('cooking') is not one of: float32"),
         (['translate', '--kinds=cooking'], 2, "`kinds` ('cooking') is not one of: float32"),
         (['translate', '--size=30'], 2, '`size` (30) is no multiple of 4'),
