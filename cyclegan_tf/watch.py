@@ -33,8 +33,8 @@ _BROKEN = (
 class Watch:
     """Looks at the other workers from a thread while the context lasts; ends the process when one has gone.
 
-    The main thread then waits inside of TensorFlow, where no exception reaches it. `end`, or a context that ends, ends
-    the watch: all workers have to be done by then.
+    The main thread then waits inside of TensorFlow, where no exception reaches it. `end` ends the watch: all
+    workers have to be done by then. So does a context that ends, for whatever reason.
 
     Args:
         cluster: the workers; None, or one of one worker, is not watched.

@@ -30,10 +30,10 @@ def make(devices=('/cpu:0',), jit_compile=False, **settings):
     return model, lambda a, b: dict(zip(model.metric_names, run(a, b).numpy()))
 
 
-def images(photographs, batch=1, channels=3, dtype=np.float32, side=32):
-    """Two batches of square photographs, in [-1, 1]."""
+def images(photographs, batch=1, channels=3, dtype=np.float32):
+    """Two batches of 32x32 photographs, in [-1, 1]."""
     pictures = photographs(4, 256, 256).astype(dtype)[..., :channels]
-    return tuple(tf.constant(pictures[i : i + batch, 40 : 40 + side, 40 : 40 + side]) for i in (0, 2))
+    return tuple(tf.constant(pictures[i : i + batch, 40:72, 40:72]) for i in (0, 2))
 
 
 def snapshot(variables):

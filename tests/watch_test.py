@@ -3,9 +3,13 @@
 import json
 import signal
 import time
+import types
 
 import launch_local
 import program
+import pytest
+
+from cyclegan_tf import train
 
 # A worker without TensorFlow's part: it listens at its address, and waits under the watch as in a sum over all.
 WORKER = """
@@ -61,8 +65,16 @@ def test_a_worker_that_has_not_come_yet_or_has_ended_in_good_time_is_not_gone():
         assert (status, output) == (0, 'done\n'), error
 
 
+@pytest.mark.slow
 def test_a_worker_that_goes_after_all_is_done_is_not_missed_by_one_that_needs_longer_to_end():
     workers = [start(config, 5, 'end', seconds) for config, seconds in zip(launch_local.make_tf_configs(2), (0, 16))]
     for worker in workers:
         status, output, error = program.finish(worker)
         assert (status, output) == (0, 'ready\ndone\n'), error
+
+
+def test_the_watch_ends_when_all_have_met():
+    calls = []
+    devices = types.SimpleNamespace(exchange=lambda values: calls.append('met'))
+    train.part(devices, types.SimpleNamespace(end=lambda: calls.append('ended')))
+    assert calls == ['met', 'ended']

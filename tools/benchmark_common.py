@@ -33,9 +33,10 @@ _NO_SETTINGS = ('json', 'verbose', 'only')  # these change nothing that is measu
 
 
 # ------------------------------------------------------------------------------------------------------- the machine
-def machine() -> str:
-    """The processors, memory and versions, in one line."""
-    parts = [f'{os.cpu_count()} CPUs', _processor(), f'{psutil.virtual_memory().total / 2**30:.0f} GB', *_gpus()]
+def machine(gpu: bool = False) -> str:
+    """The processors, memory and versions, in one line; NVIDIA's GPUs too, if they are used."""
+    parts = [f'{os.cpu_count()} CPUs', _processor(), f'{psutil.virtual_memory().total / 2**30:.0f} GB']
+    parts += _gpus() if gpu else []
     parts += [f'Python {platform.python_version()}', f'TensorFlow {version("tensorflow")}']
     return ', '.join(parts + ([f'PyTorch {version("torch")}'] if version('torch') else []))
 
@@ -52,7 +53,8 @@ def _gpus() -> list[str]:
     if not shutil.which('nvidia-smi'):
         return []
     query = ['nvidia-smi', '--query-gpu=name,memory.total,driver_version', '--format=csv,noheader']
-    return subprocess.run(query, capture_output=True, text=True).stdout.splitlines()
+    done = subprocess.run(query, capture_output=True, text=True)
+    return done.stdout.splitlines() if done.returncode == 0 else [f'nvidia-smi ended with status {done.returncode}']
 
 
 def version(package: str) -> Optional[str]:
@@ -133,9 +135,16 @@ def choose_kinds(value: Optional[str], known: Sequence[str], default: Optional[S
     return chosen
 
 
-def installed(kinds: Sequence[str]) -> list[str]:
-    """Without PyTorch's where it is not installed."""
-    return [kind for kind in kinds if not kind.startswith('torch') or version('torch')]
+def installed(kinds: Sequence[str], gpu: bool = False) -> list[str]:
+    """Without PyTorch's where it is not installed, or finds no GPU although one is to be used."""
+    there = version('torch') is not None
+    if there and gpu and any(kind.startswith('torch') for kind in kinds):
+        # In another process: it would count as memory of this one, and take some of the GPU's.
+        ask = 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else 3)'
+        there = subprocess.run([sys.executable, '-c', ask]).returncode == 0
+        if not there:
+            say('PyTorch is left out: it finds no GPU (is it a build with CUDA?). --device=cpu compares on the CPU.')
+    return [kind for kind in kinds if not kind.startswith('torch') or there]
 
 
 def numbers(name: str, value: str) -> list[int]:

@@ -53,7 +53,7 @@ def main(config: ServingConfig) -> int:
         run = Config(dataroot='demo', name=_NAME, netG=config.netG, ngf=config.ngf)
         benchmark_run.make_run(run, pathlib.Path(folder, 'checkpoints'))
         result = {
-            'machine': common.machine(),
+            'machine': common.machine(gpu=bool(tf.config.list_physical_devices('GPU'))),
             'settings': common.settings_of(config),
             'requests': measure_requests(pathlib.Path(folder), config),
             'formats': measure_formats(pathlib.Path(folder), config),

@@ -16,7 +16,10 @@ from cyclegan_tf.models.interface import Model
 
 
 def open_model(config: Config) -> tuple[Devices, Model]:
-    """Devices and model, with what cyclegan_tf.train and its Trainer set in TensorFlow; before it is used."""
+    """Devices and model, with what cyclegan_tf.train and its Trainer set in TensorFlow; before it is used.
+
+    With jit_compile=auto nothing is compiled, on GPUs neither.
+    """
     devices = open_devices(config, None)
     if config.deterministic == 'true' or (config.deterministic == 'auto' and devices.kind == 'CPU'):
         tf.config.experimental.enable_op_determinism()

@@ -4,6 +4,9 @@ Ours in each precision, with --recompute_grads and with XLA, and where torch is 
 order (torch_mirror.py), as it is by default, in channels_last, in autocast (bfloat16) and compiled. Each has a process
 of its own, which tells its peak memory; they take turns, step by step, and medians count. Besides: the real training
 program on the demo, from its start to its first step.
+
+On a GPU, which does float32 in TF32 on both sides, memory is what tensors take there at most in a step; 'float32 xla'
+is then what the training program does by default.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from typing import Any, Optional
 
 import benchmark_common as common
 
-from cyclegan_tf.config import setting, validate_fields
+from cyclegan_tf.config import Config, setting, validate_fields
 from cyclegan_tf.errors import UserError
 
 _OURS = tuple(
@@ -62,7 +65,8 @@ class TrainConfig:
     repeats: int = setting(5, 'steps of each that are measured, after one that is not', minimum=1)
     kinds: Optional[str] = setting(
         None,
-        f'of {", ".join(_OURS + _THEIRS)}, with commas; each takes some 3 GB at the defaults. Unset: on CPUs '
+        f'of {", ".join(_OURS + _THEIRS)}, with commas; all are in memory at once, some 3 GB each at the defaults on '
+        f'CPUs. Unset: there '
         f'{", ".join(_DEFAULT["cpu"])}; on GPUs {", ".join(_DEFAULT["gpu"])}',
     )
     starts: int = setting(3, 'starts of the training program that are measured', minimum=0)
@@ -82,15 +86,14 @@ def main(config: TrainConfig) -> int:
 def measure(config: TrainConfig) -> dict[str, Any]:
     """All kinds in turns, and the ratios between them."""
     config = dataclasses.replace(config, device=_device(config))
-    kinds = common.installed(common.choose_kinds(config.kinds, _OURS + _THEIRS, _DEFAULT[config.device]))
+    on_gpu = config.device == 'gpu'
+    kinds = common.installed(common.choose_kinds(config.kinds, _OURS + _THEIRS, _DEFAULT[config.device]), on_gpu)
     values = {name: getattr(config, name) for name in (*_SIZES, 'deterministic', 'device')}
-    rows, _ = common.in_turns(
-        __file__, dict.fromkeys(kinds, values), config.repeats, 'a step', gpu=config.device == 'gpu'
-    )
+    rows, _ = common.in_turns(__file__, dict.fromkeys(kinds, values), config.repeats, 'a step', on_gpu)
     for row in rows.values():
         row['images_per_second'] = config.batch_size / row['seconds']
     result: dict[str, Any] = {
-        'machine': common.machine(),
+        'machine': common.machine(on_gpu),
         'settings': common.settings_of(config),
         'steps': rows,
         'ratios': common.ratios(rows, {'step': 'seconds', 'memory': 'peak_bytes'}, _pairs(kinds)),
@@ -117,7 +120,8 @@ def _device(config: TrainConfig) -> str:
 
 
 def _pairs(kinds: Sequence[str]) -> list[tuple[str, str]]:
-    """What is compared: ours with PyTorch's in the same precision and in float32, options with the same without."""
+    """What is compared: ours with PyTorch's in float32, in half precision with its autocast; options with the same
+    without."""
     pairs = []
     for kind in kinds:
         precision, _, option = kind.partition(' ')
@@ -145,7 +149,12 @@ def _start(config: TrainConfig) -> tuple[float, float]:
     """Seconds to the first step's end, and of the third step: after the first, pictures are drawn."""
     with tempfile.TemporaryDirectory() as folder:
         flags = [f'--{name}={getattr(config, name)}' for name in (*_SIZES, 'deterministic')]
-        flags += ['--dataroot=demo', f'--load_size={config.crop_size * 286 // 256}', '--print_freq=1']
+        flags += [
+            '--num_devices=1',
+            '--dataroot=demo',
+            f'--load_size={config.crop_size * 286 // 256}',
+            '--print_freq=1',
+        ]
         start = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, '-m', 'cyclegan_tf.train', f'--checkpoints_dir={folder}', '--name=start', *flags],
@@ -173,21 +182,30 @@ def _step(kind: str, values: Mapping[str, Any]) -> Callable[[], Any]:
     return (_torch_step if kind.startswith('torch') else _our_step)(kind, TrainConfig(**values))
 
 
+def training(kind: str, config: TrainConfig) -> Config:
+    """What ours of this kind is trained with."""
+    precision, _, option = kind.partition(' ')
+    return Config(
+        dataroot='demo',
+        load_size=config.crop_size,
+        precision=precision,
+        recompute_grads=option == 'recompute',
+        jit_compile='true' if option == 'xla' else 'false',
+        num_devices=1,
+        **{name: getattr(config, name) for name in (*_SIZES, 'deterministic')},
+    )
+
+
 def _our_step(kind: str, config: TrainConfig) -> Callable[[], Any]:
     import tensorflow as tf
     from benchmark_step import open_step
 
-    from cyclegan_tf.config import Config
-
-    values = {name: getattr(config, name) for name in (*_SIZES, 'deterministic')}
-    precision, _, option = kind.partition(' ')
-    values['recompute_grads'] = option == 'recompute'
-    values['jit_compile'] = 'true' if option == 'xla' else 'false'
-    run = open_step(Config(dataroot='demo', load_size=config.crop_size, precision=precision, num_devices=1, **values))
+    run = open_step(training(kind, config))
     if config.device == 'cpu':
         return run
 
     def step():
+        tf.config.experimental.reset_memory_stats('GPU:0')  # the first step tries algorithms, which takes more
         run()
         return {'peak_bytes': tf.config.experimental.get_memory_info('GPU:0')['peak']}
 
@@ -215,6 +233,8 @@ def _torch_step(kind: str, config: TrainConfig) -> Callable[[], Any]:
     pair = [torch_mirror.to_torch(images).to(device, memory_format=layout) for images in common.images(config)]
 
     def step():
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats()
         with torch.autocast(device.type, torch.bfloat16, enabled='autocast' in kind):
             trainer.step(*pair)
         if on_gpu:

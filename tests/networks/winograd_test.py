@@ -18,7 +18,7 @@ def plain(x, kernel):
     return tf.nn.conv2d(x, kernel, 1, 'VALID')
 
 
-def with_gradients(convolve, x, kernel, signature=None):
+def with_gradients(convolve, x, kernel, signature=None, jit_compile=False):
     """The result, the gradients of a function of it, and those of a function of these."""
 
     def run(x, kernel):
@@ -32,7 +32,7 @@ def with_gradients(convolve, x, kernel, signature=None):
             length = tf.add_n([tf.reduce_sum(gradient**2) for gradient in first])
         return [y, *first, *outer.gradient(length, [x, kernel])]
 
-    return tf.function(run, signature, autograph=False)(x, kernel)
+    return tf.function(run, signature, autograph=False, jit_compile=jit_compile)(x, kernel)
 
 
 @pytest.mark.parametrize('dtype, exact', [('float64', 1e-12), ('float32', 3e-5)])
@@ -47,6 +47,15 @@ def test_it_convolves_as_tensorflow_does(shape, filters, dtype, exact):
         for result, right in zip(with_gradients(winograd.convolve, x, kernel, signature), expected):
             assert result.shape == right.shape
             np.testing.assert_allclose(result, right, rtol=0, atol=exact * np.abs(right).max())
+
+
+def test_xla_compiles_it():
+    draws = np.random.default_rng(0)
+    x = tf.constant(draws.normal(size=(2, 9, 11, 3)), tf.float32)
+    kernel = tf.constant(draws.normal(size=(3, 3, 3, 4)), tf.float32)
+    found = with_gradients(winograd.convolve, x, kernel, jit_compile=True)
+    for result, right in zip(found, with_gradients(plain, x, kernel)):
+        np.testing.assert_allclose(result, right, rtol=0, atol=3e-5 * np.abs(right).max())
 
 
 def test_its_result_has_a_known_shape():

@@ -1,10 +1,12 @@
 """What benchmarks share tells the truth about processes, kinds and ratios."""
 
+import os
 import subprocess
 import sys
 
 import benchmark_common as common
 import benchmark_step
+import benchmark_train
 import psutil
 import pytest
 from tensorflow.python.framework.config import is_op_determinism_enabled
@@ -52,6 +54,49 @@ def test_processes_find_gpus_and_tell_other_memory_only_if_they_are_made_to(tmp_
     rows, last = common.in_turns(str(script), {'own': {}, 'other': {}}, 1, 'of nothing', gpu=True)
     assert last['own']['gpus'] == '0' and rows['own']['peak_bytes'] == 1 < rows['other']['peak_bytes']
     assert common.in_turns(str(script), {'own': {}}, 1, 'of nothing')[1]['own']['gpus'] == '-1'
+
+
+@pytest.mark.parametrize(
+    'status, output, expected',
+    [
+        (0, 'H200, 143771 MiB, 570.1', ', H200, 143771 MiB, 570.1, '),
+        (6, 'No devices', ', nvidia-smi ended with status 6, '),
+    ],
+)
+def test_the_machine_has_gpus_where_they_are_used(tmp_path, monkeypatch, status, output, expected):
+    tool = tmp_path / 'nvidia-smi'
+    tool.write_text(f'#!/bin/sh\necho "{output}"\nexit {status}\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=os.pathsep)
+    assert expected in common.machine(gpu=True)
+    assert expected not in common.machine()
+
+
+@pytest.mark.torch
+def test_torch_is_left_out_where_it_finds_no_gpu_for_a_comparison_on_gpus(monkeypatch, capsys):
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '-1')
+    assert common.installed(['float32', 'torch']) == ['float32', 'torch']
+    assert common.installed(['float32', 'torch'], gpu=True) == ['float32']
+    assert 'PyTorch is left out: it finds no GPU' in capsys.readouterr().err
+
+
+def test_a_kind_is_trained_as_its_name_says():
+    config = benchmark_train.TrainConfig(crop_size=64, batch_size=2)
+    found = [benchmark_train.training(kind, config) for kind in ('float32', 'bfloat16 recompute', 'float16 xla')]
+    assert [(one.precision, one.recompute_grads, one.jit_compile) for one in found] == [
+        ('float32', False, 'false'),
+        ('bfloat16', True, 'false'),
+        ('float16', False, 'true'),
+    ]
+    assert {(one.crop_size, one.batch_size, one.num_devices) for one in found} == {(64, 2, 1)}
+
+
+@pytest.mark.parametrize('compiled', ['true', 'false'])
+def test_the_step_is_compiled_if_it_is_to_be(monkeypatch, compiled):
+    asked = []
+    monkeypatch.setitem(benchmark_step.MODELS, 'cycle_gan', lambda config, jit_compile: asked.append(jit_compile))
+    benchmark_step.open_model(Config(**SMALL, deterministic='false', jit_compile=compiled))
+    assert asked == [compiled == 'true']
 
 
 def test_processes_answer_in_turns(tmp_path):
