@@ -100,7 +100,7 @@ def test_all_has_a_key_for_each(tmp_path):
         ([], 2, "benchmark '' is not one of: train, translate, pipeline, serving, growth, all"),
         (['cooking'], 2, "benchmark 'cooking' is not one of"),
         (['serving', '--sizes=large'], 2, "`sizes` ('large') is not numbers with commas"),
-        (['train', '--device=gpu'], 2, '`device` (gpu) is not there, as TensorFlow sees it; set it to cpu.'),
+        (['train', '--device=gpu'], 1, '`device` (gpu) is not there, as TensorFlow sees it; set it to cpu.'),
         (['train', '--kinds=torch,cooking'], 2, "`kinds` ('cooking') is not one of: float32"),
         (['translate', '--kinds=cooking'], 2, "`kinds` ('cooking') is not one of: float32"),
         (['translate', '--size=30'], 2, '`size` (30) is no multiple of 4'),
