@@ -196,7 +196,9 @@ class Config(FeatureConfig):
         False, 'less memory and more time: gradients compute what the generators did again, instead of keeping it'
     )
     jit_compile: str = setting(
-        'auto', 'compile losses and gradients with XLA; auto: on a GPU', choices=('auto', 'true', 'false')
+        'auto',
+        'compile losses and gradients with XLA; auto: on a GPU. On CPUs it takes many minutes, and the step is slower',
+        choices=('auto', 'true', 'false'),
     )
     on_nan: str = setting(
         'stop',
