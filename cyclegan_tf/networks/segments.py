@@ -9,6 +9,7 @@ from typing import Optional
 
 import tensorflow as tf
 from tensorflow.python.eager import record
+from tensorflow.python.ops import control_flow_util
 
 from cyclegan_tf.networks.layers import called
 
@@ -75,12 +76,24 @@ def make_training(
 
     functions = [dataclasses.replace(segment, function=as_function(segment)) for segment in segments]
     if recompute_grads:
-        return _recomputed(functions, variables)
+        in_functions, inline = _recomputed(functions, variables), _recomputed(segments, variables)
+        return lambda x, seed: (inline if _inside_xla() else in_functions)(x, seed)
 
     def train(x, seed):
-        return run(functions if whole and tf.inside_function() else segments, x, True, seed)[-1]
+        in_functions = whole and tf.inside_function() and not _inside_xla()
+        return run(functions if in_functions else segments, x, True, seed)[-1]
 
     return train
+
+
+def _inside_xla() -> bool:
+    """Whether XLA will compile what is traced here.
+
+    It has to know shapes and paddings when it compiles. A function's gradient gets them from the function, among all
+    other results; so XLA takes all that goes into the function for constants, images and weights too, and compiles
+    anew whenever one has changed: at every step.
+    """
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
 def _call_pattern(pattern, own, *inputs, training, seed):

@@ -1,5 +1,7 @@
 """The step's own properties: who updates whom, replicas, XLA, directions of losses."""
 
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -55,10 +57,15 @@ def test_xla_changes_the_first_step_by_rounding_only(photographs):
     pair = images(photographs)
     (plain, step), (compiled, fast) = make(), make(jit_compile=True)
     expected = step(*pair)
+    start = time.monotonic()
     assert fast(*pair) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    compiling = time.monotonic() - start
     for one, two in zip(plain.generator_variables, compiled.generator_variables):
         if len(one.shape) == 4:
             assert np.linalg.norm(one - two) / np.linalg.norm(one) < 1e-3
+    start = time.monotonic()
+    fast(*pair)
+    assert time.monotonic() - start < compiling / 10  # another step is not compiled anew
 
 
 @pytest.mark.slow
