@@ -197,7 +197,8 @@ class Config(FeatureConfig):
     )
     jit_compile: str = setting(
         'auto',
-        'compile losses and gradients with XLA; auto: on a GPU. On CPUs it takes many minutes, and the step is slower',
+        'compile the step with XLA, on several devices its losses and gradients; auto: on a GPU. On CPUs it takes many '
+        'minutes, and the step is slower',
         choices=('auto', 'true', 'false'),
     )
     on_nan: str = setting(

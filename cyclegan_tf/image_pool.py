@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from cyclegan_tf import draws
+
 
 class ImagePool(tf.Module):
     """Keeps `size` fakes of one domain; answers a batch of new ones with new and old ones.
@@ -33,7 +35,8 @@ class ImagePool(tf.Module):
                 'aggregation': tf.VariableAggregation.ONLY_FIRST_REPLICA,
             }
             self.images = tf.Variable(tf.zeros([size, *image_shape], dtype), **shared)
-            self.count = tf.Variable(0, dtype=tf.int32, **shared)
+            # Not int32, whose variables TensorFlow keeps off GPUs, out of the reach of a step that XLA compiled there.
+            self.count = tf.Variable(0, dtype=tf.int64, **shared)
 
     def query(self, fakes: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Stores and answers; inside a replica, or on one device.
@@ -58,7 +61,7 @@ class ImagePool(tf.Module):
         # Both gathers read `known`, a copy, so that the assignment cannot overtake them.
         answer = tf.gather(known, answers)
         self.images.assign(tf.gather(known, slots))
-        self.count.assign(count)
+        self.count.assign(tf.cast(count, tf.int64))
         if several:
             first = replica.replica_id_in_sync_group * rows
             answer = answer[first : first + rows]
@@ -70,19 +73,18 @@ class ImagePool(tf.Module):
         Returns:
             slots, int32 [size]: what each place holds afterwards; count, int32: places filled; answers, int32 [batch].
         """
-        # Integers, since floats differ between XLA and plain execution for the same seed.
-        seeds = tf.random.experimental.stateless_split(seed, 2)
-        coins = tf.random.stateless_uniform([batch], seeds[0], 0, 2, tf.int32)
-        places = tf.random.stateless_uniform([batch], seeds[1], 0, self._size, tf.int32)
+        seeds = draws.split(seed, 2)
+        coins, places = draws.integers([batch], seeds[0], 2), draws.integers([batch], seeds[1], self._size)
         slots = tf.range(self._size)
-        count = self.count.read_value()
+        count = tf.cast(self.count.read_value(), tf.int32)
         answers = []
         for i in range(batch):
             new = self._size + i
             filling = count < self._size
             swap = tf.logical_and(tf.logical_not(filling), coins[i] == 1)
             place = tf.where(filling, count, places[i])
-            answers.append(tf.where(swap, slots[place], new))
+            # No slice, whose bounds XLA takes for constants, and compiles anew for others.
+            answers.append(tf.where(swap, tf.gather(slots, place), new))
             slots = tf.where((tf.range(self._size) == place) & (filling | swap), new, slots)
             count += tf.cast(filling, tf.int32)
         return slots, count, tf.stack(answers)

@@ -19,6 +19,12 @@ def compile_steps(model: Model, strategy: tf.distribute.Strategy) -> Callable:
         steps waited for their images).
     """
 
+    def run_on_replicas(images):
+        return strategy.experimental_local_results(strategy.run(model.train_step, args=images))[0]
+
+    if model.compile_whole:
+        run_on_replicas = tf.function(run_on_replicas, jit_compile=True, autograph=False)
+
     # Without AutoGraph, which would take its time to rewrite what has nothing to rewrite.
     @functools.partial(tf.function, autograph=False)
     def run_steps(iterator, count):
@@ -30,8 +36,7 @@ def compile_steps(model: Model, strategy: tf.distribute.Strategy) -> Callable:
                 images = iterator.get_next()
             with tf.control_dependencies(tf.nest.flatten(images, expand_composites=True)):
                 waited += _now() - start
-            metrics = strategy.run(model.train_step, args=images)
-            return i + 1, results.write(i, strategy.experimental_local_results(metrics)[0]), waited
+            return i + 1, results.write(i, run_on_replicas(images)), waited
 
         results = tf.TensorArray(tf.keras.backend.floatx(), size=count, element_shape=[len(model.metric_names)])
         _, results, waited = tf.while_loop(

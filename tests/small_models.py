@@ -1,5 +1,7 @@
 """Small models and their steps, for the tests of models."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -17,7 +19,7 @@ def make(devices=('/cpu:0',), jit_compile=False, **settings):
     with strategy.scope():
         model = MODELS['cycle_gan'](config, jit_compile=jit_compile)
 
-    @tf.function
+    @functools.partial(tf.function, jit_compile=model.compile_whole or None)
     def run(real_a, real_b):
         def step():
             i = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -39,3 +41,10 @@ def images(photographs, batch=1, channels=3, dtype=np.float32):
 def snapshot(variables):
     """Their values."""
     return [variable.numpy() for variable in variables]
+
+
+def xla_modules(monkeypatch, folder):
+    """Has XLA compile quickly, for a test in its own process; returns a function: -> the modules compiled, as text."""
+    # What LLVM optimises takes it minutes for a step in one piece, and is none of ours.
+    monkeypatch.setenv('XLA_FLAGS', f'--xla_backend_optimization_level=0 --xla_dump_to={folder} --xla_dump_hlo_as_text')
+    return lambda: [path.read_text() for path in folder.glob('*.before_optimizations.txt')]

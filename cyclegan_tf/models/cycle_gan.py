@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Optional
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from cyclegan_tf import losses, schedules
 from cyclegan_tf.config import Config
+from cyclegan_tf.draws import fold, integers, split
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.image_pool import ImagePool
 from cyclegan_tf.loss_scale import LossScale
@@ -34,8 +36,9 @@ class CycleGAN(tf.Module):
         training: False builds the generators alone.
         sizes: (height, width) of A's and of B's images; None where they differ, which goes without pools only; unset:
             squares of config.crop_size.
-        jit_compile: compile losses and gradients with XLA; updates, pools and reductions over replicas stay outside,
-            since XLA cannot update variables that live on several devices.
+        jit_compile: for XLA. With one replica the whole step is to be compiled, by who calls it (compile_whole); with
+            several each one's losses and gradients are, and updates, pools and reductions stay outside, since XLA
+            cannot update variables that live on several devices.
     """
 
     loss_names = ('D_A', 'G_A', 'cycle_A', 'idt_A', 'D_B', 'G_B', 'cycle_B', 'idt_B')
@@ -99,9 +102,14 @@ class CycleGAN(tf.Module):
         # Without XLA a function of its own is for the micro-batches, which then share one trace; batch norm over
         # several replicas cannot be in one.
         several = tf.distribute.get_strategy().num_replicas_in_sync > 1
-        if jit_compile or (config.accumulate_steps > 1 and not (config.norm == 'batch' and several)):
-            self._generator_part = tf.function(self._generator_part, jit_compile=jit_compile, autograph=False)
-            self._discriminator_part = tf.function(self._discriminator_part, jit_compile=jit_compile, autograph=False)
+        self.compile_whole = jit_compile and not several
+        compile_parts = jit_compile and several
+        if compile_parts or (config.accumulate_steps > 1 and not (config.norm == 'batch' and several)):
+            # None and not False, which would keep them out of a whole that is compiled.
+            compiled = functools.partial(tf.function, jit_compile=compile_parts or None, autograph=False)
+            self._generator_part, self._discriminator_part = map(
+                compiled, (self.generator_gradients, self.discriminator_gradients)
+            )
 
     @property
     def generator_variables(self) -> list[tf.Variable]:
@@ -116,7 +124,7 @@ class CycleGAN(tf.Module):
         """See models.interface. The fakes that the discriminators see are from before the generators' update."""
         real_a, real_b = tf.cast(real_a, self._dtype), tf.cast(real_b, self._dtype)
         seed = tf.stack([tf.constant(self._config.seed, tf.int64), self.step.read_value()])
-        seed = tf.random.experimental.stateless_fold_in(seed, 0)
+        seed = fold(seed, 0)
         replica = tf.distribute.get_replica_context()
 
         (seeds,) = self._rows_of_replica(replica, [self._dropout_seeds(seed)])
@@ -255,19 +263,14 @@ class CycleGAN(tf.Module):
     def mixing_numbers(self, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Float [global_batch] each, for the gradient penalties on domains A and B; multiples of 2**-24."""
         return tuple(
-            tf.cast(
-                tf.random.stateless_uniform([self._config.images_per_step], fold(seed, use), 0, 2**24, tf.int32),
-                self._dtype,
-            )
-            / 2**24
+            tf.cast(integers([self._config.images_per_step], fold(seed, use), 2**24), self._dtype) / 2**24
             for use in (_MIX_A, _MIX_B)
         )
 
     def _dropout_seeds(self, seed: tf.Tensor) -> tf.Tensor:
         """Int [global_batch, 6, 2]: for each image and each call of a generator."""
         count = self._config.images_per_step
-        seeds = tf.random.experimental.stateless_split(fold(seed, _DROPOUT), count * 6)
-        return tf.reshape(seeds, [count, 6, 2])
+        return tf.reshape(split(fold(seed, _DROPOUT), count * 6), [count, 6, 2])
 
     def _rows_of_replica(self, replica, tensors):
         rows = self._config.images_per_step // replica.num_replicas_in_sync
@@ -337,8 +340,3 @@ def _traced(network: tf.keras.Model, channels: int, dtype: tf.DType) -> Callable
         lambda x: network(x), input_signature=[tf.TensorSpec([None, None, None, channels], dtype)], autograph=False
     )
     return lambda x: function(x)
-
-
-def fold(seed: tf.Tensor, number: int) -> tf.Tensor:
-    """Another seed, [2], for each number."""
-    return tf.random.experimental.stateless_fold_in(seed, tf.constant(number, seed.dtype))

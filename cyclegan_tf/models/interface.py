@@ -23,6 +23,9 @@ class Model(Protocol):
     loss_names: tuple[str, ...]
     """Those of metric_names that are reported on the terminal, without 'loss/'."""
 
+    compile_whole: bool
+    """Whether XLA is to compile train_step as one, which takes a single replica."""
+
     def train_step(self, real_a: tf.Tensor, real_b: tf.Tensor) -> tf.Tensor:
         """Does one step, in replica context, on this replica's share of the global batch.
 

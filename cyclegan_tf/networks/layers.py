@@ -10,6 +10,7 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
+from cyclegan_tf import draws
 from cyclegan_tf.errors import UserError
 
 LEAKY_SLOPE = 0.2  # the reference's
@@ -147,11 +148,5 @@ def dropout(x: tf.Tensor, rate: float, seed: Optional[tf.Tensor], index: tf.Tens
     """
     if seed is None:
         raise ValueError('`seed` (None) is needed to train a network with dropout; pass integers of shape [b, 2].')
-    # Integers, since floats differ between XLA and plain execution for the same seed.
-    numbers = [
-        tf.random.stateless_uniform(
-            tf.shape(x)[1:], tf.random.experimental.stateless_fold_in(of_image, index), 0, 2**24, tf.int32
-        )
-        for of_image in tf.unstack(seed)
-    ]
+    numbers = [draws.integers(tf.shape(x)[1:], draws.fold(of_image, index), 2**24) for of_image in tf.unstack(seed)]
     return tf.where(tf.stack(numbers) < int(rate * 2**24), tf.zeros_like(x), x / (1 - rate))

@@ -1,11 +1,9 @@
 """The step's own properties: who updates whom, replicas, XLA, directions of losses."""
 
-import time
-
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import images, make, snapshot
+from small_models import images, make, snapshot, xla_modules
 
 
 @pytest.mark.parametrize('still, moving', [('generator', 'discriminator'), ('discriminator', 'generator')])
@@ -52,25 +50,31 @@ def test_batch_norm_is_synchronised_over_replicas(float64, photographs):
         np.testing.assert_allclose(two, one, rtol=1e-8, atol=1e-8)
 
 
+def test_gpus_hold_all_variables():
+    # TensorFlow puts int32 ones on the CPU, where a step that XLA compiled for a GPU cannot reach them.
+    model, _ = make(precision='float16')
+    assert not [variable.name for variable in model.variables if variable.dtype == tf.int32]
+    optimizers = [v for optimizer in (model.optimizer_g, model.optimizer_d) for v in optimizer.variables]
+    assert optimizers and not [variable.name for variable in optimizers if variable.dtype == tf.int32]
+
+
 @pytest.mark.slow
-def test_xla_changes_the_first_step_by_rounding_only(photographs):
+@pytest.mark.own_process
+def test_xla_changes_the_first_step_by_rounding_only(photographs, tmp_path, monkeypatch):
+    modules = xla_modules(monkeypatch, tmp_path)
     pair = images(photographs)
     (plain, step), (compiled, fast) = make(), make(jit_compile=True)
     expected = step(*pair)
-    start = time.monotonic()
     assert fast(*pair) == pytest.approx(expected, rel=1e-5, abs=1e-6)
-    compiling = time.monotonic() - start
     for one, two in zip(plain.generator_variables, compiled.generator_variables):
         if len(one.shape) == 4:
             assert np.linalg.norm(one - two) / np.linalg.norm(one) < 1e-3
-    start = time.monotonic()
     fast(*pair)
-    assert time.monotonic() - start < compiling / 10  # another step is not compiled anew
+    assert len(modules()) == 1  # another step is not compiled anew
 
 
 @pytest.mark.slow
 def test_batch_norm_where_the_parts_of_a_step_are_functions(photographs):
-    # As they are compiled, too; but XLA takes minutes for it on CPUs.
     pair = [tf.concat([x, x], axis=0) for x in images(photographs)]  # micro-batches have the statistics of the batch
     settings = dict(norm='batch', lambda_identity=0, n_layers_D=1)
     (_, step), (parted, parted_step) = make(batch_size=2, **settings), make(accumulate_steps=2, **settings)

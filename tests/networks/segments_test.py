@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_models import xla_modules
 
 from cyclegan_tf.devices import set_graph_optimizer
 from cyclegan_tf.errors import UserError
@@ -62,8 +63,10 @@ def test_gradients_are_the_same(photographs, name, precision, share, norm, use_d
 
 
 @pytest.mark.slow
+@pytest.mark.own_process
 @pytest.mark.parametrize('name', ['resnet_6blocks', 'unet_128'])
-def test_gradients_are_the_same_under_xla(photographs, name):
+def test_gradients_are_the_same_under_xla(photographs, tmp_path, monkeypatch, name):
+    xla_modules(monkeypatch, tmp_path)
     x = tf.constant(photographs(2, 128, 128), tf.float32)
     for one, other in zip(*(gradients(network, x, jit_compile=True) for network in pair(name, norm='none'))):
         assert np.linalg.norm(one - other) <= 1e-5 * np.linalg.norm(one)

@@ -1,0 +1,92 @@
+"""The loop of steps compiled by XLA, beside the same without; cycle_gan_test has the first step of the whole model."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_models import make, xla_modules
+
+from cyclegan_tf.inner_loop import compile_steps
+
+STEPS = 4
+# With the fewest passes and layers, since XLA compiles for long.
+SMALL = dict(n_layers_D=1, lambda_identity=0, pool_size=1)
+SETTINGS = {
+    'all that draws, in parts': dict(SMALL, gan_mode='wgangp', no_dropout=False, accumulate_steps=2),
+    'batch norm': dict(SMALL, norm='batch'),
+    'recomputed in float16': dict(SMALL, recompute_grads=True, precision='float16'),
+}
+
+
+def batches(photographs, count):
+    """A stream without end of STEPS pairs of batches, cut from photographs."""
+    of_all = photographs(4, 256, 256).reshape(-1, 32, 256, 3).swapaxes(1, 2).reshape(-1, 32, 32, 3)
+    drawn = np.random.default_rng(1).choice(of_all, [2, STEPS, count], replace=False)
+    return tf.data.Dataset.from_tensor_slices(tuple(drawn.astype(tf.keras.backend.floatx()))).repeat()
+
+
+def open_loop(photographs, devices=('/cpu:0',), **settings):
+    """A model and its loop: a number of steps -> their metrics."""
+    model, _ = make(devices, **settings)
+    strategy = model.step.distribute_strategy
+    count = settings.get('batch_size', 1) * settings.get('accumulate_steps', 1)
+    iterator = iter(strategy.experimental_distribute_dataset(batches(photographs, count)))
+    run_steps = compile_steps(model, strategy)
+    return model, iterator, run_steps
+
+
+def operations(function, *arguments):
+    """The types of the operations in the loop of a function's graph."""
+    graph = function.get_concrete_function(*arguments).graph.as_graph_def()
+    (loop,) = (node for node in graph.node if node.op == 'While')
+    (body,) = (one for one in graph.library.function if one.signature.name == loop.attr['body'].func.name)
+    return [node.op for node in body.node_def]
+
+
+@pytest.mark.slow
+@pytest.mark.own_process
+@pytest.mark.parametrize('name', SETTINGS)
+def test_xla_compiles_the_whole_step_once(photographs, tmp_path, monkeypatch, request, name):
+    modules = xla_modules(monkeypatch, tmp_path)
+    half = SETTINGS[name].get('precision') == 'float16'
+    if not half:
+        request.getfixturevalue('float64')
+    found = []
+    for jit_compile in (False, True):
+        model, iterator, run_steps = open_loop(photographs, jit_compile=jit_compile, **SETTINGS[name])
+        # Weights that stay, so that one step does not enlarge the rounding of the one before.
+        for optimizer in (model.optimizer_g, model.optimizer_d):
+            optimizer.learning_rate = 0.0
+        metrics = np.concatenate([run_steps(iterator, tf.constant(STEPS))[0] for _ in range(2)])
+        found.append((model, metrics))
+    (plain, expected), (compiled, result) = found
+    losses = len(plain.loss_names)
+    np.testing.assert_allclose(result[:, :losses], expected[:, :losses], rtol=4e-3 if half else 1e-9)
+    np.testing.assert_array_equal(plain.pool_a.count, compiled.pool_a.count)
+    assert compiled.step.numpy() == 2 * STEPS
+    # float16 skips the first steps, with gradients beyond what it holds.
+    assert 2 < compiled.optimizer_g.iterations.numpy() == plain.optimizer_g.iterations.numpy()
+    assert compiled.loss_scale_g.scale.numpy() == plain.loss_scale_g.scale.numpy()
+
+    # Nothing but the clock and the stream is outside, and nothing inside leaves the device.
+    outside = operations(run_steps, iterator, tf.constant(STEPS))
+    assert outside.count('StatefulPartitionedCall') == 1
+    assert not [op for op in outside if any(word in op for word in ('Variable', 'Resource', 'Conv', 'Random'))]
+    (module,) = modules()
+    assert not {'send', 'recv', 'infeed', 'outfeed'} & set(module.replace('(', ' ').split())
+
+
+@pytest.mark.slow
+@pytest.mark.own_process
+def test_with_two_replicas_xla_compiles_losses_and_gradients(float64, photographs, tmp_path, monkeypatch):
+    modules = xla_modules(monkeypatch, tmp_path)
+    found = []
+    for jit_compile in (False, True):
+        model, iterator, run_steps = open_loop(
+            photographs, ('/cpu:0', '/cpu:1'), batch_size=2, jit_compile=jit_compile, **SMALL
+        )
+        found.append(run_steps(iterator, tf.constant(1))[0])
+        if jit_compile:
+            compiled = len(modules())
+            run_steps(iterator, tf.constant(STEPS))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-9)
+    assert compiled == len(modules()) == 4  # for generators and discriminators, on two devices each
