@@ -32,14 +32,17 @@ class Adam(tf.keras.optimizers.Adam):
                 count of steps change.
         """
 
-        def update(strategy, numbers, condition, *gradients):
+        def update(strategy, numbers, *gradients):
             for gradient, variable in zip(gradients, variables):
-                arguments = (gradient, numbers, condition)
-                strategy.extended.update(variable, self._update_if, args=arguments, group=False)
+                strategy.extended.update(variable, self._update, args=(gradient, numbers), group=False)
 
-        # A branch around all of it would be inside the replica, where no variable can be updated.
-        arguments = (self._numbers(variables[0].dtype), condition, *gradients)
-        tf.distribute.get_replica_context().merge_call(update, args=arguments)
+        numbers = self._numbers(variables[0].dtype)
+        if condition is not None:
+            # Numbers with which nothing changes, to the last bit. For a branch a GPU would wait for the CPU.
+            still = {'lr': 0.0, 'beta1': 1.0, 'beta2': 1.0}
+            numbers.update({name: tf.where(condition, numbers[name], still[name]) for name in still})
+            gradients = [tf.where(condition, gradient, 0) for gradient in gradients]
+        tf.distribute.get_replica_context().merge_call(update, args=(numbers, *gradients))
         self.iterations.assign_add(1 if condition is None else tf.cast(condition, self.iterations.dtype))
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
@@ -59,12 +62,6 @@ class Adam(tf.keras.optimizers.Adam):
             # The kernel has the epsilon hat; this one makes it Algorithm 1.
             'epsilon': tf.constant(self.epsilon, dtype) * tf.sqrt(1 - power_2),
         }
-
-    def _update_if(self, variable, gradient, numbers, condition):
-        if condition is None:
-            self._update(variable, gradient, numbers)
-        else:
-            tf.cond(condition, lambda: self._update(variable, gradient, numbers), lambda: None)
 
     def _update(self, variable: tf.Variable, gradient: tf.Tensor, numbers: dict[str, tf.Tensor]) -> None:
         """In one kernel that passes through memory once."""

@@ -40,8 +40,12 @@ ALLOWED = {
     'serving': set(),  # a network is passed in
     'warmup': set(),
     'conversion': {'serving'},
-    'models': {'config', 'models'} | PARTS - {'data', 'metrics', 'features'},
+    'models': {'config', 'models', 'draws', 'ordering'} | PARTS - {'data', 'metrics', 'features'},
     **{name: {name} for name in PARTS},
+    'networks': {'networks', 'draws', 'ordering'},
+    'image_pool': {'draws'},
+    'draws': set(),
+    'ordering': set(),
     'torch_weights': {'networks'},
     'config': set(),
     'options': {'config'},

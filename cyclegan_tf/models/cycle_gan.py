@@ -18,6 +18,7 @@ from cyclegan_tf.loss_scale import LossScale
 from cyclegan_tf.models import parts
 from cyclegan_tf.networks import make_discriminator, make_generator
 from cyclegan_tf.optimizers import Adam
+from cyclegan_tf.ordering import after
 
 BETA_2 = 0.999  # the reference's
 EPSILON = 1e-8  # PyTorch's Adam; Keras's default is 1e-7
@@ -99,8 +100,8 @@ class CycleGAN(tf.Module):
         self.loss_scale_g, self.loss_scale_d = (LossScale(config.precision == 'float16') for _ in range(2))
         self._adversarial = losses.adversarial(config.gan_mode)
         self._generator_part, self._discriminator_part = self.generator_gradients, self.discriminator_gradients
-        # Without XLA a function of its own is for the micro-batches, which then share one trace; batch norm over
-        # several replicas cannot be in one.
+        # A function of its own is for micro-batches too, which then share one trace; batch norm over several replicas
+        # cannot be in one.
         several = tf.distribute.get_strategy().num_replicas_in_sync > 1
         self.compile_whole = jit_compile and not several
         compile_parts = jit_compile and several
@@ -143,9 +144,7 @@ class CycleGAN(tf.Module):
 
         self.step.assign_add(1)
         values = {**generator_losses, **discriminator_losses}
-        means = replica.all_reduce(
-            tf.distribute.ReduceOp.SUM, tf.stack([values[name] for name in self.loss_names] + judged)
-        )
+        (means,) = parts.sum_over_replicas([tf.stack([values[name] for name in self.loss_names] + judged)])
         count = len(self.loss_names)
         return tf.concat([means[:count], [norm_g, norm_d], means[count:]], axis=0)
 
@@ -164,16 +163,15 @@ class CycleGAN(tf.Module):
             micro-batches and replicas add up to the means over the global batch.
         """
         fake_b, so_far = self._cycle('A', self.g_a, self.g_b, self.d_a, real_a, seeds[:, 0], seeds[:, 1])
-        with tf.control_dependencies(parts.tensors(so_far)):
-            fake_a, part = self._cycle('B', self.g_b, self.g_a, self.d_b, tf.identity(real_b), seeds[:, 2], seeds[:, 3])
+        (then_b,) = after(parts.tensors(so_far), [real_b])
+        fake_a, part = self._cycle('B', self.g_b, self.g_a, self.d_b, then_b, seeds[:, 2], seeds[:, 3])
         so_far = parts.add(so_far, part)
         if self._config.lambda_identity > 0:
             # Each on images of the other domain.
             of_two = ('A', self.g_a, real_b, seeds[:, 4]), ('B', self.g_b, real_a, seeds[:, 5])
             for domain, generator, real, seed in of_two:
-                with tf.control_dependencies(parts.tensors(so_far)):
-                    part = self._identity(domain, generator, tf.identity(real), seed)
-                so_far = parts.add(so_far, part)
+                (then_real,) = after(parts.tensors(so_far), [real])
+                so_far = parts.add(so_far, self._identity(domain, generator, then_real, seed))
         else:
             so_far[0].update(dict.fromkeys(('idt_A', 'idt_B'), tf.zeros_like(so_far[0]['cycle_A'])))
         values, gradients = so_far

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from cyclegan_tf.ordering import after
+
 Part = tuple[dict[str, tf.Tensor], dict]
 """Losses by name, and gradients by reference of their variable."""
 
@@ -42,23 +44,23 @@ def accumulate(part: Callable, batches: int, *columns: tf.Tensor):
     images, total = [], None
     for rows in zip(*(tf.split(x, batches) for x in columns)):
         # Without order they would run at the same time, and take the memory that this is to save.
-        with tf.control_dependencies(tf.nest.flatten(total) if images else []):
-            of_one, result = part(*(tf.identity(x) for x in rows))
+        of_one, result = part(*after(tf.nest.flatten(total) if images else [], rows))
         images.append(of_one)
         total = tf.nest.map_structure(tf.add, total, result) if total else result
     return [tf.concat(of_all, axis=0) for of_all in zip(*images)], total
 
 
-def sum_over_replicas(gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+def sum_over_replicas(tensors: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
     """The sums over all replicas, each to be had as soon as its own terms are there; inside a replica.
 
     Without the gradient that ReplicaContext.all_reduce defines. The node for it ties all gradients together, so that
     the optimizer of graphs finds some reads of variables ordered before their updates already and drops the edges that
     say so; then it takes the node apart, and the updates may overtake the reads (seen in TensorFlow 2.15 and 2.21).
+    And all_reduce puts a collective operation into what XLA compiles for a single GPU.
     """
 
-    def reduce(strategy, *gradients):
-        pairs = [(gradient, gradient) for gradient in gradients]
+    def reduce(strategy, *tensors):
+        pairs = [(tensor, tensor) for tensor in tensors]
         return strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
 
-    return tf.distribute.get_replica_context().merge_call(reduce, args=tuple(gradients))
+    return tf.distribute.get_replica_context().merge_call(reduce, args=tuple(tensors))

@@ -9,9 +9,9 @@ from typing import Optional
 
 import tensorflow as tf
 from tensorflow.python.eager import record
-from tensorflow.python.ops import control_flow_util
 
 from cyclegan_tf.networks.layers import called
+from cyclegan_tf.ordering import after, inside_xla
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,9 @@ def make_training(
         recompute_grads: gradients compute activations again; needs `whole`.
     """
     # A step calls each generator three times, and its blocks are alike. Traced and optimised once, it starts in a
-    # fraction of the time.
+    # fraction of the time. Not so with XLA, which has to know shapes and paddings when it compiles: a function's
+    # gradient gets them from the function, among all other results; so XLA takes all that goes into the function for
+    # constants, images and weights too, and compiles anew whenever one has changed: at every step.
     patterns = {pattern: called(pattern) for segment in segments if (pattern := segment.pattern)}
 
     def as_function(segment):
@@ -77,23 +79,13 @@ def make_training(
     functions = [dataclasses.replace(segment, function=as_function(segment)) for segment in segments]
     if recompute_grads:
         in_functions, inline = _recomputed(functions, variables), _recomputed(segments, variables)
-        return lambda x, seed: (inline if _inside_xla() else in_functions)(x, seed)
+        return lambda x, seed: (inline if inside_xla() else in_functions)(x, seed)
 
     def train(x, seed):
-        in_functions = whole and tf.inside_function() and not _inside_xla()
+        in_functions = whole and tf.inside_function() and not inside_xla()
         return run(functions if in_functions else segments, x, True, seed)[-1]
 
     return train
-
-
-def _inside_xla() -> bool:
-    """Whether XLA will compile what is traced here.
-
-    It has to know shapes and paddings when it compiles. A function's gradient gets them from the function, among all
-    other results; so XLA takes all that goes into the function for constants, images and weights too, and compiles
-    anew whenever one has changed: at every step.
-    """
-    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
 def _call_pattern(pattern, own, *inputs, training, seed):
@@ -119,9 +111,7 @@ def _recomputed(segments: Sequence[Segment], variables: Callable[[], list[tf.Var
         of_weights = [None] * len(weights)
         for i in reversed(range(len(segments))):
             segment, gradient = segments[i], of_values.pop()
-            # Not before its turn.
-            with tf.control_dependencies([gradient]):
-                inputs = [tf.identity(values[n]) for n in segment.inputs]
+            inputs = after([gradient], [values[n] for n in segment.inputs])  # not before its turn
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(inputs + weights)
                 output = segment.function(*inputs, training=True, seed=seed)

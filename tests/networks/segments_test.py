@@ -72,6 +72,31 @@ def test_gradients_are_the_same_under_xla(photographs, tmp_path, monkeypatch, na
         assert np.linalg.norm(one - other) <= 1e-5 * np.linalg.norm(one)
 
 
+@pytest.mark.slow
+@pytest.mark.own_process
+def test_xla_computes_activations_again(tmp_path, monkeypatch):
+    xla_modules(monkeypatch, tmp_path)
+
+    def compiled(network):
+        def compute(x):
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(network.trainable_variables)
+                value = tf.reduce_mean(tf.square(network(x, training=True)))
+            return tape.gradient(value, network.trainable_variables)
+
+        function = tf.function(compute, autograph=False, jit_compile=True)
+        text = function.experimental_get_compiler_ir(tf.zeros([1, 32, 32, 3]))
+        return text('hlo').count(' opt-barrier('), *(
+            text('optimized_hlo').count(f' {x}(') for x in ('tanh', 'convolution')
+        )
+
+    once, again = map(compiled, pair('resnet_6blocks', norm='none'))
+    assert (once[0], again[0]) == (0, 1 + 6 + 1)
+    # The last one's tanh. For CPUs XLA drops barriers before it merges for the last time, and some blocks with them.
+    assert (once[1], again[1]) == (1, 2)
+    assert again[2] > once[2]
+
+
 @pytest.mark.parametrize('name', ['resnet_6blocks', 'unet_128'])
 def test_the_gradient_of_images_is_computed_only_where_it_is_asked_for(name):
     network = make_generator(name, filters=4)

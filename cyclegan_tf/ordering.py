@@ -1,0 +1,26 @@
+"""What is computed before what, in graphs that XLA compiles too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+from tensorflow.compiler.tf2xla.ops import gen_xla_ops
+from tensorflow.python.ops import control_flow_util
+
+
+def inside_xla() -> bool:
+    """Whether XLA will compile what is traced here."""
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def after(first: Sequence[tf.Tensor], values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """The values; what is computed from these waits for `first`, and is not merged with what has them from elsewhere.
+
+    In memory, that is: what one part of a step keeps is gone before the next part begins. No gradient flows through it.
+    """
+    if inside_xla():
+        # XLA knows no control dependencies, and merges what is computed twice.
+        return gen_xla_ops.xla_optimization_barrier(input=[*values, *first])[: len(values)]
+    with tf.control_dependencies(first):
+        return [tf.identity(value) for value in values]
