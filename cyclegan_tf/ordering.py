@@ -17,7 +17,8 @@ def inside_xla() -> bool:
 def after(first: Sequence[tf.Tensor], values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     """The values; what is computed from these waits for `first`, and is not merged with what has them from elsewhere.
 
-    In memory, that is: what one part of a step keeps is gone before the next part begins. No gradient flows through it.
+    It saves memory: what one part of a step keeps is gone before the next part begins. Not for what is differentiated,
+    since XLA's barrier has no gradient.
     """
     if inside_xla():
         # XLA knows no control dependencies, and merges what is computed twice.

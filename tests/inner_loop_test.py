@@ -27,7 +27,7 @@ def batches(photographs, count):
 
 
 def open_loop(photographs, devices=('/cpu:0',), **settings):
-    """A model and its loop: a number of steps -> their metrics."""
+    """A model, a stream for it, and its loop: (stream, number of steps) -> their metrics, and the time they waited."""
     model, _ = make(devices, **settings)
     strategy = model.step.distribute_strategy
     count = settings.get('batch_size', 1) * settings.get('accumulate_steps', 1)
@@ -46,6 +46,7 @@ def state(model):
 
 
 def of_all(variables):
+    """Their values in one row."""
     return np.concatenate([variable.numpy().ravel() for variable in variables])
 
 

@@ -74,6 +74,8 @@ class CycleGAN(tf.Module):
         self.step = tf.Variable(
             0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
         )
+        several = tf.distribute.get_strategy().num_replicas_in_sync > 1
+        self.compile_whole = jit_compile and not several
         if not training:
             return
         if config.gan_mode == 'wgangp' and config.precision == 'float16':
@@ -102,8 +104,6 @@ class CycleGAN(tf.Module):
         self._generator_part, self._discriminator_part = self.generator_gradients, self.discriminator_gradients
         # A function of its own is for micro-batches too, which then share one trace; batch norm over several replicas
         # cannot be in one.
-        several = tf.distribute.get_strategy().num_replicas_in_sync > 1
-        self.compile_whole = jit_compile and not several
         compile_parts = jit_compile and several
         if compile_parts or (config.accumulate_steps > 1 and not (config.norm == 'batch' and several)):
             # None and not False, which would keep them out of a whole that is compiled.
