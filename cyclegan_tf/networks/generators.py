@@ -42,46 +42,31 @@ class ResnetBlock(tf.keras.layers.Layer):
         self.norm_2 = make_norm(norm, initializers)
 
     def call(self, x, training=False, seed=None):
-        return self.finish(x, self.start(x), training, seed)
+        return self._compute(self.conv_1, self.conv_2, x, training, seed, self._dropout_index)
 
-    # Its two parts, between which is what takes the longest to compute again.
-    def start(self, x, training=False, seed=None):
-        return self.conv_1(self._pad(x, 1))
+    def own(self):
+        """What distinguishes it from another block, if their norms have no variables."""
+        weights = self.conv_1.weights_of_call + self.conv_2.weights_of_call
+        return [*map(tf.convert_to_tensor, weights), tf.constant(self._dropout_index)]
 
-    def finish(self, x, y, training=False, seed=None):
-        return self._finish(self.conv_2, x, y, training, seed, self._dropout_index)
+    def compute_another(self, x, *own, training=False, seed=None):
+        """What the block with this `own` computes."""
+        *weights, index = own
+        half = len(weights) // 2
 
-    def _finish(self, conv_2, x, y, training, seed, dropout_index):
-        y = tf.nn.relu(self.norm_1(y, training=training))
+        def conv_1(x):
+            return self.conv_1.convolve(x, *weights[:half])
+
+        def conv_2(x):
+            return self.conv_2.convolve(x, *weights[half:])
+
+        return self._compute(conv_1, conv_2, x, training, seed, index)
+
+    def _compute(self, conv_1, conv_2, x, training, seed, dropout_index):
+        y = tf.nn.relu(self.norm_1(conv_1(self._pad(x, 1)), training=training))
         if self._use_dropout and training:
             y = dropout(y, DROPOUT_RATE, seed, dropout_index)
         return x + self.norm_2(conv_2(self._pad(y, 1)), training=training)
-
-    # What distinguishes it, or a part of it, from another block, if their norms have no variables.
-    def own(self):
-        return [*self.own_of_start(), *self.own_of_finish()]
-
-    def own_of_start(self):
-        return [*map(tf.convert_to_tensor, self.conv_1.weights_of_call)]
-
-    def own_of_finish(self):
-        return [*map(tf.convert_to_tensor, self.conv_2.weights_of_call), tf.constant(self._dropout_index)]
-
-    # What the block with these computes.
-    def compute_another(self, x, *own, training=False, seed=None):
-        count = len(self.conv_1.weights_of_call)
-        return self.finish_another(x, self.start_another(x, *own[:count]), *own[count:], training=training, seed=seed)
-
-    def start_another(self, x, *own, training=False, seed=None):
-        return self.conv_1.convolve(self._pad(x, 1), *own)
-
-    def finish_another(self, x, y, *own, training=False, seed=None):
-        *weights, index = own
-
-        def conv_2(y):
-            return self.conv_2.convolve(y, *weights)
-
-        return self._finish(conv_2, x, y, training, seed, index)
 
 
 class ResnetGenerator(tf.keras.Model):
@@ -97,8 +82,7 @@ class ResnetGenerator(tf.keras.Model):
         padding: inside the blocks, 'reflect', 'replicate' or 'zero'; the first and last convolution always reflect.
         initializers: where the weights come from.
         recompute_grads: in training the gradients compute the activations inside each block, in front of the blocks
-            and behind them again, instead of keeping them in memory. Kept are what a block starts from and what its
-            first convolution comes to.
+            and behind them again, instead of keeping them in memory.
 
     Call: images float [b, h, w, input_channels] in [-1, 1] -> float [b, h, w, output_channels] in [-1, 1] for sides
     that are multiples of 4; other sides come out rounded up to the next multiple, as in the reference. `seed`, int
@@ -153,32 +137,15 @@ class ResnetGenerator(tf.keras.Model):
         return segments.run(self._segments(), x)[-1]  # [b, h, w, output_channels]
 
     def _segments(self):
-        return self._recomputed_segments() if self._recompute_grads else self._kept_segments()
-
-    def _kept_segments(self):
+        # Other norms have variables, which belong to one block.
+        pattern = self.blocks[0].compute_another if self._norm in ('instance', 'none') else None
         head = [segments.Segment(self._begin, (0,), inline=True), segments.Segment(self._encode, (1,))]
+        if self._recompute_grads:  # what is between two segments is kept, and that would be large
+            head = [segments.Segment(self._begin_and_encode, (0,))]
         blocks = [
-            segments.Segment(block, (i,), self._pattern('compute_another'), block.own)
-            for i, block in enumerate(self.blocks, start=len(head))
+            segments.Segment(block, (i,), pattern, block.own) for i, block in enumerate(self.blocks, start=len(head))
         ]
         return [*head, *blocks, segments.Segment(self._decode, (len(head) + len(blocks),))]
-
-    def _recomputed_segments(self):
-        # What is between two segments is kept; in front of the blocks and behind them that would be large. A segment's
-        # last convolution is not computed again, since no gradient inside needs its result: where this is small, a
-        # segment ends.
-        parts = [segments.Segment(self._begin_and_encode, (0,))]
-        for block in self.blocks:
-            x = len(parts)
-            parts += [
-                segments.Segment(block.start, (x,), self._pattern('start_another'), block.own_of_start),
-                segments.Segment(block.finish, (x, x + 1), self._pattern('finish_another'), block.own_of_finish),
-            ]
-        return [*parts, segments.Segment(self._decode, (len(parts),))]
-
-    def _pattern(self, name):
-        # Other norms have variables, which belong to one block.
-        return getattr(self.blocks[0], name) if self._norm in ('instance', 'none') else None
 
     def _begin_and_encode(self, x, training, seed):
         return self._encode(self._begin(x, training, seed), training, seed)

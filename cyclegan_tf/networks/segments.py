@@ -95,10 +95,9 @@ def _call_pattern(pattern, own, *inputs, training, seed):
 def _recomputed(segments: Sequence[Segment], variables: Callable[[], list[tf.Variable]]) -> Training:
     """The network in training, of which only the values between segments are kept for the gradient (Chen et al. 2016).
 
-    What is inside a segment is computed once more when the gradient comes to it, as far as the gradient needs it. The
-    way there and the way back are functions that TensorFlow leaves whole: it can neither merge what is computed twice
-    nor compute it before its turn, and the network is in the graph once however often it is called, which saves memory
-    too.
+    What is inside a segment is computed once more when the gradient comes to it. The way there and the way back are
+    functions that TensorFlow leaves whole: it can neither merge what is computed twice nor compute it before its turn,
+    and the network is in the graph once however often it is called, which saves memory too.
     """
 
     @called
