@@ -62,6 +62,7 @@ setuptools.setup(
             *ONNX,
             'onnxruntime>=1.17',
             'pytest>=8',
+            'pytest-instafail>=0.5',
             'pytest-xdist>=3.5',
             'pyyaml>=6',
             'ruff>=0.6',

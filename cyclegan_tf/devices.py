@@ -6,7 +6,7 @@ import ctypes
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Optional
 
 import numpy as np
@@ -83,13 +83,15 @@ class Devices:
 
         return add
 
-    def distribute(self, stream: tf.data.Dataset) -> tf.distribute.DistributedDataset:
+    def distribute(self, stream: tf.data.Dataset) -> Iterable:
         """This worker's shares of the batches to its replicas.
 
         Args:
             stream: endless, of (real_a, real_b), [batch / workers, h, w, c].
         """
         count = self.local_replicas
+        if count == 1 and self.kind == 'CPU':
+            return stream  # where it has to be; the strategy's copies ahead to the device, and is slow to go
 
         def split(x):
             return tf.reshape(x, [count, x.shape[0] // count, *x.shape[1:]])

@@ -4,10 +4,11 @@ import launch_local
 import numpy as np
 import program
 import pytest
+import tensorflow as tf
 
 from cyclegan_tf.cluster import Cluster
 from cyclegan_tf.config import Config
-from cyclegan_tf.devices import open_devices
+from cyclegan_tf.devices import Devices, open_devices
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models.cycle_gan import CycleGAN
 
@@ -84,6 +85,13 @@ def test_threads_share_two_arenas_of_memory():
     status, output, error = program.finish(program.start_python('-c', _COUNT_ARENAS))
     assert status == 0, error
     assert 1 <= output.count('<heap nr=') <= 2, output
+
+
+def test_one_cpu_takes_the_stream_as_it_is():
+    """Without the strategy's buffers, whose own data set tunes itself and at times is gone only after a minute."""
+    devices = Devices(tf.distribute.OneDeviceStrategy('/cpu:0'), 'CPU')
+    stream = tf.data.Dataset.from_tensors((tf.zeros([1, 2, 2, 3]), tf.ones([1, 2, 2, 3]))).repeat()
+    assert devices.distribute(stream) is stream
 
 
 @pytest.mark.parametrize(

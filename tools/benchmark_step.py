@@ -9,6 +9,7 @@ import tensorflow as tf
 from benchmark_common import images
 
 from cyclegan_tf.config import Config
+from cyclegan_tf.data.pipeline import untuned
 from cyclegan_tf.devices import Devices, open_devices, set_graph_optimizer
 from cyclegan_tf.inner_loop import compile_steps
 from cyclegan_tf.models import MODELS
@@ -36,7 +37,7 @@ def open_step(config: Config) -> Callable[[], Any]:
 
 def make_step(devices: Devices, model: Model, config: Config) -> Callable[[], Any]:
     """A call of one step, through the training program's loop."""
-    stream = tf.data.Dataset.from_tensors(tuple(map(tf.constant, images(config)))).repeat()
+    stream = untuned(tf.data.Dataset.from_tensors(tuple(map(tf.constant, images(config)))).repeat())
     iterator, run_steps, once = iter(devices.distribute(stream)), compile_steps(model, devices.strategy), tf.constant(1)
 
     def step() -> None:

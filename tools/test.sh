@@ -16,4 +16,5 @@ environment=.venv-test-$("$python" -c 'import sys; print("%d.%d" % sys.version_i
 make_environment "$environment" "$python" "$extras"
 
 "$environment/bin/ruff" check .
-"$environment/bin/python" -m pytest -n 2 --dist worksteal "${select[@]}" "$@"
+# A failure is told at once, as a run may be stopped before its end.
+"$environment/bin/python" -m pytest -n 2 --dist worksteal --instafail --durations=20 "${select[@]}" "$@"

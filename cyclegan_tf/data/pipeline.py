@@ -108,7 +108,7 @@ class Stream:
         if steps > 1:
             split = lambda x: tf.reshape(x, [steps, self._share, *x.shape[1:]])  # noqa: E731
             stream = stream.map(plain(lambda a, b: (split(a), split(b)))).unbatch().skip(step % steps)
-        return stream.prefetch(2)
+        return untuned(stream.prefetch(2))
 
     def _steps_in_block(self) -> int:
         """How many steps go through the graph at once."""
@@ -183,6 +183,17 @@ class Stream:
 
     def _finish(self, a, b, numbers_a, numbers_b) -> tuple[tf.Tensor, tf.Tensor]:
         return self._augment[0](a, numbers_a), self._augment[1](b, numbers_b)
+
+
+def untuned(stream: tf.data.Dataset) -> tf.data.Dataset:
+    """The same without autotuning.
+
+    The thread that tunes misses now and then that its iterator ends, and who ends it waits until the thread looks
+    again, up to a minute later: TensorFlow wakes it before it sets what the thread then looks at.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return stream.with_options(options)
 
 
 def _policy(name: str, channels: int):

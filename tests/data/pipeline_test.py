@@ -105,6 +105,13 @@ def test_starting_at_step_a_million_costs_no_more_than_at_zero():
     assert seconds[1] < seconds[0] + 1
 
 
+def test_no_thread_tunes_the_stream():
+    """Its iterator would at times be gone only when that thread looks again, after up to a minute."""
+    stream = pipeline.Stream(Numbers(3), Numbers(3), 2, 1, 0, flip=False).from_step()
+    assert stream.options().autotune.enabled is False
+    assert [a.shape for a, _ in take(stream, 2)] == [(2, 1, 1, 3)] * 2
+
+
 # ------------------------------------------------------------------------------------- which images, in what order
 class Numbers:
     """A table whose images are their own indices."""
