@@ -1,8 +1,10 @@
 """The look before training: what it finds, says, remembers and refuses, and that broken images cost no memory."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 
 import decode_test
 import numpy as np
@@ -76,17 +78,19 @@ def test_a_file_that_may_not_be_read_is_reported_to_whom_it_is_forbidden(bad_fol
         'import os, sys\n'
         'from cyclegan_tf.data import inspection, sources\n'
         'os.setuid(65534)\n'
-        f'source = sources.open_domains({str(bad_folder)!r}, "train")[0]\n'
-        'findings = inspection.inspect(source, 2, sys.argv[1])\n'
+        'source = sources.open_domains(sys.argv[1], "train")[0]\n'
+        'findings = inspection.inspect(source, 2, sys.argv[2])\n'
         'print(*inspection.bad_images(source, findings), sep="\\n")\n'
     )
-    for path in (bad_folder, *bad_folder.parents):
-        if path.owner() == 'root' and path != path.parent and str(path).startswith('/tmp/'):
-            path.chmod(0o755)
-    cache = bad_folder / 'cache'
-    cache.mkdir(mode=0o777)
-    cache.chmod(0o777)
-    done = subprocess.run([sys.executable, '-c', program, str(cache)], cwd=ROOT, capture_output=True, text=True)
+    # Not below pytest's own folder, which every other process of pytest makes private anew.
+    with tempfile.TemporaryDirectory() as place:
+        data, cache = (os.path.join(place, name) for name in ('data', 'cache'))
+        shutil.copytree(bad_folder, data, symlinks=True)
+        os.mkdir(cache)
+        for path, mode in ((place, 0o755), (cache, 0o777)):
+            os.chmod(path, mode)
+        command = [sys.executable, '-c', program, data, cache]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert 'forbidden.png: it may not be read (permission denied)' in done.stdout, done.stderr
 
 
