@@ -88,10 +88,15 @@ class Devices:
 
         Args:
             stream: endless, of (real_a, real_b), [batch / workers, h, w, c].
+
+        Returns:
+            What `strategy.run` takes, one after the other.
         """
         count = self.local_replicas
         if count == 1 and self.kind == 'CPU':
-            return stream  # where it has to be; the strategy's copies ahead to the device, and is slow to go
+            # It is where it has to be. The strategy's data set around it would copy ahead to the device, and it tunes
+            # itself, which nobody can turn off (see pipeline.untuned).
+            return stream
 
         def split(x):
             return tf.reshape(x, [count, x.shape[0] // count, *x.shape[1:]])
