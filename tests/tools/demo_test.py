@@ -1,0 +1,107 @@
+"""The demo's scripts: whose folders they delete, and which run the flags make, without training it."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import demo
+import pytest
+
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.run_lock import RunLock
+
+TOOLS = pathlib.Path(__file__).parent.parent.parent / 'tools'
+
+# Stands for a Python whose environments are quickly made: pip installs nothing, or fails where there is 'offline'.
+PYTHON = f"""#!/usr/bin/env bash
+if [ "${{1-}} ${{2-}}" = '-m venv' ]; then
+  mkdir -p "$3/bin"
+  printf '#!/usr/bin/env bash\\n[ ! -e offline ]\\n' > "$3/bin/python"
+  chmod +x "$3/bin/python"
+else
+  exec {sys.executable} "$@"
+fi
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder to work in, with setup.py and python."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'setup.py').touch()
+    (tmp_path / 'python').write_text(PYTHON)
+    (tmp_path / 'python').chmod(0o755)
+    return tmp_path
+
+
+def make(python='./python'):
+    script = f'set -euo pipefail; . {TOOLS / "environment.sh"}; make_environment own {python} demo'
+    done = subprocess.run(['bash', '-c', script, 'demo.sh'], capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+def test_an_environment_is_made_once_and_again_after_an_interruption(place):
+    (place / 'offline').touch()
+    assert make()[0] == 1
+    (place / 'offline').unlink()
+    assert make() == (0, '')  # what was left unfinished is no obstacle, and not taken for a good one
+    mark = place / 'own' / 'mark'
+    mark.touch()
+    assert make() == (0, '') and mark.exists()
+    (place / 'setup.py').write_text('# other packages\n')
+    assert make() == (0, '') and not mark.exists()
+
+
+def test_a_folder_that_it_did_not_make_is_kept(place):
+    (place / 'own').mkdir()
+    (place / 'own' / 'mine').touch()
+    assert make() == (1, "'own' was not made by demo.sh; move it away.\n")
+    assert (place / 'own' / 'mine').exists()
+
+
+def test_the_python_that_makes_it_does_not_lie_in_it(place):
+    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', 'own'], check=True)
+    (place / 'own' / 'made-from').write_text('other packages')
+    status, error = make('own/bin/python')
+    assert status == 1 and error.startswith("PYTHON (own/bin/python) lies in 'own'") and (place / 'own/bin').exists()
+
+
+def started(monkeypatch, *flags):
+    """What tools/demo.py runs with these flags."""
+    calls = []
+    monkeypatch.setattr(demo, 'run', lambda *call: calls.append(call) or 0)
+    assert demo.main(demo.parse(['demo', *flags])) == 0
+    return calls
+
+
+def test_the_demo_begins_anew_and_other_runs_stay(place, monkeypatch):
+    mine, last, page = (place / path for path in ('checkpoints/mine', 'checkpoints/demo', 'results/demo'))
+    for folder in (mine, last, page):
+        folder.mkdir(parents=True)
+    (train, *flags), translate = started(monkeypatch, '--name=mine', '--seed=3')
+    assert (train, flags[1:]) == ('train', ['--name=mine', '--seed=3']) and flags[0].startswith('--flagfile=')
+    assert translate == ('translate', '--checkpoints_dir=./checkpoints', '--name=mine', '--load_size=256')
+    started(monkeypatch, '--checkpoints_dir=elsewhere')
+    assert mine.exists() and last.exists() and page.exists()
+    with RunLock(last), pytest.raises(UserError, match='is in use'):
+        started(monkeypatch)
+    assert started(monkeypatch)[1][2] == '--name=demo'
+    assert mine.exists() and not last.exists() and not page.exists()
+
+
+def test_the_demo_goes_on_with_the_settings_that_it_has(place, monkeypatch):
+    last = place / 'checkpoints' / 'demo'
+    last.mkdir(parents=True)
+    (last / 'flags.cfg').write_text('--dataroot=demo\n--ngf=8\n')
+    train, _ = started(monkeypatch, '--continue_train')
+    assert train == ('train', '--name=demo', '--continue_train') and last.exists()
+
+
+@pytest.mark.parametrize('flag, status', [('--help', 0), ('--ngff=3', 2)])
+def test_help_and_mistakes_delete_nothing(place, flag, status):
+    last = place / 'checkpoints' / 'demo'
+    last.mkdir(parents=True)
+    done = subprocess.run([sys.executable, TOOLS / 'demo.py', flag], capture_output=True, text=True, env=os.environ)
+    assert done.returncode == status and last.exists(), done.stderr
+    assert ('--lambda_identity' in done.stdout) == (status == 0)
