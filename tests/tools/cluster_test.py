@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 
 import pytest
 import yaml
@@ -36,7 +37,8 @@ def run(tmp_path):
         environment = {**os.environ, 'PATH': f'{tmp_path / "bin"}:{os.environ["PATH"]}', 'RECORD': str(record)}
         environment = {k: v for k, v in environment.items() if k not in ('TF_CONFIG', 'PYTHON')}
         done = subprocess.run(command, env={**environment, **variables}, capture_output=True, text=True)
-        return done.returncode, record.read_text().splitlines(), done.stderr
+        calls = record.read_text().splitlines() if record.exists() else []
+        return done.returncode, calls, done.stderr
 
     run.tf_config = record.with_name('record.tf_config')
     return run
@@ -116,23 +118,37 @@ def test_the_tf_config_of_a_tfjob_is_read(monkeypatch):
     assert (cluster.worker, cluster.describe(0)) == (1, f'worker 0 ({hosts[0]})')
 
 
-def test_slurm_starts_every_task_and_goes_on_when_it_starts_anew(run, tmp_path):
-    script = ['bash', str(FOLDER / 'slurm.sh'), '--name=maps', f'--checkpoints_dir={tmp_path}']
-    status, (call,), error = run(script, SLURM_JOB_ID='5')
+def submit(run, *flags, **variables):
+    """The job's script, with a real Python to read the flags; returns as run."""
+    return run(['bash', str(FOLDER / 'slurm.sh'), *flags], PYTHON=sys.executable, SLURM_JOB_ID='5', **variables)
+
+
+@pytest.mark.parametrize('given', ['on the command line', 'in a flag file'])
+def test_slurm_starts_every_task_and_goes_on_when_it_starts_anew(run, tmp_path, given):
+    flags = ['--name', 'maps', '--suffix={netG}', f'--checkpoints_dir={tmp_path}', '--dataroot=demo']
+    folder = tmp_path / 'maps_resnet_9blocks'
+    if given == 'in a flag file':
+        (tmp_path / 'maps.cfg').write_text('\n'.join(['--name=maps', *flags[2:]]))
+        flags = [f'--flagfile={tmp_path}/maps.cfg']
+    status, (call,), error = submit(run, *flags)
     assert status == 0, error
-    command = f'python3 -m cyclegan_tf.train --strategy=multi_worker --name=maps --checkpoints_dir={tmp_path}'
+    command = ' '.join([sys.executable, '-m', 'cyclegan_tf.train', '--strategy=multi_worker', *flags])
     assert call.startswith('srun ') and call.endswith(command)
-    _, (call,), _ = run(script, SLURM_JOB_ID='5', SLURM_RESTART_COUNT='1')
+    _, (call,), _ = submit(run, *flags, SLURM_RESTART_COUNT='1')
     assert call.endswith(command)  # taken away before its first checkpoint
-    (tmp_path / 'maps' / 'latest').mkdir(parents=True)
-    (tmp_path / 'maps' / 'latest' / 'checkpoint').touch()
-    _, (call,), _ = run(script, SLURM_JOB_ID='5', SLURM_RESTART_COUNT='1')
+    (folder / 'latest').mkdir(parents=True)
+    (folder / 'latest' / 'checkpoint').touch()
+    _, (call,), _ = submit(run, *flags, SLURM_RESTART_COUNT='1')
     assert call.endswith(f'{command} --continue_train')
+
+
+def test_slurm_starts_nothing_with_flags_that_training_would_refuse(run):
+    status, calls, error = submit(run, '--dataroot=demo', '--ngff=3')
+    assert (status, calls) == (2, []) and "Unknown command line flag 'ngff'" in error
 
 
 @pytest.mark.parametrize('status, requeued', [(143, True), (1, False)])
 def test_slurm_is_asked_to_start_anew_only_what_it_has_stopped(run, status, requeued):
-    script = ['bash', str(FOLDER / 'slurm.sh'), '--name=maps']
-    done, calls, _ = run(script, SLURM_JOB_ID='5', STATUS=str(status))
-    assert ('scontrol requeue 5' in calls) == requeued and len(calls) == 1 + requeued
-    assert done in (status, 143)
+    done, calls, _ = submit(run, '--dataroot=demo', STATUS=str(status))
+    # Our stand-in for scontrol ends with this status too.
+    assert (done, len(calls)) == (status, 1 + requeued) and ('scontrol requeue 5' in calls) == requeued
