@@ -46,12 +46,42 @@ def test_flags_bear_the_names_of_the_settings(config):
     assert set(options.define_flags(config)) == names | refused | {'help', 'flagfile'}
 
 
+# What the data sets' files set, as the paper and the reference's author say (each file cites them):
+# load_size, crop_size, lambda_identity, netG, preprocess.
+DATA_SETS = {
+    **dict.fromkeys(
+        ['apple2orange', 'cezanne2photo', 'facades', 'horse2zebra', 'maps', 'summer2winter_yosemite', 'ukiyoe2photo',
+         'vangogh2photo'],
+        (286, 256, 0, 'resnet_9blocks', 'resize_and_crop'),
+    ),
+    'monet2photo': (286, 256, 0.5, 'resnet_9blocks', 'resize_and_crop'),
+    'cityscapes': (143, 128, 0, 'resnet_6blocks', 'resize_and_crop'),
+    'iphone2dslr_flower': (360, 256, 0.5, 'resnet_9blocks', 'scale_width_and_crop'),
+}  # fmt: skip
+
+
 def test_every_flag_file_is_valid_and_says_how_to_run_it():
-    paths = list((ROOT / 'flags').glob('*.cfg'))
-    assert paths
-    for path in paths:
+    paths = {path.stem: path for path in (ROOT / 'flags').glob('*.cfg')}
+    assert set(paths) == {*DATA_SETS, 'demo', 'template'}
+    for path in paths.values():
         parse(f'--flagfile={path}')
         assert path.read_text().startswith(f'# python -m cyclegan_tf.train --flagfile=flags/{path.name}')
+
+
+@pytest.mark.parametrize('name', DATA_SETS)
+def test_the_data_sets_are_trained_as_the_paper_did(name):
+    config = parse(f'--flagfile={ROOT}/flags/{name}.cfg')
+    found = (config.load_size, config.crop_size, config.lambda_identity, config.netG, config.preprocess)
+    assert found == DATA_SETS[name]
+    # All else is the default; one device, since a batch of one cannot be divided.
+    assert config == Config(
+        dataroot=f'tfds:cycle_gan/{name}', name=name, num_devices=1, load_size=found[0], crop_size=found[1],
+        lambda_identity=found[2], netG=found[3], preprocess=found[4],
+    )  # fmt: skip
+
+
+def test_the_template_holds_the_defaults():
+    assert parse(f'--flagfile={ROOT}/flags/template.cfg') == Config(dataroot='FOLDER', name='mine')
 
 
 def test_later_flags_win_over_the_flag_file(tmp_path):
