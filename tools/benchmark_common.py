@@ -136,9 +136,13 @@ def choose_kinds(value: Optional[str], known: Sequence[str], default: Optional[S
 
 
 def installed(kinds: Sequence[str], gpu: bool = False) -> list[str]:
-    """Without PyTorch's where it is not installed, or finds no GPU although one is to be used."""
+    """Without PyTorch's where it is not installed, or finds no GPU although one is to be used; that is said."""
     there = version('torch') is not None
-    if there and gpu and any(kind.startswith('torch') for kind in kinds):
+    if not any(kind.startswith('torch') for kind in kinds):
+        return list(kinds)
+    if not there:
+        say("PyTorch is left out: it is not installed (pip install '.[torch]').")
+    elif gpu:
         # In another process: it would count as memory of this one, and take some of the GPU's.
         ask = 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else 3)'
         there = subprocess.run([sys.executable, '-c', ask]).returncode == 0

@@ -24,7 +24,8 @@ import benchmark_common as common
 import numpy as np
 from PIL import Image
 
-from cyclegan_tf.config import setting, validate_fields
+from cyclegan_tf.config import Config, setting, validate_fields
+from cyclegan_tf.errors import UserError
 
 PROGRAM = pathlib.Path(__file__).parent / 'benchmark.py'
 OURS = ('memory', 'disk', 'none')
@@ -54,6 +55,18 @@ class PipelineConfig:
 
     def __post_init__(self):
         validate_fields(self)
+        if self.only is None:
+            self.training()  # raises for settings that do not fit together
+
+    def training(self, **changes: Any) -> Config:
+        """Settings of cyclegan_tf.train with this stream.
+
+        Raises:
+            UserError: there are none.
+        """
+        names = ('batch_size', 'load_size', 'crop_size', 'augment', 'num_threads')
+        values = {name: getattr(self, name) for name in names}
+        return Config(dataroot=self.dataroot or 'demo', **values, **changes)
 
 
 def main(config: PipelineConfig) -> int:
@@ -64,7 +77,9 @@ def main(config: PipelineConfig) -> int:
         batches.close()  # a stream that is alive when Python ends blocks it
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        if not config.dataroot:
+        if config.dataroot:
+            _paths(config.dataroot)  # raises now for a folder that holds no images
+        else:
             _make_images(folder)
             config = dataclasses.replace(config, dataroot=folder)
         result = measure_pipeline(config)
@@ -73,7 +88,7 @@ def main(config: PipelineConfig) -> int:
 
 def measure_pipeline(config: PipelineConfig) -> dict[str, Any]:
     """All kinds in turns, each in a process of its own."""
-    kinds = [*OURS, *(f'torch:{workers}' for workers in WORKERS)] if common.version('torch') else list(OURS)
+    kinds = common.installed([*OURS, *(f'torch:{workers}' for workers in WORKERS)])
     rates: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _, kind in itertools.product(range(config.repeats), kinds):
         rates[kind].append(_in_a_process(config, kind))
@@ -96,9 +111,9 @@ def measure_pipeline(config: PipelineConfig) -> dict[str, Any]:
 def _in_a_process(config: PipelineConfig, kind: str) -> float:
     values = {**dataclasses.asdict(config), 'only': kind, 'json': None}
     flags = [f'--{name}={value}' for name, value in values.items() if value is not None]
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), 'pipeline', *flags], stdout=subprocess.PIPE, check=True, text=True
-    )
+    done = subprocess.run([sys.executable, str(PROGRAM), 'pipeline', *flags], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise UserError(f"'{kind}' could not be measured (status {done.returncode}); its message is above, mend that.")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -115,21 +130,11 @@ def _rate(batches: Iterator[Any], config: PipelineConfig) -> float:
 
 
 def _ours(config: PipelineConfig) -> Iterator[Any]:
-    from cyclegan_tf.config import Config
     from cyclegan_tf.console import Console
     from cyclegan_tf.training_data import open_training_data
 
     with tempfile.TemporaryDirectory() as cache_dir:
-        training = Config(
-            dataroot=config.dataroot,
-            batch_size=config.batch_size,
-            load_size=config.load_size,
-            crop_size=config.crop_size,
-            augment=config.augment,
-            num_threads=config.num_threads,
-            cache=config.only,
-            cache_dir=cache_dir,
-        )
+        training = config.training(cache=config.only, cache_dir=cache_dir)
         data = open_training_data(training, Console(config.batch_size, stream=sys.stderr))
         yield from data.stream().from_step(0)
 
@@ -137,7 +142,7 @@ def _ours(config: PipelineConfig) -> Iterator[Any]:
 def _torch(config: PipelineConfig, workers: int) -> Iterator[Any]:
     import torch
 
-    paths = [sorted(pathlib.Path(config.dataroot, part).iterdir()) for part in ('trainA', 'trainB')]
+    paths = _paths(config.dataroot)
 
     class Unaligned(torch.utils.data.Dataset):
         """The reference's work: a pair of images, partners drawn at random."""
@@ -163,6 +168,19 @@ def _torch(config: PipelineConfig, workers: int) -> Iterator[Any]:
     loader = torch.utils.data.DataLoader(Unaligned(), config.batch_size, shuffle=True, num_workers=workers)
     while True:
         yield from loader
+
+
+def _paths(dataroot: str) -> list[list[str]]:
+    """The files of both domains, those that our own stream takes.
+
+    Raises:
+        UserError: there are none.
+    """
+    from cyclegan_tf.data import sources
+
+    if not os.path.isdir(dataroot):
+        raise UserError(f"`dataroot` ('{dataroot}') is no folder; set it to one with trainA and trainB.")
+    return [[source.label(i) for i in range(len(source))] for source in sources.open_domains(dataroot, 'train')]
 
 
 def _make_images(folder: str) -> None:

@@ -80,6 +80,13 @@ def test_torch_is_left_out_where_it_finds_no_gpu_for_a_comparison_on_gpus(monkey
     assert 'PyTorch is left out: it finds no GPU' in capsys.readouterr().err
 
 
+def test_torch_is_left_out_aloud_where_it_is_not_installed(monkeypatch, capsys):
+    monkeypatch.setattr(common, 'version', lambda package: None)
+    assert common.installed(['float32']) == ['float32'] and capsys.readouterr().err == ''
+    assert common.installed(['float32', 'torch', 'torch autocast']) == ['float32']
+    assert capsys.readouterr().err == "PyTorch is left out: it is not installed (pip install '.[torch]').\n"
+
+
 def test_a_kind_is_trained_as_its_name_says():
     config = benchmark_train.TrainConfig(crop_size=64, batch_size=2)
     found = [benchmark_train.training(kind, config) for kind in ('float32', 'bfloat16 recompute', 'float16 xla')]

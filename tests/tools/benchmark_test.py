@@ -5,8 +5,11 @@ import os
 import subprocess
 import sys
 
+import benchmark_pipeline
 import program
 import pytest
+
+from cyclegan_tf.errors import UserError
 
 TOOL = str(program.ROOT / 'tools' / 'benchmark.py')
 
@@ -44,6 +47,35 @@ def test_pipeline_measures_where_images_are_kept():
     assert done.returncode == 0, done.stderr
     rates = json.loads(done.stdout)['images_per_second']
     assert {'memory', 'disk', 'none'} <= set(rates) and all(rate['median'] > 0 for rate in rates.values())
+
+
+@pytest.mark.torch
+def test_both_sides_of_the_pipeline_read_the_same_files(image_folders):
+    (image_folders / 'trainA' / '.DS_Store').write_bytes(b'no image')
+    (image_folders / 'trainB' / 'more').mkdir()
+    (image_folders / 'trainB' / '0.png').rename(image_folders / 'trainB' / 'more' / '0.png')
+    found = benchmark_pipeline._paths(str(image_folders))
+    assert [len(paths) for paths in found] == [5, 5] and str(image_folders / 'trainB' / 'more' / '0.png') in found[1]
+    config = benchmark_pipeline.PipelineConfig(dataroot=str(image_folders), load_size=36, crop_size=32)
+    batches = benchmark_pipeline._torch(config, workers=0)
+    for _ in range(6):  # more than an epoch
+        assert [tuple(images.shape) for images in next(batches)] == [(1, 3, 32, 32)] * 2
+
+
+def test_the_pipeline_refuses_what_cannot_be_measured():
+    with pytest.raises(UserError, match=r'`crop_size` \(300\) exceeds `load_size` \(286\)'):
+        benchmark_pipeline.PipelineConfig(crop_size=300)
+    with pytest.raises(UserError, match=r"`dataroot` \('nowhere'\) is no folder; set it to one with trainA"):
+        benchmark_pipeline.main(benchmark_pipeline.PipelineConfig(dataroot='nowhere'))
+
+
+def test_a_kind_of_the_pipeline_that_cannot_be_measured_is_named(image_folders, capfd):
+    (image_folders / 'trainA' / 'broken.png').write_bytes(b'no image')
+    config = benchmark_pipeline.PipelineConfig(dataroot=str(image_folders), load_size=36, crop_size=32)
+    with pytest.raises(UserError, match=r"'memory' could not be measured \(status 1\)"):
+        benchmark_pipeline.measure_pipeline(config)
+    error = capfd.readouterr().err
+    assert 'broken.png' in error and 'Traceback' not in error
 
 
 @pytest.mark.torch
