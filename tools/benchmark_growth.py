@@ -8,6 +8,7 @@ of it, with a picture.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import itertools
 import math
 import pathlib
@@ -70,6 +71,7 @@ class GrowthConfig:
 def main(config: GrowthConfig) -> int:
     """Prints the result as JSON, and writes the page if it is to; returns the exit status."""
     result = {
+        'date': datetime.date.today().isoformat(),
         'machine': common.machine(),
         'settings': common.settings_of(config),
         'steps': measure_sizes(config),

@@ -95,6 +95,7 @@ def row(part, phase, share):
 def test_the_page_gives_reasons_only_where_little_is_reached(tmp_path):
     times = {'seconds': 0.5, 'least': 0.4, 'most': 0.6, 'peak_bytes': 2e9}
     result = {
+        'date': '2020-02-29',
         'machine': '2 CPUs, some processor',
         'settings': dict(netG='resnet_6blocks', ngf=4, ndf=4, precision='float32', repeats=2, crop_size=32),
         'steps': [
@@ -119,11 +120,23 @@ def test_the_page_gives_reasons_only_where_little_is_reached(tmp_path):
     assert '- generator encoder (forward 59.0%): the first convolution reads 3 channels' in text
     assert text.count('\n- ') == 1
     assert 'not measured: would take some 99 GB, 9 GB are free' in text and 'not measurable' in text
+    assert 'Measured on 2020-02-29 with' in text and 'in the first table' not in text  # 0.5 s in both
     assert '(speed.png)' in text and '0.5 (0.4 to 0.6)' in text and '2 CPUs, some processor' in text
     picture = tmp_path / 'docs' / 'speed.png'
     assert picture.stat().st_size < 100_000
     with Image.open(picture) as image:
         assert image.width == 1000 and len(image.getcolors()) > 3
+
+
+@pytest.mark.parametrize('seconds, told', [(0.54, False), (0.57, True), (0.44, True)])
+def test_the_page_says_why_its_two_times_of_a_step_differ(seconds, told):
+    steps = [
+        {'size': 32, 'batch': 1, 'seconds': seconds},
+        {'size': 32, 'batch': 2, 'seconds': 9.0},
+        {'size': 64, 'batch': 1, 'skipped': 'would take some 99 GB'},
+    ]
+    text = '\n'.join(benchmark_page._difference({'settings': {'crop_size': 32}, 'steps': steps}, 0.5))
+    assert (f'takes 0.5 s here and {seconds} s in the first table' in text) == told == bool(text)
 
 
 @pytest.mark.slow
