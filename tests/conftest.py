@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import subprocess
 import sys
 
 import pytest
@@ -24,7 +23,15 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices('CPU')[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
+from fresh_process import FreshProcesses  # noqa: E402
+
 from cyclegan_tf.data import demo  # noqa: E402
+
+
+def pytest_sessionstart(session):
+    """Before anything is computed here. A process of its own has one test, which needs none."""
+    if 'CYCLEGAN_TF_OWN_PROCESS' not in os.environ:
+        session.config.fresh_processes = FreshProcesses()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -33,12 +40,11 @@ def pytest_pyfunc_call(pyfuncitem):
     and those of a second strategy over the same devices collide with the first one's."""
     if pyfuncitem.get_closest_marker('own_process') is None or 'CYCLEGAN_TF_OWN_PROCESS' in os.environ:
         return None
-    done = subprocess.run(
-        [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', pyfuncitem.nodeid],
+    done = pyfuncitem.config.fresh_processes.call(
+        pytest.main,
+        ['-q', '-p', 'no:cacheprovider', pyfuncitem.nodeid],
         cwd=pyfuncitem.config.rootpath,
         env={**os.environ, 'CYCLEGAN_TF_OWN_PROCESS': '1'},
-        capture_output=True,
-        text=True,
     )
     assert done.returncode == 0 and '1 passed' in done.stdout, done.stdout + done.stderr
     return True
