@@ -55,9 +55,12 @@ class EvaluateConfig(FeatureConfig):
         "images are resized to this square, or width; unset: the run's crop_size, or its load_size, as translate does",
         minimum=8,
     )
-    batch_size: int = setting(8, 'images of one size that are translated at once', minimum=1)
+    batch_size: int = setting(8, 'images of one size that are translated at once, as far as max_pixels goes', minimum=1)
     max_pixels: Optional[int] = setting(
-        None, 'images with more are translated in tiles; unset: what fits into half of the free memory', minimum=1
+        None,
+        'pixels that are translated at once; images with more are translated in tiles; unset: what fits into half of '
+        "the machine's free memory; set it where a GPU has less",
+        minimum=1,
     )
     results_dir: str = setting('./results', 'where metrics.json is put, in NAME/eval_PHASE_EPOCH')
     verbose: bool = setting(False, 'show tracebacks of errors')
@@ -106,7 +109,8 @@ def main(settings: EvaluateConfig) -> int:
                 if len(gone) == len(found):
                     raise UserError(f'{gone[-1]}; choose another with --epoch.') from error
                 continue
-            curves[checkpoint.step] = evaluate(translator)
+            with translator.out_of_memory_named():
+                curves[checkpoint.step] = evaluate(translator)
             measured.append({**describe(checkpoint), 'results': curves[checkpoint.step]})
     finally:  # what was measured before a stop is kept
         write_scalars(run_directory / 'eval', curves)

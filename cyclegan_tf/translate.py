@@ -51,9 +51,14 @@ class TranslateConfig:
         choices=('float32', 'bfloat16', 'float16'),
     )
     max_pixels: Optional[int] = setting(
-        None, 'images with more are translated in tiles; unset: what fits into half of the free memory', minimum=1
+        None,
+        'pixels that are translated at once; images with more are translated in tiles; unset: what fits into half of '
+        "the machine's free memory; set it where a GPU has less",
+        minimum=1,
     )
-    batch_size: int = setting(8, 'images of --input of one size that are translated at once', minimum=1)
+    batch_size: int = setting(
+        8, 'images of --input of one size that are translated at once, as far as max_pixels goes', minimum=1
+    )
     num_threads: int = setting(2, 'threads that read, and that write', minimum=1)
     results_dir: str = setting('./results', 'where the pictures and the page are put, in NAME/PHASE_EPOCH')
     phase: str = setting('test', 'which images of the data set', choices=('train', 'test'))
@@ -104,7 +109,8 @@ def main(settings: TranslateConfig) -> int:
     if warning := half_precision_warning(settings.precision):
         print(warning, file=sys.stderr)
     translator = Translator.from_checkpoint(config, checkpoint, settings.max_pixels, settings.precision)
-    problems = (translate_input if settings.input else translate_phase)(settings, config, translator)
+    with translator.out_of_memory_named():
+        problems = (translate_input if settings.input else translate_phase)(settings, config, translator)
     for line in problems:
         print(f'Left aside: {line}', file=sys.stderr)
     if problems:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Optional
 
 import numpy as np
@@ -120,6 +122,19 @@ class Translator:
                 f'`direction` ({direction}) needs a generator that this run has no weights of; set it to '
                 f'{self.directions[0]}, import the weights of both, or train the run.'
             )
+
+    @contextlib.contextmanager
+    def out_of_memory_named(self) -> Iterator[None]:
+        """A context for programs with the flag max_pixels: memory that is not enough becomes a UserError about it."""
+        try:
+            yield
+        except tf.errors.ResourceExhaustedError as error:
+            kind = 'GPU' if tf.config.get_visible_devices('GPU') else 'CPU'
+            least = self.least_max_pixels
+            remedy = f'lower it, to {least} at the least' if self.max_pixels > least else 'use a device with more'
+            raise UserError(
+                f'`max_pixels` ({self.max_pixels}) at once need more memory than the {kind} has; {remedy}.'
+            ) from error
 
     def network(self, direction: str) -> tf.keras.Model:
         """The generator of a direction; raises as check_direction."""

@@ -9,7 +9,9 @@ import imagecodecs
 import numpy as np
 import program
 import pytest
+import tensorflow as tf
 from PIL import Image
+from served_models import make_run
 
 import cyclegan_tf
 from cyclegan_tf import file_translation, results, translator
@@ -116,6 +118,16 @@ def test_a_batch_is_split_into_what_max_pixels_allows():
     loaded.max_pixels = 300 * 252
     np.testing.assert_allclose(loaded.translate(images).astype(int), expected, atol=1)
     assert seen == [3, 2, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize('run', [program.run_translation, program.run_evaluation])
+def test_memory_that_is_not_enough_is_one_sentence_with_what_helps(tmp_path, monkeypatch, run):
+    make_run(tmp_path)
+    # As the first convolution of a very large image would.
+    monkeypatch.setattr(translator.Translator, 'translate_floats', lambda *_: tf.zeros([10**9, 10**6]))
+    flags = ['--name=run', '--max_pixels=300000', '--num_test=1', f'--results_dir={tmp_path}']
+    with pytest.raises(UserError, match='`max_pixels` .300000. at once need more memory than the CPU has; lower'):
+        run(tmp_path, *flags)
 
 
 # ------------------------------------------------------------------------------------------------------------ in tiles
