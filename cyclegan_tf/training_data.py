@@ -133,7 +133,8 @@ def open_training_data(config: Config, console: Console, worker: int = 0, worker
     ]
     _refuse_sizes(config, *(table.result_size() for table in tables))
     limit = None if config.cache_memory_mb is None else config.cache_memory_mb * 10**6
-    where, why = stores.choose(config.cache, sum(table.bytes_needed for table in tables), cache_dir, limit)
+    needed, stored = sum(table.bytes_needed for table in tables), lambda: sum(t.bytes_stored(cache_dir) for t in tables)
+    where, why = stores.choose(config.cache, needed, cache_dir, limit, stored)
     console.line(f'Cache: {why}.')
     if where != 'none':
         left_out = [line for table in tables for line in table.keep(where, cache_dir, config.num_threads)]

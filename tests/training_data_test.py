@@ -12,7 +12,7 @@ from PIL import Image
 from cyclegan_tf import options, training_data
 from cyclegan_tf.config import Config
 from cyclegan_tf.console import Console
-from cyclegan_tf.data import demo
+from cyclegan_tf.data import demo, stores
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.translate import TranslateConfig
 
@@ -129,6 +129,15 @@ def test_direction_exchanges_the_domains(tmp_path):
         a, b = open_data(tmp_path, tmp_path, f'--direction={direction}').stream().batch(0)
         levels.append([float(x[0, 0, 0, 0]) for x in (a, b)])
     assert levels[0] == levels[1][::-1] and levels[0][0] < levels[0][1]
+
+
+def test_what_an_earlier_run_has_left_on_the_disk_needs_no_more_room(image_folders, tmp_path, monkeypatch):
+    open_data(image_folders, tmp_path, '--cache=disk')
+    monkeypatch.setattr(stores, '_free_disk', lambda directory: 0)
+    assert open_data(image_folders, tmp_path, '--cache=disk').table_b.cached
+    assert open_data(image_folders, tmp_path, '--cache_memory_mb=0').table_b.cached
+    with pytest.raises(UserError, match='`cache` .disk. needs 0 MB more in .* where 0 MB are free'):
+        open_data(image_folders, tmp_path, '--cache=disk', '--load_size=40')
 
 
 # ------------------------------------------------------------------------------------------------------ sizes, channels
