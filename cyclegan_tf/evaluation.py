@@ -68,14 +68,18 @@ class TestImages:
 
 
 def open_test_images(
-    config: Config, phase: str = 'test', count: Optional[int] = None, load_size: Optional[int] = None
+    config: Config,
+    phase: str = 'test',
+    count: Optional[int] = None,
+    load_size: Optional[int] = None,
+    argument: str = 'load_size',
 ) -> TestImages:
     """The images of a phase, at most `count` of each domain, at the size at which cyclegan_tf.translate has them.
 
     Raises:
-        UserError: folders are missing; the networks do not take load_size.
+        UserError: folders are missing; load_size, which `argument` gives, is none for this run.
     """
-    geometry = make_test_geometry(config, load_size)
+    geometry = make_test_geometry(config, load_size, argument)
     found = sources.open_domains(config.dataroot, phase, config.dataset_mode, count, config.data_dir)
     channels = (config.input_nc, config.output_nc)
     # The model's A is the data set's B for a run from B to A.

@@ -152,6 +152,23 @@ def test_differing_sizes_need_a_batch_of_one_and_no_pool(tmp_path):
     assert open_data(tmp_path, tmp_path, '--preprocess=none', '--pool_size=0').sizes == (None, None)
 
 
+@pytest.mark.parametrize(
+    'preprocess, expected',
+    [('resize_and_crop', (512, 512)), ('scale_width', (512, 256)), ('scale_width_and_crop', (512, 256))],
+)
+def test_load_size_at_test_time_keeps_the_proportions_that_preprocess_keeps(preprocess, expected):
+    config = Config(dataroot='demo', preprocess=preprocess, load_size=360)
+    assert training_data.make_test_geometry(config, 512).uncropped(1024, 512) == expected
+
+
+@pytest.mark.parametrize('preprocess', ['crop', 'none'])
+def test_load_size_at_test_time_is_refused_where_nothing_is_resized(preprocess):
+    config = Config(dataroot='demo', preprocess=preprocess)
+    assert training_data.make_test_geometry(config, None).uncropped(1024, 512) == (1024, 512)
+    with pytest.raises(UserError, match='`eval_load_size` .512. has no meaning under the preprocess .*; leave it out'):
+        training_data.make_test_geometry(config, 512, 'eval_load_size')
+
+
 @pytest.mark.slow
 def test_whole_images_of_differing_sizes_are_learnt_from_and_translated(tmp_path):
     for part in ('trainA', 'trainB', 'testA', 'testB'):
