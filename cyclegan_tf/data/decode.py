@@ -242,6 +242,7 @@ def _tiff_header(data: bytes) -> Header:
             raise BadImage(f'it claims {width}x{height} pixels; the limit is {MAX_PIXELS:,}')
         if _tiff_orientation(page) >= 5:
             width, height = height, width
+        channels = 3 if page.photometric == tifffile.PHOTOMETRIC.SEPARATED else channels
         return Header(width, height, channels, 16 if page.bitspersample > 8 else 8, 'TIFF')
 
 
@@ -259,7 +260,18 @@ def _decode_tiff(data: bytes) -> np.ndarray:
         array = _scale(array, 2**page.bitspersample - 1)
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
             array = np.iinfo(array.dtype).max - array
+        if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
+            array = _without_inks(array)
         return _turn(array, _tiff_orientation(page))
+
+
+def _without_inks(array: np.ndarray) -> np.ndarray:
+    """[h, w, cyan magenta yellow black] -> [h, w, red green blue] without profiles, as Pillow does it in 8 bits."""
+    if array.shape[-1] != 4:
+        raise BadImage(f'its colours are those of {array.shape[-1]} inks; store it as RGB')
+    whole = np.iinfo(array.dtype).max
+    light = (whole - array.astype(np.uint64)) * (whole - array[..., 3:].astype(np.uint64))
+    return ((light[..., :3] + whole // 2) // whole).astype(array.dtype)
 
 
 def _tiff_orientation(page: tifffile.TiffPage) -> int:

@@ -17,6 +17,7 @@ from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.data.sources import Source
 from cyclegan_tf.errors import UserError
 
+_VERSION = 2  # of what is kept on the disk; raise it when decoding changes
 # Images asked for ahead of the one whose result is taken, for each thread, when a table is filled.
 _WINDOW = 16
 
@@ -185,7 +186,7 @@ class ImageTable:
     @functools.cached_property
     def _key(self) -> str:
         """Names what is kept: another one for any other image, size, depth or number of channels."""
-        digest = hashlib.sha256(f'1 {self.channels} {self.dtype} {self._source.half} '.encode())
+        digest = hashlib.sha256(f'{_VERSION} {self.channels} {self.dtype} {self._source.half} '.encode())
         digest.update(np.ascontiguousarray(self._sizes).tobytes())
         for index in range(len(self._source)):
             digest.update(self._source.stamp(index).encode() + b'\n')
