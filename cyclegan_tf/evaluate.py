@@ -44,7 +44,7 @@ class EvaluateConfig(FeatureConfig):
     metrics: Optional[str] = setting(
         None,
         'of psnr, ssim (of pairs: images of one name in testA and testB), kid, fid, with commas, or none; unset: '
-        'psnr,ssim where there are pairs, else kid,fid; cycle and identity errors always',
+        'psnr,ssim where most images have a counterpart, of their size, else kid,fid; cycle and identity errors always',
     )
     phase: str = setting('test', 'which images of the data set', choices=('train', 'test'))
     num_test: Optional[int] = setting(None, 'images per domain; unset: all', minimum=1)
@@ -85,6 +85,8 @@ def main(settings: EvaluateConfig) -> int:
     make_folder('checkpoints_dir', settings.checkpoints_dir, run_directory / 'eval')
     images = evaluation.open_test_images(config, settings.phase, settings.num_test, settings.load_size)
     measures = evaluation.choose_measures(settings.metrics, images)
+    if settings.metrics is None and images.doubt is not None:
+        print(f'Images are not compared as pairs: {images.doubt}. --metrics=psnr,ssim compares them all the same.')
     extractor = evaluation.make_extractor(settings) if {'kid', 'fid'} & set(measures) else None
     if extractor is not None and extractor.name == 'inception_v3':
         print(
