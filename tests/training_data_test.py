@@ -205,7 +205,11 @@ def test_gray_and_colour_of_sixteen_bits_are_learnt_from_and_translated(tmp_path
     assert program.run_training(tmp_path / 'checkpoints', *flags) == 0
     program.run_translation(tmp_path / 'checkpoints', '--name=run', f'--results_dir={tmp_path}')
     images = tmp_path / 'run' / 'test_latest' / 'images'
-    assert [Image.open(images / f'0_{label}.png').mode for label in ('real_A', 'fake_B', 'fake_A')] == ['L', 'RGB', 'L']
+    assert [Image.open(images / f'0_{label}.png').mode for label in ('real_A', 'fake_B', 'fake_A')] == [
+        'I;16',
+        'RGB',
+        'L',
+    ]
 
 
 @pytest.mark.slow

@@ -127,6 +127,12 @@ def can_become(found: int, wanted: int) -> bool:
     return found == wanted or (wanted in _MODES and found <= 4)
 
 
+def require_channels(found: int, wanted: int) -> None:
+    """Raises BadImage where set_channels cannot bring so many channels to so many."""
+    if not can_become(found, wanted):
+        raise BadImage(f'it has {found} channels, which cannot be made {wanted}')
+
+
 def set_channels(picture: Picture, channels: int) -> Picture:
     """Gray to colour, colour to gray (ITU-R 601-2), alpha dropped or added, in 8 or 16 bit.
 
@@ -134,16 +140,14 @@ def set_channels(picture: Picture, channels: int) -> Picture:
         BadImage: the image has another number of channels, and neither it nor `channels` is 1, 3 or 4.
     """
     if isinstance(picture, Image.Image):
-        if not can_become(len(picture.getbands()), channels):
-            raise BadImage(f'it has {len(picture.getbands())} channels, which cannot be made {channels}')
+        require_channels(len(picture.getbands()), channels)
         if channels == 2:
             return picture
         return picture if picture.mode == _MODES[channels] else picture.convert(_MODES[channels])
     found = picture.shape[-1]
     if found == channels:
         return picture
-    if not can_become(found, channels):
-        raise BadImage(f'it has {found} channels, which cannot be made {channels}')
+    require_channels(found, channels)
     whole = np.iinfo(picture.dtype).max
     colour, alpha = picture[..., :1] if found <= 2 else picture[..., :3], None
     if found in (2, 4):

@@ -193,15 +193,21 @@ class ImageTable:
         return digest.hexdigest()[:32]
 
 
-def read_uncropped(source: Source, index: int, geometry: Geometry, channels: int) -> np.ndarray:
-    """One image to translate: float32 [h, w, channels] in [-1, 1], whole, at the size that geometry gives it.
+def read_levels(source: Source, index: int, geometry: Geometry, channels: int) -> np.ndarray:
+    """One image to translate: uint8, or uint16 where it has 16 bits, [h, w, channels], whole, at the size that geometry
+    gives it.
 
     Raises:
         decode.BadImage: it cannot be used; the message is the reason.
     """
     picture = decode.set_channels(source.picture(index), channels)
     height, width = decode.to_array(picture).shape[:2]
-    return to_float(decode.to_array(decode.resize(picture, *geometry.uncropped(width, height))))
+    return decode.to_array(decode.resize(picture, *geometry.uncropped(width, height)))
+
+
+def read_uncropped(source: Source, index: int, geometry: Geometry, channels: int) -> np.ndarray:
+    """read_levels as float32 in [-1, 1]."""
+    return to_float(read_levels(source, index, geometry, channels))
 
 
 def to_float(images: np.ndarray) -> np.ndarray:
