@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from cyclegan_tf import checkpoints, conversion, options, serving, warmup
 from cyclegan_tf.config import setting, validate_epoch, validate_fields
-from cyclegan_tf.durable import write_whole
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.results import write_whole
 from cyclegan_tf.translator import DIRECTIONS, Translator
 
 # Settings without a meaning for the other formats.

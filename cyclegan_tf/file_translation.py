@@ -169,7 +169,5 @@ def _paths(names: Sequence[str]) -> list[str]:
 
 def write_png(path: pathlib.Path, picture: np.ndarray) -> None:
     """Writes uint8 or uint16 [h, w, c], c from 1 to 4, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture = np.ascontiguousarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
-    with results.whole_file(path) as partial:
-        partial.write_bytes(imagecodecs.png_encode(picture))
+    results.write_whole(path, imagecodecs.png_encode(picture))
