@@ -81,7 +81,6 @@ class DiskStore:
         self._dtype, self._partial = np.dtype(dtype), None
         self.complete, self.problems = False, {}
         size = elements * self._dtype.itemsize
-        _remove_leftovers(self._path.parent)
         if is_stored(directory, key, size):
             self.complete = True
             self.problems = {int(i): text for i, text in json.loads(self._about.read_text())['problems'].items()}
@@ -157,12 +156,12 @@ def _begin(path: pathlib.Path) -> tuple[pathlib.Path, int]:
         os.close(file)  # another process took it for a leftover before it was locked
 
 
-def _remove_leftovers(folder: pathlib.Path) -> None:
-    """Removes files that processes left behind which were stopped while they filled them.
+def _remove_leftovers(directory: str) -> None:
+    """Removes files of DiskStores that processes left behind which were stopped while they filled them.
 
     Whoever still fills one holds its lock, which ends with the process, also in another container of the same name.
     """
-    for path in folder.glob('*.part'):
+    for path in _places(directory, '')[0].parent.glob('*.part'):
         with contextlib.suppress(OSError):  # gone meanwhile, another user's, or locked
             file = os.open(path, os.O_RDWR)
             try:
@@ -179,7 +178,7 @@ def choose(
     limit: Optional[int] = None,
     stored: Callable[[], int] = lambda: 0,
 ) -> tuple[str, str]:
-    """Where to keep decoded images.
+    """Where to keep decoded images. Removes from the directory what processes that were stopped left there unfinished.
 
     Args:
         cache: 'memory', 'disk', 'none', or 'auto': memory if they fit, else disk if they fit there, else none.
@@ -194,6 +193,7 @@ def choose(
     Raises:
         UserError: what was asked for does not fit.
     """
+    _remove_leftovers(directory)
     memory = free_memory() * MEMORY_SHARE if limit is None else limit
     disk = _free_disk(directory) * _DISK_SHARE
     need = f'{size / 1e6:,.1f} MB of decoded images'

@@ -103,8 +103,8 @@ def test_a_disk_cache_that_was_cut_off_is_made_anew(photographs_folder, tmp_path
     np.testing.assert_array_equal(rows(table), expected)
 
 
-def test_what_a_stopped_process_had_begun_to_fill_is_removed_and_no_other(photographs_folder, tmp_path):
-    make_table(photographs_folder, tmp_path).keep('disk', str(tmp_path), 2)
+def test_what_a_stopped_process_had_begun_to_fill_is_removed_and_no_other(tmp_path):
+    stores.DiskStore(str(tmp_path), 'finished', 10, np.uint8).finish({})
     program = (
         'import sys, numpy\n'
         'from cyclegan_tf.data import stores\n'
@@ -116,11 +116,11 @@ def test_what_a_stopped_process_had_begun_to_fill_is_removed_and_no_other(photog
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == 'begun\n'
         for alive in (True, False):
-            table = make_table(photographs_folder, tmp_path)
-            table.keep('disk', str(tmp_path), 2)
+            stores.choose('auto', 1, str(tmp_path))
             assert len(list((tmp_path / 'images').glob('other.*.part'))) == alive
             process.kill()
             process.wait()
+    assert stores.is_stored(str(tmp_path), 'finished', 10)
 
 
 def test_sixteen_bits_are_kept_beside_eight(tmp_path):
