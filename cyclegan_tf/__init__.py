@@ -18,7 +18,7 @@ def load(run_directory, epoch='latest', max_pixels=None):
     Args:
         run_directory: CHECKPOINTS_DIR/NAME.
         epoch: 'latest', 'best', or the number of an epoch whose end was saved.
-        max_pixels: images with more are translated in tiles; None: what fits into half of the free memory.
+        max_pixels: images with more are translated in tiles; None: what fits into half of the machine's free memory.
 
     Returns:
         A cyclegan_tf.translator.Translator, whose translate(images, direction='AtoB') takes uint8, uint16 or float

@@ -1,4 +1,4 @@
-"""Files that outlast a power cut, or are there whole or not at all."""
+"""Files that outlast a power cut."""
 
 from __future__ import annotations
 
@@ -20,18 +20,3 @@ def sync(paths: Iterable[pathlib.Path]) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def write_whole(path: pathlib.Path, data: bytes) -> None:
-    """Writes a file so that nobody ever sees a part of it; makes its folder.
-
-    Raises:
-        OSError: it cannot be written; what was there stays.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

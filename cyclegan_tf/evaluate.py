@@ -44,7 +44,7 @@ class EvaluateConfig(FeatureConfig):
     metrics: Optional[str] = setting(
         None,
         'of psnr, ssim (of pairs: images of one name in testA and testB), kid, fid, with commas, or none; unset: '
-        'psnr,ssim where there are pairs, else kid,fid; cycle and identity errors always',
+        'psnr,ssim where most images have a counterpart, of their size, else kid,fid; cycle and identity errors always',
     )
     phase: str = setting('test', 'which images of the data set', choices=('train', 'test'))
     num_test: Optional[int] = setting(None, 'images per domain; unset: all', minimum=1)
@@ -55,9 +55,12 @@ class EvaluateConfig(FeatureConfig):
         "images are resized to this square, or width; unset: the run's crop_size, or its load_size, as translate does",
         minimum=8,
     )
-    batch_size: int = setting(8, 'images of one size that are translated at once', minimum=1)
+    batch_size: int = setting(8, 'images of one size that are translated at once, as far as max_pixels goes', minimum=1)
     max_pixels: Optional[int] = setting(
-        None, 'images with more are translated in tiles; unset: what fits into half of the free memory', minimum=1
+        None,
+        'pixels that are translated at once; images with more are translated in tiles; unset: what fits into half of '
+        "the machine's free memory; set it where a GPU has less",
+        minimum=1,
     )
     results_dir: str = setting('./results', 'where metrics.json is put, in NAME/eval_PHASE_EPOCH')
     verbose: bool = setting(False, 'show tracebacks of errors')
@@ -82,6 +85,8 @@ def main(settings: EvaluateConfig) -> int:
     make_folder('checkpoints_dir', settings.checkpoints_dir, run_directory / 'eval')
     images = evaluation.open_test_images(config, settings.phase, settings.num_test, settings.load_size)
     measures = evaluation.choose_measures(settings.metrics, images)
+    if settings.metrics is None and images.doubt is not None:
+        print(f'Images are not compared as pairs: {images.doubt}. --metrics=psnr,ssim compares them all the same.')
     extractor = evaluation.make_extractor(settings) if {'kid', 'fid'} & set(measures) else None
     if extractor is not None and extractor.name == 'inception_v3':
         print(
@@ -106,7 +111,8 @@ def main(settings: EvaluateConfig) -> int:
                 if len(gone) == len(found):
                     raise UserError(f'{gone[-1]}; choose another with --epoch.') from error
                 continue
-            curves[checkpoint.step] = evaluate(translator)
+            with translator.out_of_memory_named():
+                curves[checkpoint.step] = evaluate(translator)
             measured.append({**describe(checkpoint), 'results': curves[checkpoint.step]})
     finally:  # what was measured before a stop is kept
         write_scalars(run_directory / 'eval', curves)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from cyclegan_tf import features, metrics
 from cyclegan_tf.config import MEASURES, MEASURES_OF_PAIRS, Config, FeatureConfig, split_names
-from cyclegan_tf.data import decode, preprocess, sources
+from cyclegan_tf.data import decode, pairs, preprocess, sources
 from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.training_data import make_test_geometry
@@ -54,9 +54,12 @@ class TestImages:
     @functools.cached_property
     def pairs(self) -> Mapping[str, Mapping[str, int]]:
         """'A' -> names of images that have a counterpart of the same name in B -> its index there; 'B' likewise."""
-        places = {domain: {name: i for i, name in enumerate(found.names)} for domain, found in self.sources.items()}
-        both = places['A'].keys() & places['B'].keys()
-        return {domain: {name: places[OTHER[domain]][name] for name in both} for domain in OTHER}
+        return {domain: pairs.find(self.sources[domain], self.sources[OTHER[domain]]) for domain in OTHER}
+
+    @functools.cached_property
+    def doubt(self) -> Optional[str]:
+        """Why these are no pairs, though there are such names; None where nothing speaks against it."""
+        return pairs.doubt(self.sources['A'], self.sources['B'], self.geometry)
 
     def read(self, domain: str, index: int) -> np.ndarray:
         """Float32 [h, w, c] in [-1, 1].
@@ -68,14 +71,18 @@ class TestImages:
 
 
 def open_test_images(
-    config: Config, phase: str = 'test', count: Optional[int] = None, load_size: Optional[int] = None
+    config: Config,
+    phase: str = 'test',
+    count: Optional[int] = None,
+    load_size: Optional[int] = None,
+    argument: str = 'load_size',
 ) -> TestImages:
     """The images of a phase, at most `count` of each domain, at the size at which cyclegan_tf.translate has them.
 
     Raises:
-        UserError: folders are missing; the networks do not take load_size.
+        UserError: folders are missing; load_size, which `argument` gives, is none for this run.
     """
-    geometry = make_test_geometry(config, load_size)
+    geometry = make_test_geometry(config, load_size, argument)
     found = sources.open_domains(config.dataroot, phase, config.dataset_mode, count, config.data_dir)
     channels = (config.input_nc, config.output_nc)
     # The model's A is the data set's B for a run from B to A.
@@ -94,9 +101,11 @@ def choose_measures(asked: Optional[str], images: TestImages, argument: str = 'm
     Raises:
         UserError: a measure of pairs, where there are none; or of features, with less than two images of a domain.
     """
-    chosen = tuple(name for name in MEASURES if (name in MEASURES_OF_PAIRS) == bool(images.pairs['A']))
     if asked is not None:
         chosen = split_names(argument, asked, MEASURES)
+    else:
+        paired = bool(images.pairs['A']) and images.doubt is None
+        chosen = tuple(name for name in MEASURES if (name in MEASURES_OF_PAIRS) == paired)
     if not images.pairs['A']:
         wrong = [name for name in chosen if name in MEASURES_OF_PAIRS]
         if wrong:

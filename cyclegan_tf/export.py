@@ -15,9 +15,18 @@ import tensorflow as tf
 
 from cyclegan_tf import checkpoints, conversion, options, serving, warmup
 from cyclegan_tf.config import setting, validate_epoch, validate_fields
-from cyclegan_tf.durable import write_whole
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.results import write_whole
 from cyclegan_tf.translator import DIRECTIONS, Translator
+
+# Settings without a meaning for the other formats.
+_ONLY_FOR = {
+    'version': 'saved_model',
+    'precision': 'saved_model',
+    'max_pixels': 'saved_model',
+    'image_size': 'tflite',
+    'quantize': 'tflite',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +71,10 @@ class ExportConfig:
         validate_epoch(self.epoch)
         if not self.output:
             raise UserError("`output` ('') is required; set it to the directory that is to hold the models.")
-        if self.format != 'tflite' and self.quantize != 'none':
-            raise UserError(f'`quantize` ({self.quantize}) is for format tflite; for saved_model there is --precision.')
-        if self.format != 'saved_model' and (self.precision != 'float32' or self.version is not None):
-            name = 'version' if self.version is not None else 'precision'
-            raise UserError(f'`{name}` ({getattr(self, name)}) is for format saved_model; leave it out.')
+        for field in dataclasses.fields(self):
+            value, wanted = getattr(self, field.name), _ONLY_FOR.get(field.name, self.format)
+            if self.format != wanted and value != field.default:
+                raise UserError(f'`{field.name}` ({value}) is for format {wanted}; leave it out.')
 
 
 def main(settings: ExportConfig) -> int:
@@ -132,7 +140,7 @@ def write_model(
     servable = serving.Servable(network, translator.channels(direction)[0], settings.max_pixels)
     tf.saved_model.save(servable, str(folder), signatures=servable.signatures())
     if settings.warmup:
-        warmup.write(folder, name, servable.input_channels)
+        warmup.write(folder, name, servable.input_channels, settings.max_pixels)
     (folder / 'MODEL.md').write_text(model_card(translator, direction, name, settings))
 
 

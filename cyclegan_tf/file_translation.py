@@ -7,7 +7,7 @@ import concurrent.futures
 import dataclasses
 import errno
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Optional
 
 import imagecodecs
@@ -16,9 +16,8 @@ from tqdm import tqdm
 
 from cyclegan_tf import results
 from cyclegan_tf.data import decode, sources
+from cyclegan_tf.errors import UserError
 from cyclegan_tf.translator import Translator
-
-DEPTHS = ('auto', '8', '16')
 
 # What is wrong with a picture's name and not with the folder or the disk.
 _OF_NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EILSEQ)
@@ -55,20 +54,24 @@ def translate_files(
         depth: bits of the pictures, '8' or '16'; 'auto': as many as the image had.
         batch_size: images of one size that are translated at once, at most.
         threads: that read, and that write.
+
+    Raises:
+        UserError: as check_channels.
     """
+    check_channels(translator, {translator.channels(direction)[1] for direction in directions})
+    wanted = {translator.channels(direction)[0] for direction in directions}
     targets, problems, finished = plan(source, directions, output), [], []
     bar = tqdm(total=len(source) * len(directions), unit=' images', dynamic_ncols=True, disable=None)
     with concurrent.futures.ThreadPoolExecutor(threads) as readers, bar:
         with concurrent.futures.ThreadPoolExecutor(threads) as writers:
             writing: collections.deque = collections.deque()
-            for indices, images in _batches(source, size, translator.max_pixels, batch_size, readers, threads):
+            for indices, images in _batches(source, size, wanted, translator.max_pixels, batch_size, readers, threads):
                 if isinstance(images, decode.BadImage):
                     problems.append(f'{source.label(indices[0])}: {images}')
                     bar.update(len(directions))
                     continue
-                dtype = {'auto': images.dtype, '8': np.uint8, '16': np.uint16}[depth]
                 for direction in directions:
-                    pictures = translator.translate(images, direction, np.dtype(dtype))
+                    pictures = translator.translate(images, direction, choose_dtype(depth, images.dtype))
                     for index, result in zip(indices, pictures):
                         writing.append(writers.submit(_write, targets[direction][index], result, source.label(index)))
                     bar.update(len(indices))
@@ -77,6 +80,22 @@ def translate_files(
             finished += [future.result() for future in writing]
     problems += [problem for problem in finished if problem is not None]
     return Outcome(finished.count(None), problems)
+
+
+def choose_dtype(depth: str, found: np.dtype) -> np.dtype:
+    """Of the pictures of a depth, '8', '16' or 'auto': as the image that was found."""
+    return {'auto': found, '8': np.dtype(np.uint8), '16': np.dtype(np.uint16)}[depth]
+
+
+def check_channels(translator: Translator, counts: Collection[int]) -> None:
+    """Raises UserError if these counts of channels, of the run's images, are more than a picture can have."""
+    for name in ('input_nc', 'output_nc'):
+        count = getattr(translator.config, name)
+        if count > 4 and count in counts:
+            raise UserError(
+                f'`{name}` ({count}) of this run is more channels than a PNG can have, which is 4; translate in '
+                f'Python, with cyclegan_tf.load.'
+            )
 
 
 def plan(source: sources.Source, directions: Sequence[str], output: pathlib.Path) -> dict[str, list[pathlib.Path]]:
@@ -97,7 +116,7 @@ def _write(path: pathlib.Path, picture: np.ndarray, label: str) -> Optional[str]
     return None
 
 
-def _batches(source, size, max_pixels, batch_size, readers, threads) -> Iterator[tuple[list[int], object]]:
+def _batches(source, size, wanted, max_pixels, batch_size, readers, threads) -> Iterator[tuple[list[int], object]]:
     """Runs of images of one shape and depth, in order: indices, and uint8 or uint16 [n, h, w, c] or a BadImage."""
 
     def read(index):
@@ -105,8 +124,8 @@ def _batches(source, size, max_pixels, batch_size, readers, threads) -> Iterator
             picture = source.picture(index)
             # Fails here rather than in the middle of a batch.
             array = decode.to_array(decode.resize(picture, *size) if size else picture)
-            if array.shape[-1] > 4:
-                raise decode.BadImage(f'it has {array.shape[-1]} channels; at most 4 can be translated')
+            for channels in wanted:
+                decode.require_channels(array.shape[-1], channels)
             return array
         except decode.BadImage as error:
             return error
@@ -150,7 +169,5 @@ def _paths(names: Sequence[str]) -> list[str]:
 
 def write_png(path: pathlib.Path, picture: np.ndarray) -> None:
     """Writes uint8 or uint16 [h, w, c], c from 1 to 4, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture = np.ascontiguousarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
-    with results.whole_file(path) as partial:
-        partial.write_bytes(imagecodecs.png_encode(picture))
+    results.write_whole(path, imagecodecs.png_encode(picture))

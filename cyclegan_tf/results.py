@@ -49,6 +49,17 @@ def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
         partial.unlink(missing_ok=True)
 
 
+def write_whole(path: pathlib.Path, data: bytes) -> None:
+    """Writes whole_file; makes its folder.
+
+    Raises:
+        OSError: it cannot be written; what was there stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as partial:
+        partial.write_bytes(data)
+
+
 def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
     """Writes a file of JSON, which has no infinity (the PSNR of equal images): it becomes text, as in 'inf'."""
     with whole_file(path) as partial:

@@ -32,7 +32,7 @@ class Servable(tf.Module):
             counts as that.
 
     Raises:
-        UserError: channels that no picture has.
+        UserError: channels that no picture has; max_pixels that no image has.
     """
 
     def __init__(self, network: tf.keras.Model, input_channels: int, max_pixels: int):
@@ -45,6 +45,11 @@ class Servable(tf.Module):
             )
         self._multiple = network.side_multiple
         self._least = least_side(self._multiple)
+        if max_pixels < self._least**2:
+            raise UserError(
+                f'`max_pixels` ({max_pixels}) is less than what the network makes of the smallest image; raise it to '
+                f'{self._least**2} or more.'
+            )
         self._max_pixels = max_pixels
         self.variables_of_network = list(network.variables)
         # Both are functions of the graph, so that it holds each of them once.

@@ -152,7 +152,7 @@ def open_evaluation(config: Config) -> Optional[Evaluation]:
     """What measures the model for --eval_freq, or None. What is missing for it shows before training."""
     if config.eval_freq is None:
         return None
-    images = open_test_images(config, 'test', config.eval_images, config.eval_load_size)
+    images = open_test_images(config, 'test', config.eval_images, config.eval_load_size, 'eval_load_size')
     measures = choose_measures(config.eval_metrics, images, 'eval_metrics')
     name = (config.keep_best or '').partition('_')[0]
     if name in MEASURES and name not in measures:

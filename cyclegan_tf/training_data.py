@@ -73,23 +73,35 @@ def make_geometry(config: Config) -> Geometry:
     return Geometry(config.preprocess, config.load_size, config.crop_size, config.side_multiple, config.least_side)
 
 
-def make_test_geometry(config: Config, load_size: Optional[int]) -> Geometry:
+def make_test_geometry(config: Config, load_size: Optional[int], argument: str = 'load_size') -> Geometry:
     """Sizes at which images are translated: as the run's preprocess gives them, without a crop.
 
+    Args:
+        config: the run's settings.
+        load_size: instead of the run's size; None: that.
+        argument: that gives it, for messages.
+
     Raises:
-        UserError: the networks do not take load_size.
+        UserError: the networks do not take load_size, or the run's preprocess resizes nothing.
     """
     # The discriminators, which need larger images, see none of them.
     geometry = dataclasses.replace(make_geometry(config), least=max(8, config.side_multiple))
     if load_size is None:
         return geometry
+    if config.preprocess in ('crop', 'none'):
+        raise UserError(
+            f'`{argument}` ({load_size}) has no meaning under the preprocess {config.preprocess} of this run, which '
+            f'translates images in their own size; leave it out.'
+        )
     if load_size % config.side_multiple:
         raise UserError(
-            f'`load_size` ({load_size}) is no multiple of {config.side_multiple}, which netG {config.netG} needs; set '
+            f'`{argument}` ({load_size}) is no multiple of {config.side_multiple}, which netG {config.netG} needs; set '
             f'it to one.'
         )
-    # resize_and_crop takes the size from crop_size, as the reference's test program; the others from load_size.
-    return dataclasses.replace(geometry, load_size=load_size, crop_size=load_size)
+    # resize_and_crop takes the size from crop_size, as the reference's test program; the others take the width from
+    # load_size, and from crop_size the least height.
+    changed = 'crop_size' if config.preprocess == 'resize_and_crop' else 'load_size'
+    return dataclasses.replace(geometry, **{changed: load_size})
 
 
 def domains(config: Config) -> tuple[str, str]:
@@ -133,7 +145,8 @@ def open_training_data(config: Config, console: Console, worker: int = 0, worker
     ]
     _refuse_sizes(config, *(table.result_size() for table in tables))
     limit = None if config.cache_memory_mb is None else config.cache_memory_mb * 10**6
-    where, why = stores.choose(config.cache, sum(table.bytes_needed for table in tables), cache_dir, limit)
+    needed, stored = sum(table.bytes_needed for table in tables), lambda: sum(t.bytes_stored(cache_dir) for t in tables)
+    where, why = stores.choose(config.cache, needed, cache_dir, limit, stored)
     console.line(f'Cache: {why}.')
     if where != 'none':
         left_out = [line for table in tables for line in table.keep(where, cache_dir, config.num_threads)]

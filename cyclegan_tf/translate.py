@@ -16,7 +16,7 @@ from tqdm import tqdm
 from cyclegan_tf import checkpoints, file_translation, gallery, metrics, options
 from cyclegan_tf.config import Config, setting, validate_epoch, validate_fields
 from cyclegan_tf.cpu_features import half_precision_warning
-from cyclegan_tf.data import decode, preprocess, sources
+from cyclegan_tf.data import decode, pairs, preprocess, sources
 from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.results import count, make_folder, write_json
@@ -43,7 +43,7 @@ class TranslateConfig:
     )
     resize: Optional[str] = setting(None, "'WIDTHxHEIGHT': resize the images of --input first; unset: they keep theirs")
     output_depth: str = setting(
-        'auto', 'bits of the pictures of --input; auto: as many as the image had', choices=('auto', '8', '16')
+        'auto', 'bits of the pictures; auto: as many as the image had', choices=('auto', '8', '16')
     )
     precision: str = setting(
         'float32',
@@ -51,9 +51,14 @@ class TranslateConfig:
         choices=('float32', 'bfloat16', 'float16'),
     )
     max_pixels: Optional[int] = setting(
-        None, 'images with more are translated in tiles; unset: what fits into half of the free memory', minimum=1
+        None,
+        'pixels that are translated at once; images with more are translated in tiles; unset: what fits into half of '
+        "the machine's free memory; set it where a GPU has less",
+        minimum=1,
     )
-    batch_size: int = setting(8, 'images of --input of one size that are translated at once', minimum=1)
+    batch_size: int = setting(
+        8, 'images of --input of one size that are translated at once, as far as max_pixels goes', minimum=1
+    )
     num_threads: int = setting(2, 'threads that read, and that write', minimum=1)
     results_dir: str = setting('./results', 'where the pictures and the page are put, in NAME/PHASE_EPOCH')
     phase: str = setting('test', 'which images of the data set', choices=('train', 'test'))
@@ -104,7 +109,8 @@ def main(settings: TranslateConfig) -> int:
     if warning := half_precision_warning(settings.precision):
         print(warning, file=sys.stderr)
     translator = Translator.from_checkpoint(config, checkpoint, settings.max_pixels, settings.precision)
-    problems = (translate_input if settings.input else translate_phase)(settings, config, translator)
+    with translator.out_of_memory_named():
+        problems = (translate_input if settings.input else translate_phase)(settings, config, translator)
     for line in problems:
         print(f'Left aside: {line}', file=sys.stderr)
     if problems:
@@ -181,6 +187,10 @@ def translate_phase(settings: TranslateConfig, config: Config, translator: Trans
     found = sources.open_domains(dataroot, settings.phase, mode, settings.num_test, data_dir)
     domains = dict(zip(settings.direction[0] if mode == 'single' else 'AB', found))
     channels = {domain: translator.channels(f'{domain}to{_OTHER[domain]}')[0] for domain in 'AB'}
+    file_translation.check_channels(translator, channels.values())
+    doubt = pairs.doubt(*found, geometry) if len(found) == 2 else None
+    if doubt is not None:
+        print(f'Images are not compared as pairs: {doubt}.')
 
     results = pathlib.Path(settings.results_dir) / settings.name / f'{settings.phase}_{settings.epoch}'
     make_folder('results_dir', settings.results_dir, results / 'images')
@@ -193,24 +203,32 @@ def translate_phase(settings: TranslateConfig, config: Config, translator: Trans
         if settings.direction is None and direction not in translator.directions:
             continue  # not asked for by name, and the run has no weights for it
         partner = domains.get(_OTHER[domain])
+        counterparts = pairs.find(source, partner) if partner is not None and doubt is None else {}
         rows, psnr, untranslated = [], [], []
         for index, name in enumerate(tqdm(source.names, direction, leave=False, disable=None)):
             try:
-                real = preprocess.read_uncropped(source, index, geometry, channels[domain])
+                levels = preprocess.read_levels(source, index, geometry, channels[domain])
             except decode.BadImage as error:
                 problems.append(f'{source.label(index)}: {error}')
                 continue
+            real = preprocess.to_float(levels)
             fake = translator.translate_floats(real[None], direction)
             pictures = {f'real_{domain}': real, f'fake_{_OTHER[domain]}': fake[0]}
             if backwards in translator.directions:
                 pictures[f'rec_{domain}'] = translator.translate_floats(fake, backwards)[0]
-            pictures = {label: preprocess.to_uint8(picture) for label, picture in pictures.items()}
-            real, fake = pictures[f'real_{domain}'], pictures[f'fake_{_OTHER[domain]}']
-            truth = _counterpart(partner, name, geometry, channels[_OTHER[domain]])
-            shown = {label: _save(picture, results, f'{name}_{label}') for label, picture in pictures.items()}
+            dtype = file_translation.choose_dtype(settings.output_depth, levels.dtype)
+            shown = {label: _save(picture, dtype, results, f'{name}_{label}') for label, picture in pictures.items()}
+            truth = _read_counterpart(partner, counterparts.get(name), geometry, channels[_OTHER[domain]])
             note, score = '', None
-            if truth is not None and truth.shape[:2] == fake.shape[:2]:
-                shown[f'true_{_OTHER[domain]}'] = _save(truth, results, f'{name}_true_{_OTHER[domain]}')
+            if truth is not None and truth.shape[:2] == real.shape[:2]:
+                label, dtype = (
+                    f'true_{_OTHER[domain]}',
+                    file_translation.choose_dtype(settings.output_depth, truth.dtype),
+                )
+                truth = preprocess.to_float(truth)
+                shown[label] = _save(truth, dtype, results, f'{name}_{label}')
+                # In levels of 255, as evaluate does it, whatever depth is written.
+                real, fake, truth = (preprocess.to_uint8(image) for image in (real, fake[0], truth))
                 score = metrics.psnr(fake, truth)
                 psnr.append(score)
                 note = f'PSNR {score:.1f} dB'
@@ -245,13 +263,14 @@ def translate_phase(settings: TranslateConfig, config: Config, translator: Trans
     return problems
 
 
-def _counterpart(
-    partner: Optional[sources.Source], name: str, geometry: Geometry, channels: int
+def _read_counterpart(
+    partner: Optional[sources.Source], index: Optional[int], geometry: Geometry, channels: int
 ) -> Optional[np.ndarray]:
-    if partner is None or name not in partner.names:
+    """uint8 or uint16 [h, w, channels]; None where there is none."""
+    if index is None:
         return None
     try:
-        return preprocess.to_uint8(preprocess.read_uncropped(partner, partner.names.index(name), geometry, channels))
+        return preprocess.read_levels(partner, index, geometry, channels)
     except decode.BadImage:
         return None  # it is named among its own domain's
 
@@ -264,10 +283,10 @@ def _clear(results: pathlib.Path) -> None:
         path.unlink()
 
 
-def _save(picture: np.ndarray, results: pathlib.Path, name: str) -> gallery.Picture:
-    """Writes images/NAME.png, whole or not at all."""
+def _save(picture: np.ndarray, dtype: np.dtype, results: pathlib.Path, name: str) -> gallery.Picture:
+    """Writes images/NAME.png from float [h, w, c] in [-1, 1], whole or not at all; dtype: uint8 or uint16."""
     path = results / 'images' / f'{name}.png'
-    file_translation.write_png(path, picture)
+    file_translation.write_png(path, preprocess.to_levels(picture, dtype))
     height, width = picture.shape[:2]
     return gallery.Picture(path.relative_to(results).as_posix(), width, height)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Optional
 
 import numpy as np
@@ -36,7 +38,8 @@ class Translator:
         config: the run's settings.
         model: whose generators.
         untrained: its networks, as in 'G_B', that have no weights of their own.
-        max_pixels: an image with more is translated in tiles; None: as many as fit into half of the free memory.
+        max_pixels: that are translated at once: a batch with more is split, an image with more is translated in tiles;
+            None: as many as fit into half of the machine's free memory, which says nothing of a GPU's.
 
     Raises:
         UserError: max_pixels leaves nothing of a tile.
@@ -120,6 +123,19 @@ class Translator:
                 f'{self.directions[0]}, import the weights of both, or train the run.'
             )
 
+    @contextlib.contextmanager
+    def out_of_memory_named(self) -> Iterator[None]:
+        """A context for programs with the flag max_pixels: memory that is not enough becomes a UserError about it."""
+        try:
+            yield
+        except tf.errors.ResourceExhaustedError as error:
+            kind = 'GPU' if tf.config.get_visible_devices('GPU') else 'CPU'
+            least = self.least_max_pixels
+            remedy = f'lower it, to {least} at the least' if self.max_pixels > least else 'use a device with more'
+            raise UserError(
+                f'`max_pixels` ({self.max_pixels}) at once need more memory than the {kind} has; {remedy}.'
+            ) from error
+
     def network(self, direction: str) -> tf.keras.Model:
         """The generator of a direction; raises as check_direction."""
         self.check_direction(direction)
@@ -173,7 +189,7 @@ class Translator:
         return preprocess.to_levels(results, dtype)
 
     def translate_floats(self, images: np.ndarray, direction: str) -> np.ndarray:
-        """Float32 [n, h, w, channels in] in [-1, 1] -> float32 [n, h, w, channels out] in [-1, 1], any size."""
+        """Float32 [n, h, w, channels in] in [-1, 1] -> float32 [n, h, w, channels out] in [-1, 1], any n, h and w."""
         self.check_direction(direction)
         _, height, width, given = images.shape
         if given != self.channels(direction)[0]:
@@ -183,12 +199,14 @@ class Translator:
         if 0 in images.shape:
             return np.zeros((*images.shape[:3], self.channels(direction)[1]), np.float32)
         padded = pad(images, self.multiple)
-        if padded.shape[1] * padded.shape[2] <= self.max_pixels:
-            results = self._whole[direction](tf.constant(padded)).numpy()
-        else:
-            results = np.empty((*padded.shape[:3], self.channels(direction)[1]), np.float32)
-            for image, result in zip(padded, results):
-                self._in_tiles(image[None], direction, result[None])
+        results = np.empty((*padded.shape[:3], self.channels(direction)[1]), np.float32)
+        most = self.max_pixels // (padded.shape[1] * padded.shape[2])  # a batch counts as its pixels together
+        for start in range(0, len(padded), max(1, most)):
+            part = slice(start, start + max(1, most))
+            if most:
+                results[part] = self._whole[direction](tf.constant(padded[part])).numpy()
+            else:
+                self._in_tiles(padded[part], direction, results[part])
         return results[:, :height, :width]
 
     # ------------------------------------------------------------------------------------------------------ in tiles

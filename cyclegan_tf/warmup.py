@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 from collections.abc import Iterator
 from types import ModuleType
@@ -13,8 +14,9 @@ from cyclegan_tf.errors import UserError
 
 PATH = 'assets.extra/tf_serving_warmup_requests'  # in the model's folder, where TensorFlow Serving looks for it
 
-_SIDE = 256  # of the encoded pictures: the paper's size
-_SMALL_SIDE = 64  # of pixels and floats, which would take a megabyte on the disk
+# Of pictures that the model takes, at the most:
+_SIDE = 256  # encoded: the paper's size
+_SMALL_SIDE = 64  # pixels and floats, which would take a megabyte on the disk
 
 
 def import_messages() -> tuple[ModuleType, ModuleType]:
@@ -33,19 +35,20 @@ def import_messages() -> tuple[ModuleType, ModuleType]:
     return prediction_log_pb2, predict_pb2
 
 
-def write(model_directory: pathlib.Path, model: str, input_channels: int) -> None:
+def write(model_directory: pathlib.Path, model: str, input_channels: int, max_pixels: int) -> None:
     """Writes a file of one request for each signature and format.
 
     Args:
         model_directory: of the SavedModel.
         model: the name under which it is served.
         input_channels: of translate_floats.
+        max_pixels: of an image that the model takes: a request that it refused would keep the server from loading it.
     """
     prediction_log_pb2, predict_pb2 = import_messages()
     path = model_directory / PATH
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for signature, name, value in _requests(input_channels):
+        for signature, name, value in _requests(input_channels, math.isqrt(max_pixels)):
             request = predict_pb2.PredictRequest()
             request.model_spec.name, request.model_spec.signature_name = model, signature
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
@@ -54,12 +57,12 @@ def write(model_directory: pathlib.Path, model: str, input_channels: int) -> Non
             writer.write(log.SerializeToString())
 
 
-def _requests(input_channels: int) -> Iterator[tuple[str, str, object]]:
-    """Signature, name of its input, value."""
-    picture = _picture(_SIDE)
+def _requests(input_channels: int, most: int) -> Iterator[tuple[str, str, object]]:
+    """Signature, name of its input, value; sides are `most` at the most."""
+    picture = _picture(min(_SIDE, most))
     for encoded in (tf.io.encode_jpeg(picture), tf.io.encode_png(picture)):
         yield 'serving_default', 'image_bytes', [encoded.numpy()]
-    small = _picture(_SMALL_SIDE)
+    small = _picture(min(_SMALL_SIDE, most))
     yield 'translate_images', 'images', small[None]
     floats = np.repeat(small[None, ..., :1].astype(np.float32) / 127.5 - 1, input_channels, axis=-1)
     yield 'translate_floats', 'images', floats

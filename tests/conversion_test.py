@@ -103,9 +103,11 @@ def test_sizes_that_do_not_fit_are_refused(runs, tmp_path, name, side):
 @pytest.mark.parametrize(
     'settings, message',
     [
-        ({'quantize': 'float16'}, '`quantize` .float16. is for format tflite; for saved_model there is --precision'),
+        ({'quantize': 'float16'}, '`quantize` .float16. is for format tflite; leave it out'),
         ({'format': 'onnx', 'precision': 'float16'}, '`precision` .float16. is for format saved_model; leave it out'),
         ({'format': 'tflite', 'version': 3}, '`version` .3. is for format saved_model; leave it out'),
+        ({'format': 'onnx', 'max_pixels': 65536}, '`max_pixels` .65536. is for format saved_model; leave it out'),
+        ({'format': 'onnx', 'image_size': 128}, '`image_size` .128. is for format tflite; leave it out'),
     ],
 )
 def test_settings_of_other_formats_are_refused(settings, message):

@@ -201,7 +201,7 @@ def test_the_epochs_work_is_not_lost_with_its_measure(data, tmp_path):
         Image.open(path).resize((44, 40)).save(path)  # a counterpart of another size shows only when it is read
     flags = (f'--dataroot={root}', '--name=run', *FLAGS, '--preprocess=crop', '--load_size=40')
     with pytest.raises(UserError, match='`eval_metrics` .psnr. needs pairs of the same size'):
-        program.run_training(tmp_path, *flags)
+        program.run_training(tmp_path, *flags, '--eval_metrics=psnr')
     assert checkpoints.find(tmp_path / 'run', 'latest').step == 3
     continued = ('--name=run', '--continue_train', '--eval_metrics=none')
     assert program.run_training(tmp_path, *continued, small=False) == 0

@@ -135,6 +135,12 @@ def test_which_measures_are_taken_depends_on_pairs(root):
     assert evaluation.choose_measures(None, images) == ('psnr', 'ssim')
     assert evaluation.choose_measures('fid, psnr', images) == ('fid', 'psnr')
     assert evaluation.choose_measures('none', images) == ()
+    for i in range(3):
+        (root / 'testB' / f'{i}.png').rename(root / 'testB' / f'{i} b.png')
+    images = open_images(root)
+    assert images.doubt == 'only 2 of 6 have a counterpart of the same name'
+    assert evaluation.choose_measures(None, images) == ('kid', 'fid')
+    assert evaluation.choose_measures('psnr', images) == ('psnr',) and len(images.pairs['A']) == 2
     shutil.move(root / 'testB', root / 'all')
     (root / 'testB').mkdir()
     shutil.copy(root / 'all' / 'other.png', root / 'testB')

@@ -189,9 +189,9 @@ def test_every_warm_up_request_is_answered(exported):
     assert set(asked) == set(serving.SIGNATURES) and len(asked) == 4
 
 
-def test_warm_up_requests_fit_a_network_for_gray(runs, tmp_path):
+def test_warm_up_requests_fit_a_network_for_gray_and_few_pixels(tmp_path):
     make_run(tmp_path / 'runs', input_nc=1, lambda_identity=0.0)
-    run_export(tmp_path / 'runs', tmp_path, '--name=run', '--direction=AtoB')
+    run_export(tmp_path / 'runs', tmp_path, '--name=run', '--direction=AtoB', '--max_pixels=3000')
     test_every_warm_up_request_is_answered(tmp_path)
 
 

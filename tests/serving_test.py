@@ -219,6 +219,8 @@ def test_arrays_that_are_too_large_or_of_other_channels_are_refused(served):
         served['colour'].images(np.zeros((1, 20, 30, 5), np.uint8))
     with pytest.raises(UserError, match='from 2 to 3 channels cannot be served'):
         serving.Servable(make_generator('resnet_6blocks', 2, 3, filters=4), 2, 1000)
+    with pytest.raises(UserError, match='`max_pixels` .16383. is less than .* smallest image; raise it to 16384'):
+        serving.Servable(make_generator('unet_128', 3, 3, filters=1), 3, 16383)
 
 
 def test_threads_get_the_answers_of_one(served):

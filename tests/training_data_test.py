@@ -12,7 +12,7 @@ from PIL import Image
 from cyclegan_tf import options, training_data
 from cyclegan_tf.config import Config
 from cyclegan_tf.console import Console
-from cyclegan_tf.data import demo
+from cyclegan_tf.data import demo, stores
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.translate import TranslateConfig
 
@@ -131,6 +131,15 @@ def test_direction_exchanges_the_domains(tmp_path):
     assert levels[0] == levels[1][::-1] and levels[0][0] < levels[0][1]
 
 
+def test_what_an_earlier_run_has_left_on_the_disk_needs_no_more_room(image_folders, tmp_path, monkeypatch):
+    open_data(image_folders, tmp_path, '--cache=disk')
+    monkeypatch.setattr(stores, '_free_disk', lambda directory: 0)
+    assert open_data(image_folders, tmp_path, '--cache=disk').table_b.cached
+    assert open_data(image_folders, tmp_path, '--cache_memory_mb=0').table_b.cached
+    with pytest.raises(UserError, match='`cache` .disk. needs 0 MB more in .* where 0 MB are free'):
+        open_data(image_folders, tmp_path, '--cache=disk', '--load_size=40')
+
+
 # ------------------------------------------------------------------------------------------------------ sizes, channels
 def test_differing_sizes_need_a_batch_of_one_and_no_pool(tmp_path):
     for part in ('trainA', 'trainB'):
@@ -141,6 +150,23 @@ def test_differing_sizes_need_a_batch_of_one_and_no_pool(tmp_path):
     with pytest.raises(UserError, match='`gan_mode` .wgangp. .*one size'):
         open_data(tmp_path, tmp_path, '--preprocess=none', '--pool_size=0', '--gan_mode=wgangp')
     assert open_data(tmp_path, tmp_path, '--preprocess=none', '--pool_size=0').sizes == (None, None)
+
+
+@pytest.mark.parametrize(
+    'preprocess, expected',
+    [('resize_and_crop', (512, 512)), ('scale_width', (512, 256)), ('scale_width_and_crop', (512, 256))],
+)
+def test_load_size_at_test_time_keeps_the_proportions_that_preprocess_keeps(preprocess, expected):
+    config = Config(dataroot='demo', preprocess=preprocess, load_size=360)
+    assert training_data.make_test_geometry(config, 512).uncropped(1024, 512) == expected
+
+
+@pytest.mark.parametrize('preprocess', ['crop', 'none'])
+def test_load_size_at_test_time_is_refused_where_nothing_is_resized(preprocess):
+    config = Config(dataroot='demo', preprocess=preprocess)
+    assert training_data.make_test_geometry(config, None).uncropped(1024, 512) == (1024, 512)
+    with pytest.raises(UserError, match='`eval_load_size` .512. has no meaning under the preprocess .*; leave it out'):
+        training_data.make_test_geometry(config, 512, 'eval_load_size')
 
 
 @pytest.mark.slow
@@ -179,7 +205,11 @@ def test_gray_and_colour_of_sixteen_bits_are_learnt_from_and_translated(tmp_path
     assert program.run_training(tmp_path / 'checkpoints', *flags) == 0
     program.run_translation(tmp_path / 'checkpoints', '--name=run', f'--results_dir={tmp_path}')
     images = tmp_path / 'run' / 'test_latest' / 'images'
-    assert [Image.open(images / f'0_{label}.png').mode for label in ('real_A', 'fake_B', 'fake_A')] == ['L', 'RGB', 'L']
+    assert [Image.open(images / f'0_{label}.png').mode for label in ('real_A', 'fake_B', 'fake_A')] == [
+        'I;16',
+        'RGB',
+        'L',
+    ]
 
 
 @pytest.mark.slow

@@ -3,12 +3,14 @@
 import json
 import re
 
+import imagecodecs
 import numpy as np
 import program
 import pytest
 from PIL import Image
+from served_models import deep, make_run, photograph
 
-from cyclegan_tf import metrics
+from cyclegan_tf import file_translation, metrics
 from cyclegan_tf.errors import UserError
 
 
@@ -67,6 +69,60 @@ def test_again_with_fewer_images_leaves_no_old_ones(run, tmp_path):
         program.run_translation(run, '--name=run', f'--results_dir={tmp_path}', *extra)
     pictures = list((tmp_path / 'run' / 'test_latest' / 'images').iterdir())
     assert len(pictures) == 8 and Image.open(pictures[0]).size == (32, 32)
+
+
+@pytest.fixture(scope='module')
+def drawn(tmp_path_factory):
+    """Where the checkpoints of runs are that were never trained: 'run', 'two' and 'five' channels of A."""
+    directory = tmp_path_factory.mktemp('drawn')
+    for name, channels in (('run', 3), ('two', 2), ('five', 5)):
+        make_run(directory, name, input_nc=channels, lambda_identity=0.0, preprocess='none', ndf=4)
+    return directory
+
+
+def test_pictures_of_the_test_images_have_their_depth(drawn, tmp_path):
+    picture = photograph(32, 24)
+    for domain, pixels in (('A', deep(picture)), ('B', picture)):
+        (tmp_path / f'test{domain}').mkdir()
+        (tmp_path / f'test{domain}' / 'x.png').write_bytes(imagecodecs.png_encode(pixels))
+    assert program.run_translation(drawn, '--name=run', f'--dataroot={tmp_path}', f'--results_dir={tmp_path}') == 0
+    read = lambda label: imagecodecs.png_decode((images / f'x_{label}.png').read_bytes())  # noqa: E731
+    images = tmp_path / 'run' / 'test_latest' / 'images'
+    labels = ('real_A', 'fake_B', 'rec_A', 'true_B', 'real_B', 'fake_A', 'rec_B', 'true_A')
+    assert [read(label).dtype.itemsize for label in labels] == [2, 2, 2, 1, 1, 1, 1, 2]
+    np.testing.assert_array_equal(read('real_A'), deep(picture))
+    assert [file_translation.choose_dtype(depth, np.dtype(np.uint16)).itemsize for depth in ('auto', '8', '16')] == [
+        2,
+        1,
+        2,
+    ]
+
+
+def test_a_name_that_happens_to_be_in_both_domains_makes_no_pair(drawn, tmp_path, capsys):
+    for domain, names in (('A', 'abc'), ('B', 'cde')):
+        (tmp_path / f'test{domain}').mkdir()
+        for name in names:
+            Image.fromarray(photograph(16, 16)).save(tmp_path / f'test{domain}' / f'{name}.png')
+    flags = ['--name=run', f'--dataroot={tmp_path}', f'--results_dir={tmp_path}', '--direction=AtoB']
+    assert program.run_translation(drawn, *flags) == 0
+    output = capsys.readouterr().out
+    assert 'not compared as pairs: only 1 of 3 have a counterpart' in output and 'PSNR' not in output
+    assert not list((tmp_path / 'run' / 'test_latest' / 'images').glob('*true*'))
+
+
+def test_channels_that_no_picture_has_are_refused_and_two_are_gray_and_alpha(drawn, tmp_path, capsys):
+    common = (f'--results_dir={tmp_path}', f'--output={tmp_path / "out"}')
+    for name in ('rgb', 'la'):
+        Image.fromarray(photograph(16, 16)).convert(name.upper()).save(tmp_path / f'{name}.png')
+    for flags in ([], [f'--input={tmp_path}/rgb.png', '--direction=BtoA']):
+        with pytest.raises(
+            UserError, match='`input_nc` .5. of this run is more channels than a PNG can have, which is 4'
+        ):
+            program.run_translation(drawn, '--name=five', *common, *flags)
+    with pytest.raises(UserError, match='1 image could not be translated'):
+        program.run_translation(drawn, '--name=two', *common, f'--input={tmp_path}/*.png', '--direction=both')
+    assert 'rgb.png: it has 3 channels, which cannot be made 2' in capsys.readouterr().err
+    assert [Image.open(tmp_path / 'out' / way / 'la.png').mode for way in ('AtoB', 'BtoA')] == ['RGB', 'LA']
 
 
 @pytest.mark.parametrize(

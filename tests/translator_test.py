@@ -9,12 +9,16 @@ import imagecodecs
 import numpy as np
 import program
 import pytest
+import tensorflow as tf
 from PIL import Image
+from served_models import make_run
 
 import cyclegan_tf
 from cyclegan_tf import file_translation, results, translator
+from cyclegan_tf.config import Config
 from cyclegan_tf.data import demo
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.models import MODELS
 
 
 @pytest.fixture(scope='module')
@@ -94,6 +98,36 @@ def test_directions_name_the_folders_whatever_the_runs_direction_was(runs):
 def test_what_cannot_be_translated_is_refused(runs, images, direction, message):
     with pytest.raises(UserError, match=message):
         cyclegan_tf.load(runs['colour']).translate(images, direction)
+
+
+# -------------------------------------------------------------------------------------------------------------- memory
+def untrained(**settings):
+    """A translator with weights as they are drawn."""
+    config = Config(dataroot='demo', netG='resnet_6blocks', ngf=4, init_gain=0.3)
+    return translator.Translator(config, MODELS[config.model](config, training=False), **settings)
+
+
+def test_a_batch_is_split_into_what_max_pixels_allows():
+    loaded, seen = untrained(), []
+    network = loaded._whole['AtoB']
+    loaded._whole['AtoB'] = lambda images: seen.append(len(images)) or network(images)
+    images = np.stack([photograph(300, 250), photograph(300, 250, 'coffee'), photograph(300, 250)[::-1]])
+    expected = loaded.translate(images)
+    loaded.max_pixels = 300 * 252 * 2  # 250 is padded
+    np.testing.assert_allclose(loaded.translate(images).astype(int), expected, atol=1)
+    loaded.max_pixels = 300 * 252
+    np.testing.assert_allclose(loaded.translate(images).astype(int), expected, atol=1)
+    assert seen == [3, 2, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize('run', [program.run_translation, program.run_evaluation])
+def test_memory_that_is_not_enough_is_one_sentence_with_what_helps(tmp_path, monkeypatch, run):
+    make_run(tmp_path)
+    # As the first convolution of a very large image would.
+    monkeypatch.setattr(translator.Translator, 'translate_floats', lambda *_: tf.zeros([10**9, 10**6]))
+    flags = ['--name=run', '--max_pixels=300000', '--num_test=1', f'--results_dir={tmp_path}']
+    with pytest.raises(UserError, match='`max_pixels` .300000. at once need more memory than the CPU has; lower'):
+        run(tmp_path, *flags)
 
 
 # ------------------------------------------------------------------------------------------------------------ in tiles

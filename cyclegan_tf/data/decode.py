@@ -127,6 +127,12 @@ def can_become(found: int, wanted: int) -> bool:
     return found == wanted or (wanted in _MODES and found <= 4)
 
 
+def require_channels(found: int, wanted: int) -> None:
+    """Raises BadImage where set_channels cannot bring so many channels to so many."""
+    if not can_become(found, wanted):
+        raise BadImage(f'it has {found} channels, which cannot be made {wanted}')
+
+
 def set_channels(picture: Picture, channels: int) -> Picture:
     """Gray to colour, colour to gray (ITU-R 601-2), alpha dropped or added, in 8 or 16 bit.
 
@@ -134,16 +140,14 @@ def set_channels(picture: Picture, channels: int) -> Picture:
         BadImage: the image has another number of channels, and neither it nor `channels` is 1, 3 or 4.
     """
     if isinstance(picture, Image.Image):
-        if not can_become(len(picture.getbands()), channels):
-            raise BadImage(f'it has {len(picture.getbands())} channels, which cannot be made {channels}')
+        require_channels(len(picture.getbands()), channels)
         if channels == 2:
             return picture
         return picture if picture.mode == _MODES[channels] else picture.convert(_MODES[channels])
     found = picture.shape[-1]
     if found == channels:
         return picture
-    if not can_become(found, channels):
-        raise BadImage(f'it has {found} channels, which cannot be made {channels}')
+    require_channels(found, channels)
     whole = np.iinfo(picture.dtype).max
     colour, alpha = picture[..., :1] if found <= 2 else picture[..., :3], None
     if found in (2, 4):
@@ -242,6 +246,7 @@ def _tiff_header(data: bytes) -> Header:
             raise BadImage(f'it claims {width}x{height} pixels; the limit is {MAX_PIXELS:,}')
         if _tiff_orientation(page) >= 5:
             width, height = height, width
+        channels = 3 if page.photometric == tifffile.PHOTOMETRIC.SEPARATED else channels
         return Header(width, height, channels, 16 if page.bitspersample > 8 else 8, 'TIFF')
 
 
@@ -259,7 +264,18 @@ def _decode_tiff(data: bytes) -> np.ndarray:
         array = _scale(array, 2**page.bitspersample - 1)
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
             array = np.iinfo(array.dtype).max - array
+        if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
+            array = _without_inks(array)
         return _turn(array, _tiff_orientation(page))
+
+
+def _without_inks(array: np.ndarray) -> np.ndarray:
+    """[h, w, cyan magenta yellow black] -> [h, w, red green blue] without profiles, as Pillow does it in 8 bits."""
+    if array.shape[-1] != 4:
+        raise BadImage(f'its colours are those of {array.shape[-1]} inks; store it as RGB')
+    whole = np.iinfo(array.dtype).max
+    light = (whole - array.astype(np.uint64)) * (whole - array[..., 3:].astype(np.uint64))
+    return ((light[..., :3] + whole // 2) // whole).astype(array.dtype)
 
 
 def _tiff_orientation(page: tifffile.TiffPage) -> int:

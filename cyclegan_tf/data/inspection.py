@@ -19,7 +19,7 @@ from cyclegan_tf.data import decode
 from cyclegan_tf.data.sources import Source
 from cyclegan_tf.errors import UserError
 
-_VERSION = 1  # of what is remembered; raise it when the checks change
+_VERSION = 2  # of what is remembered; raise it when the checks change
 _WINDOW = 64  # images asked for ahead of the one whose result is taken, for each thread
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import hashlib
 import threading
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.data.sources import Source
 from cyclegan_tf.errors import UserError
 
+_VERSION = 2  # of what is kept on the disk; raise it when decoding changes
 # Images asked for ahead of the one whose result is taken, for each thread, when a table is filled.
 _WINDOW = 16
 
@@ -34,7 +36,7 @@ class ImageTable:
         dtype: uint16 where an image has 16 bits, else uint8; images of 8 bits are scaled up beside such of 16.
         size: (height, width) of all images; None where they differ.
         replaced: how often a broken image was replaced by another, once the table was filled.
-        failure: the error that `rows` raised last, for callers that see only TensorFlow's version of it.
+        failure: the error that `row` raised last, for callers that see only TensorFlow's version of it.
     """
 
     def __init__(
@@ -72,6 +74,10 @@ class ImageTable:
         """To keep all images."""
         return int(self._starts[-1]) * self.dtype.itemsize
 
+    def bytes_stored(self, directory: str) -> int:
+        """Of bytes_needed, those that an earlier run has left in a directory for `keep`."""
+        return self.bytes_needed if stores.is_stored(directory, self._key, self.bytes_needed) else 0
+
     def result_size(self) -> Optional[tuple[int, int]]:
         """(height, width) of what the networks are given, after the crop; None where it differs."""
         crop = self._geometry.crop_size
@@ -94,9 +100,11 @@ class ImageTable:
         if where == 'memory':
             store = stores.MemoryStore(int(self._starts[-1]), self.dtype)
         else:
-            store = stores.DiskStore(directory, self._key(), int(self._starts[-1]), self.dtype)
-        if not store.complete:
-            self._fill(store, threads)
+            store = stores.DiskStore(directory, self._key, int(self._starts[-1]), self.dtype)
+        # Images with problems are tried again each time: they may have been away for a moment, on a server.
+        missing = sorted(store.problems) if store.complete else range(len(self._source))
+        if missing:
+            self._fill(store, missing, threads)
         lines = [f'{self._source.label(i)}: {problem}' for i, problem in sorted(store.problems.items())]
         if not self._skip_bad or len(lines) == len(self._source):
             inspection.refuse(lines, len(self._source))
@@ -104,7 +112,7 @@ class ImageTable:
         self._store = store
         return lines
 
-    def _fill(self, store: stores.Store, threads: int) -> None:
+    def _fill(self, store: stores.Store, indices: Sequence[int], threads: int) -> None:
         def load(index):
             try:
                 store.write(int(self._starts[index]), self._decode(index))
@@ -113,11 +121,11 @@ class ImageTable:
 
         problems = {}
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            with tqdm(total=len(self._source), desc=f'Reading {self._source.where}', leave=False, disable=None) as bar:
-                for start in range(0, len(self._source), _WINDOW * threads):
-                    indices = range(start, min(start + _WINDOW * threads, len(self._source)))
-                    problems.update(filter(None, pool.map(load, indices)))
-                    bar.update(len(indices))
+            with tqdm(total=len(indices), desc=f'Reading {self._source.where}', leave=False, disable=None) as bar:
+                for start in range(0, len(indices), _WINDOW * threads):
+                    window = indices[start : start + _WINDOW * threads]
+                    problems.update(filter(None, pool.map(load, window)))
+                    bar.update(len(window))
         store.finish(problems)
 
     def row(self, index: int, crop: Optional[tuple[int, int]] = None) -> np.ndarray:
@@ -154,10 +162,6 @@ class ImageTable:
         top, left = ((number * (length - side + 1)) >> 24 for number, length in zip(crop, image.shape[:2]))
         return image[top : top + side, left : left + side]
 
-    def rows(self, indices: np.ndarray) -> np.ndarray:
-        """Integers [n] -> uint8 or uint16 [n, h, w, channels], of images of one size."""
-        return np.stack([self.row(int(index)) for index in indices])
-
     def _try(self, index: int) -> Optional[np.ndarray]:
         """One image; None if it is broken and such are replaced."""
         place = int(self._good[index])
@@ -179,24 +183,31 @@ class ImageTable:
             return image.astype(np.uint16) * 257  # 255 becomes 65535
         return image
 
+    @functools.cached_property
     def _key(self) -> str:
         """Names what is kept: another one for any other image, size, depth or number of channels."""
-        digest = hashlib.sha256(f'1 {self.channels} {self.dtype} {self._source.half} '.encode())
+        digest = hashlib.sha256(f'{_VERSION} {self.channels} {self.dtype} {self._source.half} '.encode())
         digest.update(np.ascontiguousarray(self._sizes).tobytes())
         for index in range(len(self._source)):
             digest.update(self._source.stamp(index).encode() + b'\n')
         return digest.hexdigest()[:32]
 
 
-def read_uncropped(source: Source, index: int, geometry: Geometry, channels: int) -> np.ndarray:
-    """One image to translate: float32 [h, w, channels] in [-1, 1], whole, at the size that geometry gives it.
+def read_levels(source: Source, index: int, geometry: Geometry, channels: int) -> np.ndarray:
+    """One image to translate: uint8, or uint16 where it has 16 bits, [h, w, channels], whole, at the size that geometry
+    gives it.
 
     Raises:
         decode.BadImage: it cannot be used; the message is the reason.
     """
     picture = decode.set_channels(source.picture(index), channels)
     height, width = decode.to_array(picture).shape[:2]
-    return to_float(decode.to_array(decode.resize(picture, *geometry.uncropped(width, height))))
+    return decode.to_array(decode.resize(picture, *geometry.uncropped(width, height)))
+
+
+def read_uncropped(source: Source, index: int, geometry: Geometry, channels: int) -> np.ndarray:
+    """read_levels as float32 in [-1, 1]."""
+    return to_float(read_levels(source, index, geometry, channels))
 
 
 def to_float(images: np.ndarray) -> np.ndarray:

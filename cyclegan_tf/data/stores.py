@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import itertools
 import json
 import math
 import os
 import pathlib
 import shutil
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Optional, Protocol
 
 import numpy as np
 import psutil
 
 from cyclegan_tf.errors import UserError
-
-CACHES = ('auto', 'memory', 'disk', 'none')
 
 MEMORY_SHARE = 0.5  # of what is free, for both domains together
 _DISK_SHARE = 0.8  # of what is free on the disk
@@ -29,13 +30,13 @@ class Store(Protocol):
     """Whether all images are in it already, from an earlier run."""
 
     problems: Mapping[int, str]
-    """Images that could not be decoded, by index, with the reasons; known once complete."""
+    """Images that could not be decoded, by index, with the reasons; known once complete, and may be written later."""
 
     def write(self, start: int, image: np.ndarray) -> None:
         """Keeps an image. Threads may write different images at once."""
 
     def finish(self, problems: Mapping[int, str]) -> None:
-        """All images are in it, but those with problems."""
+        """All images are in it, but those with problems. Once more after some of those were written."""
 
     def read(self, start: int, shape: Sequence[int]) -> np.ndarray:
         """So many elements from there on, in this shape."""
@@ -75,27 +76,24 @@ class DiskStore:
     """
 
     def __init__(self, directory: str, key: str, elements: int, dtype: np.dtype):
-        folder = pathlib.Path(directory) / 'images'
-        folder.mkdir(parents=True, exist_ok=True)
-        self._dtype = np.dtype(dtype)
-        self._path, self._about = folder / f'{key}.pixels', folder / f'{key}.json'
-        # Processes of one machine, or of several that share the folder, may write the same at once.
-        self._own = f'{socket.gethostname()}-{os.getpid()}.part'
-        self._partial = folder / f'{key}.{self._own}'
+        self._path, self._about = _places(directory, key)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._dtype, self._partial = np.dtype(dtype), None
         self.complete, self.problems = False, {}
         size = elements * self._dtype.itemsize
-        if self._about.is_file() and self._path.is_file() and self._path.stat().st_size == size:
+        if is_stored(directory, key, size):
             self.complete = True
             self.problems = {int(i): text for i, text in json.loads(self._about.read_text())['problems'].items()}
-            self._file = os.open(self._path, os.O_RDONLY)
+            self._file = os.open(self._path, os.O_RDWR if self.problems else os.O_RDONLY)
         else:
-            self._file = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            self._partial, self._file = _begin(self._path)
             os.truncate(self._file, size)
 
     def __del__(self):
         if hasattr(self, '_file'):
             os.close(self._file)
-            self._partial.unlink(missing_ok=True)
+            if self._partial is not None:
+                self._partial.unlink(missing_ok=True)
 
     def write(self, start: int, image: np.ndarray) -> None:
         data, offset = memoryview(np.ascontiguousarray(image)).cast('B'), start * self._dtype.itemsize
@@ -104,10 +102,13 @@ class DiskStore:
             data, offset = data[written:], offset + written
 
     def finish(self, problems: Mapping[int, str]) -> None:
+        if self.complete and problems == self.problems:
+            return
         os.fsync(self._file)
-        os.replace(self._partial, self._path)
+        if not self.complete:
+            os.replace(self._partial, self._path)
         # Written last: it is what says that the file is whole.
-        partial = self._about.with_suffix(f'.about.{self._own}')
+        partial = self._about.with_suffix(f'.{_own_name()}.about')
         partial.write_text(json.dumps({'problems': problems}))
         os.replace(partial, self._about)
         self.complete, self.problems = True, dict(problems)
@@ -123,14 +124,68 @@ class DiskStore:
         return array
 
 
-def choose(cache: str, size: int, directory: str, limit: Optional[int] = None) -> tuple[str, str]:
-    """Where to keep decoded images.
+def is_stored(directory: str, key: str, size: int) -> bool:
+    """Whether a DiskStore of this name and so many bytes is complete there."""
+    path, about = _places(directory, key)
+    return about.is_file() and path.is_file() and path.stat().st_size == size
+
+
+def _places(directory: str, key: str) -> tuple[pathlib.Path, pathlib.Path]:
+    """The files of a DiskStore: pixels, and what is said of them."""
+    folder = pathlib.Path(directory) / 'images'
+    return folder / f'{key}.pixels', folder / f'{key}.json'
+
+
+def _own_name() -> str:
+    """Part of a file's name: processes of one machine, or of several that share the folder, may write at once."""
+    return f'{socket.gethostname()}-{os.getpid()}'
+
+
+def _begin(path: pathlib.Path) -> tuple[pathlib.Path, int]:
+    """A new file beside `path` for this process alone, and its descriptor. A lock says that it is being written."""
+    for number in itertools.count():
+        partial = path.with_suffix(f'.{_own_name()}-{number}.part')
+        try:
+            file = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            continue
+        with contextlib.suppress(OSError):  # not every file system has locks; leftovers stay on those without
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file).st_nlink:
+            return partial, file
+        os.close(file)  # another process took it for a leftover before it was locked
+
+
+def _remove_leftovers(directory: str) -> None:
+    """Removes files of DiskStores that processes left behind which were stopped while they filled them.
+
+    Whoever still fills one holds its lock, which ends with the process, also in another container of the same name.
+    """
+    for path in _places(directory, '')[0].parent.glob('*.part'):
+        with contextlib.suppress(OSError):  # gone meanwhile, another user's, or locked
+            file = os.open(path, os.O_RDWR)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(file)
+
+
+def choose(
+    cache: str,
+    size: int,
+    directory: str,
+    limit: Optional[int] = None,
+    stored: Callable[[], int] = lambda: 0,
+) -> tuple[str, str]:
+    """Where to keep decoded images. Removes from the directory what processes that were stopped left there unfinished.
 
     Args:
         cache: 'memory', 'disk', 'none', or 'auto': memory if they fit, else disk if they fit there, else none.
         size: of all decoded images, bytes.
         directory: for 'disk'.
         limit: most memory to use, bytes; None: MEMORY_SHARE of what is free.
+        stored: tells how many bytes of them are in the directory already; asked only where that matters.
 
     Returns:
         'memory', 'disk' or 'none'; and why, for the user.
@@ -138,13 +193,14 @@ def choose(cache: str, size: int, directory: str, limit: Optional[int] = None) -
     Raises:
         UserError: what was asked for does not fit.
     """
+    _remove_leftovers(directory)
     memory = free_memory() * MEMORY_SHARE if limit is None else limit
     disk = _free_disk(directory) * _DISK_SHARE
     need = f'{size / 1e6:,.1f} MB of decoded images'
     if cache == 'auto':
         if size <= memory:
             return 'memory', f'{need} are kept in memory'
-        if size <= disk:
+        if size - stored() <= disk:
             return 'disk', f'{need} exceed the {memory / 1e6:,.0f} MB of memory for them and are kept in {directory}'
         return 'none', f'{need} fit neither into memory nor onto the disk: images are decoded each time'
     if cache == 'memory' and size > free_memory():
@@ -152,10 +208,10 @@ def choose(cache: str, size: int, directory: str, limit: Optional[int] = None) -
             f'`cache` (memory) needs {size / 1e6:,.0f} MB, but {free_memory() / 1e6:,.0f} MB are free; '
             f'set it to disk or none.'
         )
-    if cache == 'disk' and size > disk:
+    if cache == 'disk' and (missing := size - stored()) > disk:
         raise UserError(
-            f"`cache` (disk) needs {size / 1e6:,.0f} MB in '{directory}', where {_free_disk(directory) / 1e6:,.0f} MB "
-            f'are free; set --cache_dir to a larger disk, or it to none.'
+            f"`cache` (disk) needs {missing / 1e6:,.0f} MB more in '{directory}', where "
+            f'{_free_disk(directory) / 1e6:,.0f} MB are free; set --cache_dir to a larger disk, or it to none.'
         )
     return cache, {
         'memory': f'{need} are kept in memory',

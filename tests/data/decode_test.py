@@ -89,6 +89,18 @@ def test_cmyk_jpeg_is_no_negative(photograph):
     assert np.abs(read(data) - photograph.astype(int)).mean() < 4
 
 
+@pytest.mark.parametrize('byteorder', '<>')
+def test_cmyk_tiff_of_sixteen_bits_has_pillows_colours(photograph, byteorder):
+    inks = Image.fromarray(photograph).convert('CMYK')
+    inks = np.dstack([np.asarray(inks)[..., :3], photograph[..., 0] // 3])  # some black
+    expected = np.asarray(Image.fromarray(inks, 'CMYK').convert('RGB')).astype(int)
+    array = read(tiff(inks.astype(np.uint16) * 257, photometric='separated', byteorder=byteorder))
+    assert array.dtype == np.uint16 and np.abs(array / 257 - expected).max() <= 1
+    more = tiff(np.dstack([inks, inks[..., :1]]).astype(np.uint16), photometric='separated', planarconfig='contig')
+    with pytest.raises(decode.BadImage, match='its colours are those of 5 inks; store it as RGB'):
+        decode.check(more)
+
+
 def test_palettes(photograph):
     plain = Image.fromarray(photograph).quantize(32)
     file = io.BytesIO()

@@ -1,5 +1,7 @@
 """Tables of decoded images: sizes, depth, where they are kept, what happens to broken ones; levels and floats."""
 
+import dataclasses
+import errno
 import os
 import subprocess
 import sys
@@ -22,6 +24,11 @@ def make_table(root, cache_dir, channels=3, preprocess_='resize_and_crop', load=
     good = [i for i, finding in enumerate(findings) if finding.problem is None]
     headers = [findings[i].header for i in good]
     return preprocess.ImageTable(source.select(good), headers, Geometry(preprocess_, load, crop), channels, skip)
+
+
+def rows(table):
+    """All images of a table, which have one size, [n, h, w, c]."""
+    return np.stack([table.row(index) for index in range(len(table))])
 
 
 @pytest.fixture
@@ -77,7 +84,7 @@ def test_a_disk_cache_is_used_again_and_made_anew_when_an_image_changes(photogra
     assert count == 7
     again, count = keep()
     assert count == 0
-    np.testing.assert_array_equal(first.rows(np.arange(7)), again.rows(np.arange(7)))
+    np.testing.assert_array_equal(rows(first), rows(again))
     assert keep(load=44)[1] == 7
     Image.new('RGB', (99, 98), 'blue').save(photographs_folder / 'trainA' / '2.png')
     changed, count = keep()
@@ -88,12 +95,32 @@ def test_a_disk_cache_is_used_again_and_made_anew_when_an_image_changes(photogra
 def test_a_disk_cache_that_was_cut_off_is_made_anew(photographs_folder, tmp_path):
     table = make_table(photographs_folder, tmp_path)
     table.keep('disk', str(tmp_path), 2)
-    expected = table.rows(np.arange(7))
+    expected = rows(table)
     (pixels,) = (tmp_path / 'images').glob('*.pixels')
     os.truncate(pixels, 1000)
     table = make_table(photographs_folder, tmp_path)
     table.keep('disk', str(tmp_path), 2)
-    np.testing.assert_array_equal(table.rows(np.arange(7)), expected)
+    np.testing.assert_array_equal(rows(table), expected)
+
+
+def test_what_a_stopped_process_had_begun_to_fill_is_removed_and_no_other(tmp_path):
+    stores.DiskStore(str(tmp_path), 'finished', 10, np.uint8).finish({})
+    program = (
+        'import sys, numpy\n'
+        'from cyclegan_tf.data import stores\n'
+        'store = stores.DiskStore(sys.argv[1], "other", 1000, numpy.uint8)\n'
+        'print("begun", flush=True)\n'
+        'sys.stdin.read()\n'
+    )
+    command = [sys.executable, '-c', program, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == 'begun\n'
+        for alive in (True, False):
+            stores.choose('auto', 1, str(tmp_path))
+            assert len(list((tmp_path / 'images').glob('other.*.part'))) == alive
+            process.kill()
+            process.wait()
+    assert stores.is_stored(str(tmp_path), 'finished', 10)
 
 
 def test_sixteen_bits_are_kept_beside_eight(tmp_path):
@@ -107,10 +134,10 @@ def test_sixteen_bits_are_kept_beside_eight(tmp_path):
         table = make_table(tmp_path, tmp_path, channels=1, load=64)
         if where != 'none':
             table.keep(where, str(tmp_path), 2)
-        rows = table.rows(np.array([0, 1]))
-        assert rows.dtype == table.dtype == np.uint16 and rows.shape == (2, 64, 64, 1)
-        np.testing.assert_array_equal(rows[0, ..., 0], wide)
-        np.testing.assert_array_equal(rows[1, ..., 0], (wide >> 8) * 257)
+        images = rows(table)
+        assert images.dtype == table.dtype == np.uint16 and images.shape == (2, 64, 64, 1)
+        np.testing.assert_array_equal(images[0, ..., 0], wide)
+        np.testing.assert_array_equal(images[1, ..., 0], (wide >> 8) * 257)
     assert make_table(tmp_path, tmp_path, domain=1).dtype == np.uint8
     assert make_table(tmp_path, tmp_path, domain=0, channels=3).row(0).shape == (36, 36, 3)
 
@@ -132,14 +159,30 @@ def test_images_that_turn_bad_are_all_named_when_they_are_kept(photographs_folde
 
 @pytest.mark.parametrize('where', ['memory', 'disk'])
 def test_images_that_turn_bad_are_left_out_of_what_is_kept(photographs_folder, tmp_path, where):
-    whole = make_table(photographs_folder, tmp_path).rows(np.array([0, 1, 4, 5, 6]))
+    whole = rows(make_table(photographs_folder, tmp_path))[[0, 1, 4, 5, 6]]
     tables = [make_table(photographs_folder, tmp_path, skip=True) for _ in range(2)]
     cut_off(photographs_folder)
     for table in tables:  # the second time from the disk, if there
         lines = table.keep(where, str(tmp_path), 2)
         assert len(lines) == 2 and '2.png' in lines[0] and '3.jpg' in lines[1]
         assert len(table) == 5 and table.replaced == 0
-        np.testing.assert_array_equal(table.rows(np.arange(5)), whole)
+        np.testing.assert_array_equal(rows(table), whole)
+
+
+def test_images_that_were_away_for_a_moment_are_not_left_out_for_good(photographs_folder, tmp_path):
+    def away(index):
+        if index == 2:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return read(index)
+
+    expected, left_out = rows(make_table(photographs_folder, tmp_path)), []
+    for moment in (away, away, None, None):
+        table = make_table(photographs_folder, tmp_path, skip=True)
+        read = table._source.data
+        table._source = dataclasses.replace(table._source, data=moment or read)
+        left_out.append(len(table.keep('disk', str(tmp_path), 2)))
+    assert left_out == [1, 1, 0, 0] and len(list((tmp_path / 'images').glob('*.pixels'))) == 1
+    np.testing.assert_array_equal(rows(table), expected)
 
 
 def test_images_that_turn_bad_are_named_or_replaced_when_they_are_read(photographs_folder, tmp_path):
@@ -162,6 +205,9 @@ def test_auto_takes_memory_then_disk_then_nothing(tmp_path, monkeypatch):
     assert stores.choose('auto', free, str(tmp_path), limit=0)[0] == 'none'
     with pytest.raises(UserError, match='`cache` .disk. needs .*--cache_dir'):
         stores.choose('disk', free, str(tmp_path))
+    # What an earlier run has left there takes no more room.
+    assert stores.choose('auto', free, str(tmp_path), limit=0, stored=lambda: free)[0] == 'disk'
+    assert stores.choose('disk', free, str(tmp_path), stored=lambda: free // 2)[0] == 'disk'
     with pytest.raises(UserError, match='`cache` .memory. needs .*set it to disk or none'):
         stores.choose('memory', 10**15, str(tmp_path))
 

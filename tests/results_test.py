@@ -2,13 +2,13 @@
 
 import pytest
 
-from cyclegan_tf import durable
+from cyclegan_tf import results
 
 
 def test_a_file_is_written_whole_with_its_folder(tmp_path):
     path = tmp_path / 'new' / 'file.bin'
     for data in (b'first', b'second, longer'):
-        durable.write_whole(path, data)
+        results.write_whole(path, data)
         assert path.read_bytes() == data
     assert [found.name for found in path.parent.iterdir()] == ['file.bin']
 
@@ -16,5 +16,5 @@ def test_a_file_is_written_whole_with_its_folder(tmp_path):
 def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
     (tmp_path / 'taken' / 'inside').mkdir(parents=True)
     with pytest.raises(OSError):
-        durable.write_whole(tmp_path / 'taken', b'data')
+        results.write_whole(tmp_path / 'taken', b'data')
     assert [found.name for found in tmp_path.iterdir()] == ['taken']
