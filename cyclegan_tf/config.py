@@ -243,7 +243,11 @@ class Config(FeatureConfig):
     )
     # Reports and checkpoints; frequencies are in images, as in the reference
     print_freq: int = setting(100, 'images between reports of the losses', minimum=1)
-    display_freq: int = setting(400, 'images between pictures in TensorBoard', minimum=1)
+    display_freq: int = setting(
+        400,
+        "images between pictures in TensorBoard; an epoch's end adds some of test images, of large ones the centre",
+        minimum=1,
+    )
     save_latest_freq: int = setting(5000, 'images between checkpoints of the latest state', minimum=1)
     save_epoch_freq: int = setting(5, 'epochs between checkpoints that are kept', minimum=1)
     keep_checkpoints: int = setting(5, 'checkpoints of epochs that are kept; 0 keeps all', minimum=0)
