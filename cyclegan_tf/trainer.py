@@ -23,6 +23,7 @@ from cyclegan_tf.models.interface import Model
 from cyclegan_tf.progress import Progress
 from cyclegan_tf.stop_signals import StopSignals
 from cyclegan_tf.summaries import Summaries
+from cyclegan_tf.timetable import Timetable
 from cyclegan_tf.training_data import TrainingData
 
 # Settings that change what measures of the test images come to.
@@ -76,7 +77,8 @@ class Trainer:
         stop_signals: StopSignals,
     ):
         self._model, self._progress, self._devices, self._config = model, progress, devices, config
-        self._data, self._steps_per_epoch, self._test_images = data, data.steps_per_epoch, test_images
+        self._data, self._test_images = data, test_images
+        self._timetable = Timetable(config, data.steps_per_epoch)
         self._evaluate = evaluate
         self._checkpoints, self._summaries, self._console = checkpoints, summaries, console
         self._stop_signals = stop_signals
@@ -96,11 +98,7 @@ class Trainer:
     @property
     def total_steps(self) -> int:
         """Steps of the whole run."""
-        return max(0, self._config.total_epochs - self._config.epoch_count + 1) * self._steps_per_epoch
-
-    def epoch_of(self, step: int) -> int:
-        """The number of the epoch that the step after `step` steps belongs to."""
-        return self._config.epoch_count + step // self._steps_per_epoch
+        return self._timetable.total_steps
 
     def train(self) -> None:
         """Trains to the end.
@@ -132,7 +130,7 @@ class Trainer:
     def _train_from_here(self) -> None:
         self._stream = self._data.stream(self._order)
         iterator = iter(self._devices.distribute(self._stream.from_step(self.step)))
-        self._model.start_epoch(self.epoch_of(self.step))
+        self._model.start_epoch(self._timetable.epoch_of(self.step))
         self._last_report, self._waited = (time.monotonic(), self.step), np.zeros(2)
         try:
             while self.step < self.total_steps:
@@ -151,10 +149,10 @@ class Trainer:
 
     def _save_what_a_kill_left_out(self) -> None:
         """Of an epoch's end: the best is saved before the epoch's."""
-        epoch, rest = self.epoch_of(self.step) - 1, self.step % self._steps_per_epoch
-        if self.step and not rest and self._keeps_epoch(self.step, epoch) and not self._checkpoints.has_epoch(epoch):
+        step, epoch = self.step, self._timetable.epoch_of(self.step) - 1
+        if self._timetable.ends_epoch(step) and self._timetable.keeps(step) and not self._checkpoints.has_epoch(epoch):
             self._save(lambda: self._checkpoints.save_epoch(epoch))
-        elif self._config.on_nan == 'rollback' and self.step == 0:
+        elif self._config.on_nan == 'rollback' and step == 0:
             self._save(lambda: self._checkpoints.save_latest(0))  # to go back to
 
     def _roll_back(self, error: NotFinite) -> None:
@@ -189,7 +187,7 @@ class Trainer:
     def _advance(self, iterator: Iterator) -> None:
         """Runs steps up to the next event, or as many as fit into one call, and does what is due."""
         before = self.step
-        count = min(self._next_event(before) - before, self._longest_call)
+        count = min(self._timetable.next_event(before) - before, self._longest_call)
         self._profile(before)
         start = time.monotonic()
         rows, waited = (result.numpy() for result in self._run_steps(iterator, tf.constant(count)))
@@ -203,33 +201,16 @@ class Trainer:
         step = before + count
         self._check_finite(rows, before)
         self._progress.add(rows.astype(np.float64))
-        self._console.advance(step, self.epoch_of(before), self._losses(rows[-1]))
+        self._console.advance(step, self._timetable.epoch_of(before), self._losses(rows[-1]))
         config = self._config
-        if self._due(step, config.print_freq) or step == self.total_steps:
-            self._report(step, self.epoch_of(before))
-        if self._due(step, config.display_freq) or step == 1:
+        if self._timetable.is_due(step, config.print_freq) or step == self.total_steps:
+            self._report(step, self._timetable.epoch_of(before))
+        if self._timetable.is_due(step, config.display_freq) or step == 1:
             self._display(step)
-        if step % self._steps_per_epoch == 0:
-            self._end_epoch(step, self.epoch_of(before))
-        elif self._due(step, config.save_latest_freq):
+        if self._timetable.ends_epoch(step):
+            self._end_epoch(step, self._timetable.epoch_of(before))
+        elif self._timetable.is_due(step, config.save_latest_freq):
             self._save(lambda: self._checkpoints.save_latest(step))
-
-    def _due(self, step: int, frequency: int) -> bool:
-        """Whether this step brings the number of images to or past a multiple of the frequency."""
-        batch = self._config.images_per_step
-        return step * batch // frequency > (step - 1) * batch // frequency
-
-    def _next_event(self, step: int) -> int:
-        """The next step after which something is due."""
-        config, batch = self._config, self._config.images_per_step
-        nexts = [self.total_steps, (step // self._steps_per_epoch + 1) * self._steps_per_epoch]
-        for frequency in (config.print_freq, config.display_freq, config.save_latest_freq):
-            nexts.append(math.ceil((step * batch // frequency + 1) * frequency / batch))
-        if step == 0:
-            nexts.append(1)
-        if config.profiled_steps:
-            nexts += [bound for bound in (config.profiled_steps[0] - 1, config.profiled_steps[1]) if bound > step]
-        return min(nexts)
 
     def _losses(self, values: np.ndarray) -> dict[str, float]:
         named = dict(zip(self._model.metric_names, values))
@@ -285,19 +266,16 @@ class Trainer:
         last = step == self.total_steps
         if not last:
             self._model.start_epoch(epoch + 1)
-        if self._evaluate is not None and (epoch % self._config.eval_freq == 0 or last):
+        if self._evaluate is not None and self._timetable.measures(step):
             try:
                 self._measure(step, epoch)
             except UserError:
                 self._save(lambda: self._checkpoints.save_latest(step))  # the epoch's work is not lost with its measure
                 raise
-        if self._keeps_epoch(step, epoch):
+        if self._timetable.keeps(step):
             self._save(lambda: self._checkpoints.save_epoch(epoch))
-        elif self._due(step, self._config.save_latest_freq):
+        elif self._timetable.is_due(step, self._config.save_latest_freq):
             self._save(lambda: self._checkpoints.save_latest(step))
-
-    def _keeps_epoch(self, step: int, epoch: int) -> bool:
-        return epoch % self._config.save_epoch_freq == 0 or step == self.total_steps
 
     def _measure(self, step: int, epoch: int) -> None:
         """Measures on the test images, and keeps the checkpoint if it is the best."""

@@ -18,6 +18,7 @@ REPORTS = {
     'checkpoint_store',
     'inner_loop',
     'progress',
+    'timetable',
     'durable',
     'event_files',
     'stop_signals',
