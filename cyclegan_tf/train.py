@@ -93,13 +93,24 @@ def run(
         model = MODELS[config.model](config, sizes=data.sizes, jit_compile=use_xla(config, devices, data.sizes))
     progress = Progress(len(model.metric_names))
     store = Checkpoints(run_directory, model, progress, config.keep_checkpoints, is_chief)
+
+    def check_images():
+        progress.check_epoch(data.steps_per_epoch, int(model.step.numpy()), config.dataroot)
+
     if config.continue_train:
-        restored = store.restore(config.epoch, wait=lambda: devices.exchange([0]))
+
+        def when_read():
+            check_images()
+            devices.exchange([0])
+
+        restored = store.restore(config.epoch, when_read)
         for damaged in restored.damaged:
             console.line(f'Warning: {damaged}; it is left aside, and training resumes from step {restored.found.step}.')
         console.line(f'Continuing from step {restored.found.step}.')
         if restored.deleted:
             console.line(f'Deleted {len(restored.deleted)} checkpoints of later steps, which this run will make again.')
+    else:
+        check_images()
     if is_chief:
         store.tidy()
         options.save_config(config, run_directory)

@@ -164,7 +164,7 @@ class Trainer:
                 f'{error}: training stops and the last checkpoint stays.{tried} Lower --lr, or look for broken images, '
                 f'and go on with --continue_train.'
             ) from error
-        restored = self._checkpoints.restore('latest', wait=lambda: self._devices.exchange([0]), finite=True)
+        restored = self._checkpoints.restore('latest', when_read=lambda: self._devices.exchange([0]), finite=True)
         self._summaries.go_back(self.step)
         self._console.stop()
         self._progress.rollbacks.assign(rollbacks + 1)

@@ -205,6 +205,19 @@ def test_resuming_with_what_cannot_change_is_refused_with_both_values(quick, ima
         train.compare_with_stored(*stored)
 
 
+def test_resuming_with_more_images_is_refused_with_both_counts_and_nothing_is_deleted(again, finished):
+    folder = pathlib.Path(again[1].partition('=')[2]) / 'trainB'
+    there = [one.step for one in checkpoints.find_all(again[0] / 'run')]
+    shutil.copy(folder / '0.png', folder / 'more.png')
+    try:
+        with pytest.raises(UserError, match='now gives 6 steps an epoch, and the run was trained with 5, so images'):
+            program.run_training(*again, '--continue_train', '--epoch=1', '--n_epochs=9')
+    finally:
+        (folder / 'more.png').unlink()
+    assert [one.step for one in checkpoints.find_all(again[0] / 'run')] == there
+    assert options.load_config(again[0] / 'run').n_epochs == 2
+
+
 @pytest.mark.slow
 def test_resuming_with_another_length_or_rate_is_allowed_and_logged(again, capsys):
     more = ('--continue_train', '--n_epochs_decay=2', '--lr=0.001')
