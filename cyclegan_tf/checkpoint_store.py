@@ -112,7 +112,11 @@ class Checkpoints:
 
     def has_epoch(self, epoch: int) -> bool:
         """Whether the state at the end of `epoch` is kept as an epoch's."""
-        return any(prefix.rsplit('-', 1)[1] == str(epoch) for prefix in self._epochs.checkpoints)
+        return _holds(self._epochs, epoch)
+
+    def has_latest(self, step: int) -> bool:
+        """Whether the state after `step` steps is kept as one of the latest."""
+        return _holds(self._latest, step)
 
     def newest(self) -> Optional[Found]:
         """The newest that can be restored; None if there is none."""
@@ -206,6 +210,10 @@ class Checkpoints:
         for prefix in dropped if delete else ():
             for path in folder.glob(pathlib.Path(prefix).name + '.*'):
                 path.unlink()
+
+
+def _holds(manager: tf.train.CheckpointManager, number: int) -> bool:
+    return any(prefix.rsplit('-', 1)[1] == str(number) for prefix in manager.checkpoints)
 
 
 def _is_finite(model: Model) -> bool:

@@ -70,7 +70,8 @@ def scan(run_directory: pathlib.Path) -> tuple[list[Found], list[Damaged]]:
         UserError: a list of checkpoints is damaged.
     """
     found, damaged = [], []
-    for name in ('best', 'epochs', 'latest'):
+    # Of one step in the order in which they are saved: the last one knows the most of what was done after that step.
+    for name in ('latest', 'best', 'epochs'):
         folder = run_directory / name
         of_folder, wrong = _scan_folder(folder)
         # A training that goes on beside this deletes old ones after it has listed others.

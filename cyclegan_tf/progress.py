@@ -9,8 +9,8 @@ from cyclegan_tf.errors import UserError
 
 
 class Progress(tf.Module):
-    """Sums of the metrics since the last report and since the epoch began, how often training went back, and how many
-    steps an epoch has (0: not known yet); a part of the state."""
+    """Sums of the metrics since the last report and since the epoch began, how often training went back, how many
+    steps an epoch has (0: not known yet), and the step that was measured last; a part of the state."""
 
     def __init__(self, metrics: int):
         super().__init__()
@@ -20,6 +20,7 @@ class Progress(tf.Module):
         self.steps_since_epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.rollbacks = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.steps_per_epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.measured = tf.Variable(0, dtype=tf.int64, trainable=False)
 
     def add(self, rows: np.ndarray) -> None:
         """Adds the metrics of some steps, float [steps, metrics], one step after the other."""

@@ -29,12 +29,19 @@ class Summaries:
         run_directory: where; TensorBoard names the run after it.
         writes: False writes nothing, for all workers but one.
         step: that the run is at, if it may have been there before: see go_back.
+        again: beginnings of the tags that are written anew at this step, beside the configuration's.
     """
 
-    def __init__(self, run_directory: pathlib.Path, writes: bool = True, step: Optional[int] = None):
+    def __init__(
+        self,
+        run_directory: pathlib.Path,
+        writes: bool = True,
+        step: Optional[int] = None,
+        again: tuple[str, ...] = (),
+    ):
         self._run_directory, self._writes = run_directory, writes
         if writes and step is not None:
-            self._cut(step)
+            self._cut(step, again)
         self._open()
 
     def _open(self) -> None:
@@ -61,9 +68,12 @@ class Summaries:
         self._cut(step)
         self._open()
 
-    def _cut(self, step: int) -> None:
-        for folder in (self._run_directory, self._run_directory / 'eval'):
-            event_files.rewrite(folder, lambda one: one.step < step or (one.step == step and not _is_start(one)))
+    def _cut(self, step: int, again: tuple[str, ...] = ()) -> None:
+        tags = (_CONFIGURATION, '_hparams_/', *again)
+        event_files.rewrite(
+            self._run_directory, lambda one: one.step < step or (one.step == step and not _is_of(one, tags))
+        )
+        event_files.rewrite(self._run_directory / 'eval', lambda one: one.step <= step)
 
     def configuration(self, settings: Mapping[str, Any], step: int) -> None:
         """The settings as a table under Text and as hyperparameters."""
@@ -129,9 +139,8 @@ class Summaries:
             tf.profiler.experimental.stop()
 
 
-def _is_start(event: event_pb2.Event) -> bool:
-    """Whether it is of what `configuration` writes."""
-    return any(value.tag.startswith((_CONFIGURATION, '_hparams_/')) for value in event.summary.value)
+def _is_of(event: event_pb2.Event, tags: tuple[str, ...]) -> bool:
+    return any(value.tag.startswith(tags) for value in event.summary.value)
 
 
 def sheet(columns: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:

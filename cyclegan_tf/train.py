@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Optional
 
 import numpy as np
@@ -115,7 +116,10 @@ def run(
         store.tidy()
         options.save_config(config, run_directory)
 
-    summaries = Summaries(run_directory, is_chief, int(model.step.numpy()))
+    step = int(model.step.numpy())
+    # A measure of this step that no checkpoint knows of is taken again.
+    again = ('eval/',) if int(progress.measured.numpy()) < step else ()
+    summaries = Summaries(run_directory, is_chief, step, again)
     evaluate = functools.partial(measure, evaluation, Translator(config, model), console) if evaluation else None
     places = store, summaries, console, stop_signals
     trainer = Trainer(model, progress, devices, config, data, test_images, evaluate, *places)
@@ -180,10 +184,28 @@ def open_evaluation(config: Config) -> Optional[Evaluation]:
     return Evaluation(images, measures, extractor, 'eval_metrics')
 
 
-def measure(evaluation: Evaluation, translator: Translator, console: Console) -> Results:
-    """Measures the model as it is now; names images that cannot be used once."""
+@dataclasses.dataclass(frozen=True)
+class Interruptible:
+    """A translator to measure that calls `between` before every batch, which may raise to stop."""
+
+    translator: Translator
+    between: Callable[[], None]
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """See evaluation.Translators."""
+        return self.translator.directions
+
+    def translate_floats(self, images: np.ndarray, direction: str) -> np.ndarray:
+        """See evaluation.Translators."""
+        self.between()
+        return self.translator.translate_floats(images, direction)
+
+
+def measure(evaluation: Evaluation, translator: Translator, console: Console, between: Callable[[], None]) -> Results:
+    """Measures the model as it is now, and calls `between` between batches; names images that cannot be used once."""
     known = len(evaluation.problems)
-    results = evaluation(translator)
+    results = evaluation(Interruptible(translator, between))
     for line in evaluation.problems[known:]:
         console.line(f'Left aside: {line}')
     return results

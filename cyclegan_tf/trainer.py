@@ -57,7 +57,7 @@ class Trainer:
         data: the images to learn from.
         test_images: pairs of pictures of both domains, float [1, h, w, c] in [-1, 1], translated at the end of every
             epoch; or None.
-        evaluate: measures the model as it is, for eval_freq; or None.
+        evaluate: measures the model as it is, for eval_freq, and calls what it is given between batches; or None.
         checkpoints, summaries, console: where results go.
         stop_signals: entered.
     """
@@ -70,7 +70,7 @@ class Trainer:
         config: Config,
         data: TrainingData,
         test_images: Optional[Sequence[tuple[np.ndarray, np.ndarray]]],
-        evaluate: Optional[Callable[[], evaluation.Results]],
+        evaluate: Optional[Callable[[Callable[[], None]], evaluation.Results]],
         checkpoints: Checkpoints,
         summaries: Summaries,
         console: Console,
@@ -108,10 +108,10 @@ class Trainer:
             UserError: a loss is not finite, and training did not go back, or did in vain; or a checkpoint could not be
                 saved. The last checkpoint stays.
         """
-        if self.step >= self.total_steps:
-            return
         try:
-            self._save_what_a_kill_left_out()
+            self._make_up_for_a_kill()
+            if self.step >= self.total_steps:
+                return
             self._console.start(self.step, self.total_steps)
             while True:
                 try:
@@ -137,7 +137,7 @@ class Trainer:
                 self._advance(iterator)
                 self._agree()
                 if self._signal is not None:
-                    self._save(lambda: self._checkpoints.save_latest(self.step))
+                    self._save_latest(self.step)
                     raise Interrupted(self._signal)
         finally:
             self._stop_signals.end_deferral()
@@ -147,13 +147,12 @@ class Trainer:
         """Which of the orders of images, that of the seed or another."""
         return int(self._progress.rollbacks.numpy())
 
-    def _save_what_a_kill_left_out(self) -> None:
-        """Of an epoch's end: the best is saved before the epoch's."""
-        step, epoch = self.step, self._timetable.epoch_of(self.step) - 1
-        if self._timetable.ends_epoch(step) and self._timetable.keeps(step) and not self._checkpoints.has_epoch(epoch):
-            self._save(lambda: self._checkpoints.save_epoch(epoch))
-        elif self._config.on_nan == 'rollback' and step == 0:
-            self._save(lambda: self._checkpoints.save_latest(0))  # to go back to
+    def _make_up_for_a_kill(self) -> None:
+        """Does what is still due at the step that the run is at."""
+        if self._timetable.ends_epoch(self.step):
+            self._finish_epoch(self.step)
+        elif self._config.on_nan == 'rollback' and self.step == 0:
+            self._save_latest(0)  # to go back to
 
     def _roll_back(self, error: NotFinite) -> None:
         """Goes back to the last good checkpoint, and on from there with the images in another order."""
@@ -210,7 +209,7 @@ class Trainer:
         if self._timetable.ends_epoch(step):
             self._end_epoch(step, self._timetable.epoch_of(before))
         elif self._timetable.is_due(step, config.save_latest_freq):
-            self._save(lambda: self._checkpoints.save_latest(step))
+            self._save_latest(step)
 
     def _losses(self, values: np.ndarray) -> dict[str, float]:
         named = dict(zip(self._model.metric_names, values))
@@ -263,23 +262,26 @@ class Trainer:
         self._model.end_epoch(dict(zip(self._model.metric_names, self._progress.take_epoch())))
         if self._test_images is not None and self._devices.is_chief:
             self._summaries.pictures('test', self._translate(self._test_images), step)
-        last = step == self.total_steps
-        if not last:
+        if step != self.total_steps:
             self._model.start_epoch(epoch + 1)
-        if self._evaluate is not None and self._timetable.measures(step):
-            try:
-                self._measure(step, epoch)
-            except UserError:
-                self._save(lambda: self._checkpoints.save_latest(step))  # the epoch's work is not lost with its measure
-                raise
+        self._finish_epoch(step)
+
+    def _finish_epoch(self, step: int) -> None:
+        """Measures and saves what is due at this end of an epoch, and not done yet."""
+        epoch, measured = self._timetable.epoch_of(step) - 1, int(self._progress.measured.numpy())
+        if self._evaluate is not None and self._timetable.measures(step) and measured < step:
+            self._save_latest(step)  # measuring may take longer than a machine that stops has
+            self._measure(step, epoch)
         if self._timetable.keeps(step):
-            self._save(lambda: self._checkpoints.save_epoch(epoch))
+            if not self._checkpoints.has_epoch(epoch):
+                self._save(lambda: self._checkpoints.save_epoch(epoch))
         elif self._timetable.is_due(step, self._config.save_latest_freq):
-            self._save(lambda: self._checkpoints.save_latest(step))
+            self._save_latest(step)
 
     def _measure(self, step: int, epoch: int) -> None:
         """Measures on the test images, and keeps the checkpoint if it is the best."""
-        results, keep_best = self._evaluate(), self._config.keep_best
+        results, keep_best = self._evaluate(self._stop_if_asked), self._config.keep_best
+        self._progress.measured.assign(step)
         values = evaluation.scalars(results)
         self._summaries.scalars({f'eval/{name}': value for name, value in values.items()}, step)
         self._console.line(f'Test images after epoch {epoch}: ' + ', '.join(f'{k} {v:.4g}' for k, v in values.items()))
@@ -292,6 +294,17 @@ class Trainer:
         if not math.isnan(value) and (old is None or evaluation.is_better(keep_best, value, old)):
             self._save(lambda: self._checkpoints.save_best(epoch, {'results': results, 'how': how}))
             self._console.line(f'The best {keep_best} so far, {value:.4g}: kept as --epoch=best.')
+
+    def _stop_if_asked(self) -> None:
+        """Between two batches of a measure, before which the state was saved; with others all would have to stop."""
+        if self._devices.workers == 1 and (number := self._stop_signals.number) is not None:
+            raise Interrupted(number)
+
+    def _save_latest(self, step: int) -> None:
+        # Where it is there already, only what was measured since may be missing in it, which is measured again then;
+        # a kill while it was written over would put it at risk.
+        if not self._checkpoints.has_latest(step):
+            self._save(lambda: self._checkpoints.save_latest(step))
 
     def _save(self, save: Callable[[], None]) -> None:
         # What TensorBoard shows is never behind the checkpoint that a restart goes on from.
