@@ -159,9 +159,11 @@ class Trainer:
         rollbacks = self._order
         if self._config.on_nan != 'rollback' or rollbacks >= _ROLLBACKS:
             tried = f' Training has gone back {rollbacks} times in vain.' if rollbacks else ''
+            last = self._checkpoints.newest()
+            stays = f'the checkpoint of step {last.step} stays' if last else 'there is no checkpoint yet'
+            then = 'go on with --continue_train' if last else 'start again'
             raise UserError(
-                f'{error}: training stops and the last checkpoint stays.{tried} Lower --lr, or look for broken images, '
-                f'and go on with --continue_train.'
+                f'{error}: training stops and {stays}.{tried} Lower --lr, or look for broken images, and {then}.'
             ) from error
         restored = self._checkpoints.restore('latest', when_read=lambda: self._devices.exchange([0]), finite=True)
         self._summaries.go_back(self.step)

@@ -230,10 +230,18 @@ def test_resuming_with_another_length_or_rate_is_allowed_and_logged(again, capsy
 
 # ----------------------------------------------------------------------------------------------------- what goes wrong
 def test_a_loss_that_is_not_finite_stops_training_and_the_last_checkpoint_stays(quick):
-    with pytest.raises(UserError, match=r'is (nan|inf) at step \d+: training stops and the last checkpoint stays'):
+    with pytest.raises(
+        UserError, match=r'is (nan|inf) at step \d+: training stops and the checkpoint of step \d stays'
+    ):
         program.run_training(*quick, '--save_latest_freq=1', '--lr=1e30', '--norm=none')
     for name, value in program.weights(quick[0] / 'run').items():
         assert np.isfinite(value).all() or 'plateau/best' in name, name
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_before_the_first_checkpoint_is_not_said_to_have_one(quick):
+    with pytest.raises(UserError, match=r'stops and there is no checkpoint yet\. Lower --lr, .*, and start again\.$'):
+        program.run_training(*quick, '--lr=1e30', '--norm=none')
 
 
 def complaint(*flags):
