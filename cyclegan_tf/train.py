@@ -21,6 +21,7 @@ from cyclegan_tf.cpu_features import half_precision_warning
 from cyclegan_tf.devices import Devices, open_devices
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluation import Evaluation, Results, choose_measures, make_extractor, open_test_images
+from cyclegan_tf.missing_gpu import missing_gpu_warning
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.progress import Progress
 from cyclegan_tf.results import make_folder
@@ -82,8 +83,10 @@ def run(
 
     devices = open_devices(config, cluster)
     stop_signals.renew()
-    if devices.kind == 'CPU' and (warning := half_precision_warning(config.precision)):
-        console.line(warning)
+    if devices.kind == 'CPU':
+        missing = None if config.virtual_devices else missing_gpu_warning()
+        for warning in filter(None, (missing, half_precision_warning(config.precision))):
+            console.line(warning)
     if config.deterministic == 'true' or (config.deterministic == 'auto' and devices.kind == 'CPU'):
         tf.config.experimental.enable_op_determinism()
     evaluation = open_evaluation(config) if is_chief else None

@@ -19,6 +19,7 @@ from cyclegan_tf.cpu_features import half_precision_warning
 from cyclegan_tf.data import decode, preprocess, sources
 from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.missing_gpu import missing_gpu_warning
 from cyclegan_tf.results import count, make_folder, write_json
 from cyclegan_tf.training_data import make_test_geometry
 from cyclegan_tf.translator import DIRECTIONS, Translator
@@ -101,7 +102,7 @@ def main(settings: TranslateConfig) -> int:
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
     config = options.load_config(run_directory)
     checkpoint = checkpoints.find(run_directory, settings.epoch)
-    if warning := half_precision_warning(settings.precision):
+    for warning in filter(None, (missing_gpu_warning(), half_precision_warning(settings.precision))):
         print(warning, file=sys.stderr)
     translator = Translator.from_checkpoint(config, checkpoint, settings.max_pixels, settings.precision)
     problems = (translate_input if settings.input else translate_phase)(settings, config, translator)

@@ -10,6 +10,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / 'cyclegan_tf'
 PROGRAMS = {'train', 'translate', 'evaluate', 'export'}
 REPORTS = {
     'cpu_features',
+    'missing_gpu',
     'trainer',
     'cluster',
     'devices',
