@@ -70,6 +70,11 @@ class EvaluateConfig(FeatureConfig):
             split_names('metrics', self.metrics, MEASURES)
 
 
+def parse(argv: Sequence[str]) -> EvaluateConfig:
+    """Command line to settings; raises as options.parse."""
+    return options.parse(EvaluateConfig, argv, options.REFUSED_WITH_A_RUN)
+
+
 def main(settings: EvaluateConfig) -> int:
     """Measures, prints, writes; returns the exit status."""
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
@@ -242,4 +247,4 @@ def table(measured: Sequence[Mapping], untranslated: evaluation.Results) -> list
 
 
 if __name__ == '__main__':
-    options.run_program('cyclegan_tf.evaluate', lambda argv: options.parse(EvaluateConfig, argv), main)
+    options.run_program('cyclegan_tf.evaluate', parse, main)

@@ -8,7 +8,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Optional
 
 import tensorflow as tf
@@ -67,6 +67,11 @@ class ExportConfig:
         if self.format != 'saved_model' and (self.precision != 'float32' or self.version is not None):
             name = 'version' if self.version is not None else 'precision'
             raise UserError(f'`{name}` ({getattr(self, name)}) is for format saved_model; leave it out.')
+
+
+def parse(argv: Sequence[str]) -> ExportConfig:
+    """Command line to settings; raises as options.parse."""
+    return options.parse(ExportConfig, argv, options.REFUSED_WITH_A_RUN)
 
 
 def main(settings: ExportConfig) -> int:
@@ -274,4 +279,4 @@ def measures(results: pathlib.Path, step: int, direction: str) -> list[tuple[str
 
 
 if __name__ == '__main__':
-    options.run_program('cyclegan_tf.export', lambda argv: options.parse(ExportConfig, argv), main)
+    options.run_program('cyclegan_tf.export', parse, main)

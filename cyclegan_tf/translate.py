@@ -97,6 +97,11 @@ class TranslateConfig:
         return int(parts[0]), int(parts[1])
 
 
+def parse(argv: Sequence[str]) -> TranslateConfig:
+    """Command line to settings; raises as options.parse."""
+    return options.parse(TranslateConfig, argv, options.REFUSED_WITH_A_RUN)
+
+
 def main(settings: TranslateConfig) -> int:
     """Translates; returns the exit status."""
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
@@ -274,4 +279,4 @@ def _save(picture: np.ndarray, results: pathlib.Path, name: str) -> gallery.Pict
 
 
 if __name__ == '__main__':
-    options.run_program('cyclegan_tf.translate', lambda argv: options.parse(TranslateConfig, argv), main)
+    options.run_program('cyclegan_tf.translate', parse, main)
