@@ -25,7 +25,7 @@ def load(run_directory, epoch='latest', max_pixels=None):
         images in [-1, 1], [h, w, c] or [n, h, w, c] of any size.
 
     Raises:
-        cyclegan_tf.errors.UserError: there is no such run or checkpoint.
+        cyclegan_tf.errors.UserError: there is no such run or checkpoint, or `epoch` is none of these.
     """
     import pathlib
 

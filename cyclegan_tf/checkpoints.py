@@ -9,6 +9,7 @@ from typing import Optional
 
 import tensorflow as tf
 
+from cyclegan_tf.config import validate_epoch
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models.interface import Model
 
@@ -152,8 +153,9 @@ def find(run_directory: pathlib.Path, epoch: str) -> Found:
     """The checkpoint for 'latest', 'best' or the number of an epoch.
 
     Raises:
-        UserError: it is damaged; or there is none, and the message lists what there is.
+        UserError: `epoch` is none of these; it is damaged; or there is none, and the message lists what there is.
     """
+    validate_epoch(epoch)
     found, damaged = scan(run_directory)
     for one in damaged:
         if epoch in ('latest', one.name):  # which one of 'latest' would have been the newest, nobody knows

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import string
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from cyclegan_tf import run_name
 from cyclegan_tf.errors import UserError
 
 
@@ -50,7 +50,7 @@ def split_names(setting_name: str, value: str, choices: Sequence[str]) -> tuple[
 
 def validate_epoch(epoch: str, others: Sequence[str] = ('latest', 'best')) -> None:
     """Raises UserError for what is neither one of these words nor the number of an epoch."""
-    if epoch not in others and not epoch.isdigit():
+    if epoch not in others and not epoch.isdecimal():
         words = ', '.join(f"'{word}'" for word in others)
         raise UserError(f"`epoch` ('{epoch}') is neither {words} nor a number.")
 
@@ -92,7 +92,9 @@ class Config(FeatureConfig):
     suffix: str = setting('', "is appended to the name; settings in braces are filled in: '{netG}_{load_size}'")
     checkpoints_dir: str = setting('./checkpoints', 'where the directories of runs are')
     model: str = setting('cycle_gan', 'what is trained', choices=('cycle_gan',), fixed=True)
-    seed: int = setting(0, 'fixes the first weights, the order of the images and everything else drawn', fixed=True)
+    seed: int = setting(
+        0, 'fixes the first weights, the order of the images and everything else drawn', minimum=0, fixed=True
+    )
     verbose: bool = setting(False, 'show the layers of the networks, and tracebacks of errors')
     # Networks
     input_nc: int = setting(3, 'channels of domain A: 3 colour, 1 gray', minimum=1, fixed=True)
@@ -316,14 +318,7 @@ class Config(FeatureConfig):
     @property
     def run_name(self) -> str:
         """The name with its suffix filled in."""
-        if not self.suffix:
-            return self.name
-        values = dataclasses.asdict(self)
-        wanted = [field for _, field, _, _ in string.Formatter().parse(self.suffix) if field is not None]
-        unknown = [field for field in wanted if field not in values]
-        if unknown:
-            raise UserError(f"`suffix` ('{self.suffix}') names '{unknown[0]}', which is no setting; mend it.")
-        return f'{self.name}_{self.suffix.format(**values)}'
+        return run_name.fill_in(self.name, self.suffix, dataclasses.asdict(self))
 
     @property
     def images_per_step(self) -> int:

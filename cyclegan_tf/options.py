@@ -15,6 +15,7 @@ from absl import flags
 
 from cyclegan_tf.config import Config
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.run_name import fill_in
 
 C = TypeVar('C')  # a dataclass of settings, as config.setting makes them
 
@@ -179,9 +180,8 @@ def parse_training(argv: Sequence[str]) -> tuple[Config, Optional[Config]]:
     names = define_flags(Config, REFUSED_IN_TRAINING)
     names(list(argv))
     if names.continue_train and not names.help:
-        run_directory = pathlib.Path(names.checkpoints_dir) / names.name
-        if names.suffix:
-            run_directory = pathlib.Path(names.checkpoints_dir) / parse(Config, argv, REFUSED_IN_TRAINING).run_name
+        given = {field.name: names[field.name].value for field in dataclasses.fields(Config)}
+        run_directory = pathlib.Path(names.checkpoints_dir) / fill_in(names.name, names.suffix, given)
         stored_flags = run_directory / 'flags.cfg'
         if not stored_flags.is_file():
             raise UserError(

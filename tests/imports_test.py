@@ -49,8 +49,9 @@ ALLOWED = {
     'draws': set(),
     'ordering': set(),
     'torch_weights': {'networks'},
-    'config': set(),
-    'options': {'config'},
+    'config': {'run_name'},
+    'run_name': set(),
+    'options': {'config', 'run_name'},
     'errors': set(),
     '__init__': {'checkpoints', 'options', 'translator'},  # load, the programs' way in from Python
 }

@@ -94,6 +94,19 @@ def test_suffix_is_filled_in():
     assert config.run_name == 'x_resnet_9blocks_size286'
     with pytest.raises(UserError, match="`suffix` .* names 'colour'"):
         parse('--dataroot=demo', '--suffix={colour}')
+    for broken in ('{netG', 'netG}', '{lr:d}', '{max_dataset_size:d}', '{lr:{x}}'):
+        with pytest.raises(UserError, match='`suffix` .* cannot be filled in .*; write names of settings in braces'):
+            parse('--dataroot=demo', f'--suffix={broken}')
+
+
+def test_a_run_with_a_suffix_is_continued_by_it_alone(tmp_path):
+    config = parse('--dataroot=demo', f'--checkpoints_dir={tmp_path}', '--suffix={netG}', '--ngf=7')
+    (tmp_path / config.run_name).mkdir()
+    options.save_config(config, tmp_path / config.run_name)
+    again = parse(f'--checkpoints_dir={tmp_path}', '--suffix={netG}', '--continue_train')
+    assert (again.dataroot, again.ngf, again.run_name) == ('demo', 7, config.run_name)
+    with pytest.raises(UserError, match='`suffix` .* cannot be filled in'):
+        parse(f'--checkpoints_dir={tmp_path}', '--suffix={netG', '--continue_train')
 
 
 @pytest.mark.parametrize(
@@ -114,6 +127,7 @@ def test_suffix_is_filled_in():
         (['--dataroot=demo', '--input_nc=1'], '`lambda_identity` .0.5. needs equal channels'),
         (['--dataroot=demo', '--recompute_grads', '--norm=batch'], '`recompute_grads` .true. .* norm batch twice'),
         (['--dataroot=demo', '--batch_size=0'], '`batch_size` .0. is below 1; raise it'),
+        (['--dataroot=demo', '--seed=-1'], '`seed` .-1. is below 0; raise it'),
         (['--dataroot=demo', '--epoch=first'], "`epoch` .'first'. is neither"),
         (['--dataroot=demo', '--profile_steps=5'], '`profile_steps` .* is not two numbers'),
         (['--dataroot=demo', 'photos'], "'photos' is no flag"),
