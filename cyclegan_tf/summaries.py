@@ -93,7 +93,7 @@ class Summaries:
                 self._write(tf.summary.scalar, tag, value)
 
     def pictures(self, group: str, rows: Mapping[str, Mapping[str, Sequence[np.ndarray]]], step: int) -> None:
-        """One sheet for each direction, tagged GROUP/A_to_B and so on.
+        """One sheet for each direction, tagged GROUP/A_to_B and so on, of the domains as the model has them.
 
         Args:
             group: the first part of the tags.
@@ -103,7 +103,10 @@ class Summaries:
         with self._writer.as_default(step):
             for direction, columns in rows.items():
                 tag, pictures = f'{group}/{direction}', sheet(columns)[None]
-                self._write(tf.summary.image, tag, pictures, description=', '.join(columns))
+                about = (
+                    f'{", ".join(columns)}. A is the domain that the run starts from: trainB under --direction=BtoA.'
+                )
+                self._write(tf.summary.image, tag, pictures, description=about)
 
     def _write(self, kind: Callable, *arguments, **settings) -> None:
         try:
@@ -175,5 +178,5 @@ def sheet(columns: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
 
 
 def _rgb(picture: np.ndarray) -> np.ndarray:
-    """uint8 [h, w, c] -> [h, w, 3]: gray is repeated, more channels are cut."""
-    return np.repeat(picture, 3, axis=-1) if picture.shape[-1] < 3 else picture[..., :3]
+    """uint8 [h, w, c] -> [h, w, 3]: the first channel of one or two is repeated, of more the first three are shown."""
+    return np.repeat(picture[..., :1], 3, axis=-1) if picture.shape[-1] < 3 else picture[..., :3]
