@@ -125,7 +125,11 @@ class Config(FeatureConfig):
     )
     data_dir: Optional[str] = setting(None, 'where TensorFlow Datasets keeps data sets; unset: where it always does')
     direction: str = setting(
-        'AtoB', 'which folder plays domain A: trainA (AtoB) or trainB (BtoA)', choices=('AtoB', 'BtoA'), fixed=True
+        'AtoB',
+        'which folder plays domain A: trainA (AtoB) or trainB (BtoA). In names of losses and pictures A is that; in '
+        "eval/, keep_best and cyclegan_tf.translate it is the data set's",
+        choices=('AtoB', 'BtoA'),
+        fixed=True,
     )
     serial_batches: bool = setting(False, 'take images in order, A and B in step, without drawing', fixed=True)
     num_threads: int = setting(4, 'threads that decode images', minimum=1)
@@ -179,7 +183,7 @@ class Config(FeatureConfig):
     )
     beta1: float = setting(0.5, "Adam's first momentum", minimum=0.0)
     lr: float = setting(0.0002, 'initial learning rate', minimum=0.0)
-    gan_mode: str = setting('lsgan', 'adversarial loss', choices=('lsgan', 'vanilla', 'wgangp'))
+    gan_mode: str = setting('lsgan', 'adversarial loss', choices=('lsgan', 'vanilla', 'wgangp'), fixed=True)
     pool_size: int = setting(50, 'fakes kept for the discriminators; 0 keeps none', minimum=0, fixed=True)
     lr_policy: str = setting('linear', 'learning rate schedule', choices=('linear', 'step', 'plateau', 'cosine'))
     lr_decay_iters: int = setting(50, 'epochs between cuts of lr_policy step', minimum=1)
@@ -211,7 +215,8 @@ class Config(FeatureConfig):
     )
     deterministic: str = setting(
         'auto',
-        'a seed gives the same weights to the last bit on the same devices; auto: on CPUs, not on GPUs, which it slows',
+        'a seed gives the same weights to the last bit on the same devices; auto: on CPUs; GPUs, which it slows, need '
+        '--deterministic=true',
         choices=('auto', 'true', 'false'),
     )
     # Devices; a run may go on with others
@@ -252,6 +257,7 @@ class Config(FeatureConfig):
     )
     save_latest_freq: int = setting(5000, 'images between checkpoints of the latest state', minimum=1)
     save_epoch_freq: int = setting(5, 'epochs between checkpoints that are kept', minimum=1)
+    # Departs from the reference: it keeps all, but of weights alone, a fourth of a state with Adam's and the pools.
     keep_checkpoints: int = setting(5, 'checkpoints of epochs that are kept; 0 keeps all', minimum=0)
     profile_steps: Optional[str] = setting(None, "'A,B': write a profile of steps A to B for TensorBoard")
 

@@ -254,7 +254,7 @@ def compare_with_stored(config: Config, stored: Optional[Config], begun: bool = 
 def use_xla(config: Config, devices: Devices, sizes) -> bool:
     """What --jit_compile comes to: 'auto' is on for GPUs, where the step gains; on CPUs it loses.
 
-    It is off too where images differ in size, since XLA compiles anew for each size.
+    'auto' is off too where images differ in size, since XLA compiles anew for each size; 'true' does just that.
     """
     if config.norm == 'batch' and devices.replicas > 1:
         if config.jit_compile == 'true':

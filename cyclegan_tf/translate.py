@@ -61,6 +61,7 @@ class TranslateConfig:
     epoch: str = setting(
         'latest', "'latest', 'best' (see keep_best of training), or translate with the weights at the end of this epoch"
     )
+    # Departs from the reference: it stops after 50 unless told otherwise, which surprises those who have more.
     num_test: Optional[int] = setting(None, 'images per domain; unset: all (the reference: 50)', minimum=1)
     dataroot: Optional[str] = setting(None, "where the images are; unset: where the run's were")
     dataset_mode: Optional[str] = setting(

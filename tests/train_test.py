@@ -191,7 +191,13 @@ def test_resuming_an_earlier_epoch_drops_the_later_ones(again, capsys):
 
 @pytest.mark.parametrize(
     'flag, old',
-    [('--ngf=8', '4'), ('--netD=pixel', 'basic'), ('--dataroot=demo', 'data'), ('--norm=batch', 'instance')],
+    [
+        ('--ngf=8', '4'),
+        ('--netD=pixel', 'basic'),
+        ('--dataroot=demo', 'data'),
+        ('--norm=batch', 'instance'),
+        ('--gan_mode=vanilla', 'lsgan'),
+    ],
 )
 def test_resuming_with_what_cannot_change_is_refused_with_both_values(quick, image_folders, flag, old):
     directory = quick[0] / 'run'
