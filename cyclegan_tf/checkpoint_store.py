@@ -112,7 +112,11 @@ class Checkpoints:
 
     def has_epoch(self, epoch: int) -> bool:
         """Whether the state at the end of `epoch` is kept as an epoch's."""
-        return any(prefix.rsplit('-', 1)[1] == str(epoch) for prefix in self._epochs.checkpoints)
+        return _holds(self._epochs, epoch)
+
+    def has_latest(self, step: int) -> bool:
+        """Whether the state after `step` steps is kept as one of the latest."""
+        return _holds(self._latest, step)
 
     def newest(self) -> Optional[Found]:
         """The newest that can be restored; None if there is none."""
@@ -123,7 +127,7 @@ class Checkpoints:
         path = pathlib.Path((self._best.latest_checkpoint or '') + _MEASURED)
         return json.loads(path.read_text()) if self._best.latest_checkpoint and path.is_file() else None
 
-    def restore(self, epoch: str, wait: Callable[[], object] = lambda: None, finite: bool = False) -> Restored:
+    def restore(self, epoch: str, when_read: Callable[[], object] = lambda: None, finite: bool = False) -> Restored:
         """Restores 'latest', 'best' or the end of an epoch, and deletes what was saved after it.
 
         Where the latest checkpoints are damaged, the newest good one is restored; their files stay, but are no more
@@ -131,7 +135,8 @@ class Checkpoints:
 
         Args:
             epoch: which.
-            wait: comes back when all workers have read it, so that none still looks at what is deleted.
+            when_read: is called with the state in place, before anything is deleted: it comes back when all workers
+                have read it, so that none still looks at what goes, or raises where this state is of no use.
             finite: pass over those of which a weight is not.
 
         Raises:
@@ -155,7 +160,7 @@ class Checkpoints:
                 damaged.append(wrong)
                 there.remove(wanted)
         later = [one for one in there if one.step > wanted.step]
-        wait()
+        when_read()
         if not self._writes:
             return Restored(wanted, later, damaged)
         for manager in (self._latest, self._epochs, self._best):
@@ -205,6 +210,10 @@ class Checkpoints:
         for prefix in dropped if delete else ():
             for path in folder.glob(pathlib.Path(prefix).name + '.*'):
                 path.unlink()
+
+
+def _holds(manager: tf.train.CheckpointManager, number: int) -> bool:
+    return any(prefix.rsplit('-', 1)[1] == str(number) for prefix in manager.checkpoints)
 
 
 def _is_finite(model: Model) -> bool:

@@ -9,6 +9,7 @@ from typing import Optional
 
 import tensorflow as tf
 
+from cyclegan_tf.config import validate_epoch
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models.interface import Model
 
@@ -70,7 +71,8 @@ def scan(run_directory: pathlib.Path) -> tuple[list[Found], list[Damaged]]:
         UserError: a list of checkpoints is damaged.
     """
     found, damaged = [], []
-    for name in ('best', 'epochs', 'latest'):
+    # Of one step in the order in which they are saved: the last one knows the most of what was done after that step.
+    for name in ('latest', 'best', 'epochs'):
         folder = run_directory / name
         of_folder, wrong = _scan_folder(folder)
         # A training that goes on beside this deletes old ones after it has listed others.
@@ -151,8 +153,9 @@ def find(run_directory: pathlib.Path, epoch: str) -> Found:
     """The checkpoint for 'latest', 'best' or the number of an epoch.
 
     Raises:
-        UserError: it is damaged; or there is none, and the message lists what there is.
+        UserError: `epoch` is none of these; it is damaged; or there is none, and the message lists what there is.
     """
+    validate_epoch(epoch)
     found, damaged = scan(run_directory)
     for one in damaged:
         if epoch in ('latest', one.name):  # which one of 'latest' would have been the newest, nobody knows

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import string
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from cyclegan_tf import run_name
 from cyclegan_tf.errors import UserError
 
 
@@ -50,7 +50,7 @@ def split_names(setting_name: str, value: str, choices: Sequence[str]) -> tuple[
 
 def validate_epoch(epoch: str, others: Sequence[str] = ('latest', 'best')) -> None:
     """Raises UserError for what is neither one of these words nor the number of an epoch."""
-    if epoch not in others and not epoch.isdigit():
+    if epoch not in others and not epoch.isdecimal():
         words = ', '.join(f"'{word}'" for word in others)
         raise UserError(f"`epoch` ('{epoch}') is neither {words} nor a number.")
 
@@ -92,7 +92,9 @@ class Config(FeatureConfig):
     suffix: str = setting('', "is appended to the name; settings in braces are filled in: '{netG}_{load_size}'")
     checkpoints_dir: str = setting('./checkpoints', 'where the directories of runs are')
     model: str = setting('cycle_gan', 'what is trained', choices=('cycle_gan',), fixed=True)
-    seed: int = setting(0, 'fixes the first weights, the order of the images and everything else drawn', fixed=True)
+    seed: int = setting(
+        0, 'fixes the first weights, the order of the images and everything else drawn', minimum=0, fixed=True
+    )
     verbose: bool = setting(False, 'show the layers of the networks, and tracebacks of errors')
     # Networks
     input_nc: int = setting(3, 'channels of domain A: 3 colour, 1 gray', minimum=1, fixed=True)
@@ -123,7 +125,11 @@ class Config(FeatureConfig):
     )
     data_dir: Optional[str] = setting(None, 'where TensorFlow Datasets keeps data sets; unset: where it always does')
     direction: str = setting(
-        'AtoB', 'which folder plays domain A: trainA (AtoB) or trainB (BtoA)', choices=('AtoB', 'BtoA'), fixed=True
+        'AtoB',
+        'which folder plays domain A: trainA (AtoB) or trainB (BtoA). In names of losses and pictures A is that; in '
+        "eval/, keep_best and cyclegan_tf.translate it is the data set's",
+        choices=('AtoB', 'BtoA'),
+        fixed=True,
     )
     serial_batches: bool = setting(False, 'take images in order, A and B in step, without drawing', fixed=True)
     num_threads: int = setting(4, 'threads that decode images', minimum=1)
@@ -177,7 +183,7 @@ class Config(FeatureConfig):
     )
     beta1: float = setting(0.5, "Adam's first momentum", minimum=0.0)
     lr: float = setting(0.0002, 'initial learning rate', minimum=0.0)
-    gan_mode: str = setting('lsgan', 'adversarial loss', choices=('lsgan', 'vanilla', 'wgangp'))
+    gan_mode: str = setting('lsgan', 'adversarial loss', choices=('lsgan', 'vanilla', 'wgangp'), fixed=True)
     pool_size: int = setting(50, 'fakes kept for the discriminators; 0 keeps none', minimum=0, fixed=True)
     lr_policy: str = setting('linear', 'learning rate schedule', choices=('linear', 'step', 'plateau', 'cosine'))
     lr_decay_iters: int = setting(50, 'epochs between cuts of lr_policy step', minimum=1)
@@ -209,7 +215,8 @@ class Config(FeatureConfig):
     )
     deterministic: str = setting(
         'auto',
-        'a seed gives the same weights to the last bit on the same devices; auto: on CPUs, not on GPUs, which it slows',
+        'a seed gives the same weights to the last bit on the same devices; auto: on CPUs; GPUs, which it slows, need '
+        '--deterministic=true',
         choices=('auto', 'true', 'false'),
     )
     # Devices; a run may go on with others
@@ -243,9 +250,14 @@ class Config(FeatureConfig):
     )
     # Reports and checkpoints; frequencies are in images, as in the reference
     print_freq: int = setting(100, 'images between reports of the losses', minimum=1)
-    display_freq: int = setting(400, 'images between pictures in TensorBoard', minimum=1)
+    display_freq: int = setting(
+        400,
+        "images between pictures in TensorBoard; an epoch's end adds some of test images, of large ones the centre",
+        minimum=1,
+    )
     save_latest_freq: int = setting(5000, 'images between checkpoints of the latest state', minimum=1)
     save_epoch_freq: int = setting(5, 'epochs between checkpoints that are kept', minimum=1)
+    # Departs from the reference: it keeps all, but of weights alone, a fourth of a state with Adam's and the pools.
     keep_checkpoints: int = setting(5, 'checkpoints of epochs that are kept; 0 keeps all', minimum=0)
     profile_steps: Optional[str] = setting(None, "'A,B': write a profile of steps A to B for TensorBoard")
 
@@ -312,14 +324,7 @@ class Config(FeatureConfig):
     @property
     def run_name(self) -> str:
         """The name with its suffix filled in."""
-        if not self.suffix:
-            return self.name
-        values = dataclasses.asdict(self)
-        wanted = [field for _, field, _, _ in string.Formatter().parse(self.suffix) if field is not None]
-        unknown = [field for field in wanted if field not in values]
-        if unknown:
-            raise UserError(f"`suffix` ('{self.suffix}') names '{unknown[0]}', which is no setting; mend it.")
-        return f'{self.name}_{self.suffix.format(**values)}'
+        return run_name.fill_in(self.name, self.suffix, dataclasses.asdict(self))
 
     @property
     def images_per_step(self) -> int:

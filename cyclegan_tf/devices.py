@@ -132,7 +132,7 @@ def open_devices(config: Config, cluster: Optional[Cluster]) -> Devices:
         _share_arenas()
     there = len(gpus) or config.virtual_devices or 1
     count = _count(config, there, kind)
-    _check_batch(config, count * (cluster.workers if cluster else 1))
+    _check_batch(config, count, cluster.workers if cluster else 1)
     if cluster is None or cluster.workers == 1:
         # The strategy would read it again, to no end, and fail on an empty one.
         os.environ.pop('TF_CONFIG', None)
@@ -188,13 +188,18 @@ def _count(config: Config, there: int, kind: str) -> int:
     return config.num_devices or there
 
 
-def _check_batch(config: Config, replicas: int) -> None:
+def _check_batch(config: Config, count: int, workers: int) -> None:
+    """Of `count` devices on each of `workers` machines."""
+    replicas = count * workers
     if config.batch_size % replicas:
         below = config.batch_size // replicas * replicas
         near = [n for n in (below, below + replicas) if n]
+        # Of a single machine or of each, the most devices over which the batch divides as it is.
+        fitting = next((n for n in range(count - 1, 0, -1) if config.batch_size % (n * workers) == 0), None)
+        fewer = '' if fitting is None else f', or take fewer devices with --num_devices={fitting}'
         raise UserError(
             f'`batch_size` ({config.batch_size}) does not divide over {replicas} devices; '
-            f'set it to {" or ".join(map(str, near))}.'
+            f'set --batch_size={" or ".join(map(str, near))}{fewer}.'
         )
 
 

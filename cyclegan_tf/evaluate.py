@@ -18,6 +18,7 @@ from cyclegan_tf import checkpoints, evaluation, event_files, options
 from cyclegan_tf.config import MEASURES, Config, FeatureConfig, setting, split_names, validate_epoch, validate_fields
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.features import Extractor
+from cyclegan_tf.missing_gpu import missing_gpu_warning
 from cyclegan_tf.results import count, make_folder, write_json
 from cyclegan_tf.summaries import Summaries
 from cyclegan_tf.translator import Translator
@@ -72,6 +73,11 @@ class EvaluateConfig(FeatureConfig):
             split_names('metrics', self.metrics, MEASURES)
 
 
+def parse(argv: Sequence[str]) -> EvaluateConfig:
+    """Command line to settings; raises as options.parse."""
+    return options.parse(EvaluateConfig, argv, options.REFUSED_WITH_A_RUN)
+
+
 def main(settings: EvaluateConfig) -> int:
     """Measures, prints, writes; returns the exit status."""
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
@@ -80,6 +86,8 @@ def main(settings: EvaluateConfig) -> int:
         config, dataroot=settings.dataroot or config.dataroot, data_dir=settings.data_dir or config.data_dir
     )
     found = find_checkpoints(run_directory, settings.epoch)
+    if warning := missing_gpu_warning():
+        print(warning, file=sys.stderr)
     path = pathlib.Path(settings.results_dir) / settings.name / f'eval_{settings.phase}_{settings.epoch}'
     make_folder('results_dir', settings.results_dir, path)
     make_folder('checkpoints_dir', settings.checkpoints_dir, run_directory / 'eval')
@@ -245,4 +253,4 @@ def table(measured: Sequence[Mapping], untranslated: evaluation.Results) -> list
 
 
 if __name__ == '__main__':
-    options.run_program('cyclegan_tf.evaluate', lambda argv: options.parse(EvaluateConfig, argv), main)
+    options.run_program('cyclegan_tf.evaluate', parse, main)

@@ -8,7 +8,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Optional
 
 import tensorflow as tf
@@ -75,6 +75,11 @@ class ExportConfig:
             value, wanted = getattr(self, field.name), _ONLY_FOR.get(field.name, self.format)
             if self.format != wanted and value != field.default:
                 raise UserError(f'`{field.name}` ({value}) is for format {wanted}; leave it out.')
+
+
+def parse(argv: Sequence[str]) -> ExportConfig:
+    """Command line to settings; raises as options.parse."""
+    return options.parse(ExportConfig, argv, options.REFUSED_WITH_A_RUN)
 
 
 def main(settings: ExportConfig) -> int:
@@ -282,4 +287,4 @@ def measures(results: pathlib.Path, step: int, direction: str) -> list[tuple[str
 
 
 if __name__ == '__main__':
-    options.run_program('cyclegan_tf.export', lambda argv: options.parse(ExportConfig, argv), main)
+    options.run_program('cyclegan_tf.export', parse, main)

@@ -8,13 +8,14 @@ import pathlib
 import sys
 import traceback
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional, TypeVar
 
 from absl import flags
 
 from cyclegan_tf.config import Config
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.run_name import fill_in
 
 C = TypeVar('C')  # a dataclass of settings, as config.setting makes them
 
@@ -34,7 +35,69 @@ REFUSED = {
     'load_iter': 'choose a checkpoint with --epoch instead',
     'save_by_iter': 'set --save_latest_freq, --save_epoch_freq and --keep_checkpoints instead',
 }
-REFUSED_IN_TRAINING = {'phase': 'training always reads trainA and trainB'}
+_TEST = 'cyclegan_tf.translate is for test images'
+REFUSED_IN_TRAINING = {
+    **REFUSED,
+    'phase': 'training always reads trainA and trainB',
+    'results_dir': _TEST,
+    'num_test': _TEST,
+    'aspect_ratio': _TEST,
+    'eval': _TEST,
+}
+_ARCHITECTURE = 'the networks are those of the run that --name names'
+_TRAINING = 'it is for cyclegan_tf.train'
+_SIZE = 'nothing is cut; the size is set with --load_size, or with --resize where there is --input'
+_ORDER = 'all images are taken, in order and as they are'
+# For programs that use a run; a program's own flags of these names come first.
+REFUSED_WITH_A_RUN = {
+    **REFUSED,
+    'suffix': "write the run's whole name into --name instead",
+    'phase': 'it is for cyclegan_tf.translate and cyclegan_tf.evaluate',
+    'results_dir': 'it is for cyclegan_tf.translate and cyclegan_tf.evaluate',
+    'num_test': 'it is for cyclegan_tf.translate and cyclegan_tf.evaluate',
+    'aspect_ratio': 'give cyclegan_tf.translate --resize=WIDTHxHEIGHT instead',
+    'eval': 'batch norm always uses its running statistics, and dropout is always off',
+    'model': _ARCHITECTURE,
+    'input_nc': _ARCHITECTURE,
+    'output_nc': _ARCHITECTURE,
+    'ngf': _ARCHITECTURE,
+    'ndf': _ARCHITECTURE,
+    'netD': _ARCHITECTURE,
+    'netG': _ARCHITECTURE,
+    'n_layers_D': _ARCHITECTURE,
+    'norm': _ARCHITECTURE,
+    'init_type': _ARCHITECTURE,
+    'init_gain': _ARCHITECTURE,
+    'no_dropout': _ARCHITECTURE,
+    'dataroot': 'an export reads no images',
+    'dataset_mode': "the run's own is used",
+    'direction': 'both directions are measured',
+    'serial_batches': _ORDER,
+    'num_threads': 'one thread reads',
+    'batch_size': 'the model takes batches of any size',
+    'load_size': 'the model takes images of any size',
+    'crop_size': _SIZE,
+    'max_dataset_size': 'set --num_test instead',
+    'preprocess': f"the run's own is used, but {_SIZE}",
+    'no_flip': _ORDER,
+    'n_epochs': _TRAINING,
+    'n_epochs_decay': _TRAINING,
+    'epoch_count': _TRAINING,
+    'continue_train': _TRAINING,
+    'beta1': _TRAINING,
+    'lr': _TRAINING,
+    'gan_mode': _TRAINING,
+    'pool_size': _TRAINING,
+    'lr_policy': _TRAINING,
+    'lr_decay_iters': _TRAINING,
+    'lambda_A': _TRAINING,
+    'lambda_B': _TRAINING,
+    'lambda_identity': _TRAINING,
+    'print_freq': _TRAINING,
+    'display_freq': _TRAINING,
+    'save_latest_freq': _TRAINING,
+    'save_epoch_freq': _TRAINING,
+}
 
 
 class _RefusingParser(flags.ArgumentParser):
@@ -51,8 +114,9 @@ class _RefusingParser(flags.ArgumentParser):
         return 'refused'
 
 
-def define_flags(config_class: type[C]) -> flags.FlagValues:
-    """Flags with the names, defaults and meanings of a dataclass's fields, apart from absl's global FLAGS."""
+def define_flags(config_class: type[C], refused: Mapping[str, str] = REFUSED) -> flags.FlagValues:
+    """Flags with the names, defaults and meanings of a dataclass's fields, apart from absl's global FLAGS; and those
+    that are refused, unless the dataclass has them, with what to do instead."""
     values = flags.FlagValues()
     hints = typing.get_type_hints(config_class)
     for field in dataclasses.fields(config_class):
@@ -70,8 +134,9 @@ def define_flags(config_class: type[C]) -> flags.FlagValues:
                 str: flags.DEFINE_string,
             }[kind]
             define(field.name, field.default, meaning, **common)
-    refused = {**REFUSED, **(REFUSED_IN_TRAINING if config_class is Config else {})}
     for name, remedy in refused.items():
+        if name in hints:
+            continue
         # Declared boolean, so that it is refused whether or not a value follows.
         flag = flags.Flag(
             _RefusingParser(remedy), flags.ArgumentSerializer(), name, None, f'refused: {remedy}', boolean=True
@@ -82,18 +147,19 @@ def define_flags(config_class: type[C]) -> flags.FlagValues:
     return values
 
 
-def parse(config_class: type[C], argv: Sequence[str]) -> C:
+def parse(config_class: type[C], argv: Sequence[str], refused: Mapping[str, str] = REFUSED) -> C:
     """Command line to settings.
 
     Args:
         config_class: Config, or a program's own such dataclass.
         argv: the program's name and its arguments.
+        refused: flags of the reference that the program does not have, with what to do instead.
 
     Raises:
-        flags.Error: a flag that does not exist or cannot be read.
+        flags.Error: a flag that does not exist, is refused or cannot be read.
         UserError: a value out of bounds, or arguments that are no flags.
     """
-    values = define_flags(config_class)
+    values = define_flags(config_class, refused)
     rest = values(list(argv))[1:]
     if values.help:
         program = argv[0] if argv[0].endswith('.py') else f'-m {argv[0]}'
@@ -111,12 +177,11 @@ def parse_training(argv: Sequence[str]) -> tuple[Config, Optional[Config]]:
         The settings; and those that the run was last trained with, if it is continued and has any.
     """
     # The run's own settings complete a command line that need not be valid without them.
-    names = define_flags(Config)
+    names = define_flags(Config, REFUSED_IN_TRAINING)
     names(list(argv))
     if names.continue_train and not names.help:
-        run_directory = pathlib.Path(names.checkpoints_dir) / names.name
-        if names.suffix:
-            run_directory = pathlib.Path(names.checkpoints_dir) / parse(Config, argv).run_name
+        given = {field.name: names[field.name].value for field in dataclasses.fields(Config)}
+        run_directory = pathlib.Path(names.checkpoints_dir) / fill_in(names.name, names.suffix, given)
         stored_flags = run_directory / 'flags.cfg'
         if not stored_flags.is_file():
             raise UserError(
@@ -125,8 +190,9 @@ def parse_training(argv: Sequence[str]) -> tuple[Config, Optional[Config]]:
             )
         # The place and the name are what found the file, not what is in it.
         found = [f'--{name}={names[name].value}' for name in ('checkpoints_dir', 'name', 'suffix')]
-        return parse(Config, [argv[0], f'--flagfile={stored_flags}', *found, *argv[1:]]), load_config(run_directory)
-    return parse(Config, argv), None
+        complete = [argv[0], f'--flagfile={stored_flags}', *found, *argv[1:]]
+        return parse(Config, complete, REFUSED_IN_TRAINING), load_config(run_directory)
+    return parse(Config, argv, REFUSED_IN_TRAINING), None
 
 
 def load_config(run_directory: os.PathLike) -> Config:

@@ -29,12 +29,19 @@ class Summaries:
         run_directory: where; TensorBoard names the run after it.
         writes: False writes nothing, for all workers but one.
         step: that the run is at, if it may have been there before: see go_back.
+        again: beginnings of the tags that are written anew at this step, beside the configuration's.
     """
 
-    def __init__(self, run_directory: pathlib.Path, writes: bool = True, step: Optional[int] = None):
+    def __init__(
+        self,
+        run_directory: pathlib.Path,
+        writes: bool = True,
+        step: Optional[int] = None,
+        again: tuple[str, ...] = (),
+    ):
         self._run_directory, self._writes = run_directory, writes
         if writes and step is not None:
-            self._cut(step)
+            self._cut(step, again)
         self._open()
 
     def _open(self) -> None:
@@ -61,9 +68,12 @@ class Summaries:
         self._cut(step)
         self._open()
 
-    def _cut(self, step: int) -> None:
-        for folder in (self._run_directory, self._run_directory / 'eval'):
-            event_files.rewrite(folder, lambda one: one.step < step or (one.step == step and not _is_start(one)))
+    def _cut(self, step: int, again: tuple[str, ...] = ()) -> None:
+        tags = (_CONFIGURATION, '_hparams_/', *again)
+        event_files.rewrite(
+            self._run_directory, lambda one: one.step < step or (one.step == step and not _is_of(one, tags))
+        )
+        event_files.rewrite(self._run_directory / 'eval', lambda one: one.step <= step)
 
     def configuration(self, settings: Mapping[str, Any], step: int) -> None:
         """The settings as a table under Text and as hyperparameters."""
@@ -83,7 +93,7 @@ class Summaries:
                 self._write(tf.summary.scalar, tag, value)
 
     def pictures(self, group: str, rows: Mapping[str, Mapping[str, Sequence[np.ndarray]]], step: int) -> None:
-        """One sheet for each direction, tagged GROUP/A_to_B and so on.
+        """One sheet for each direction, tagged GROUP/A_to_B and so on, of the domains as the model has them.
 
         Args:
             group: the first part of the tags.
@@ -93,7 +103,10 @@ class Summaries:
         with self._writer.as_default(step):
             for direction, columns in rows.items():
                 tag, pictures = f'{group}/{direction}', sheet(columns)[None]
-                self._write(tf.summary.image, tag, pictures, description=', '.join(columns))
+                about = (
+                    f'{", ".join(columns)}. A is the domain that the run starts from: trainB under --direction=BtoA.'
+                )
+                self._write(tf.summary.image, tag, pictures, description=about)
 
     def _write(self, kind: Callable, *arguments, **settings) -> None:
         try:
@@ -129,9 +142,8 @@ class Summaries:
             tf.profiler.experimental.stop()
 
 
-def _is_start(event: event_pb2.Event) -> bool:
-    """Whether it is of what `configuration` writes."""
-    return any(value.tag.startswith((_CONFIGURATION, '_hparams_/')) for value in event.summary.value)
+def _is_of(event: event_pb2.Event, tags: tuple[str, ...]) -> bool:
+    return any(value.tag.startswith(tags) for value in event.summary.value)
 
 
 def sheet(columns: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
@@ -166,5 +178,5 @@ def sheet(columns: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
 
 
 def _rgb(picture: np.ndarray) -> np.ndarray:
-    """uint8 [h, w, c] -> [h, w, 3]: gray is repeated, more channels are cut."""
-    return np.repeat(picture, 3, axis=-1) if picture.shape[-1] < 3 else picture[..., :3]
+    """uint8 [h, w, c] -> [h, w, 3]: the first channel of one or two is repeated, of more the first three are shown."""
+    return np.repeat(picture[..., :1], 3, axis=-1) if picture.shape[-1] < 3 else picture[..., :3]

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Optional
 
 import numpy as np
@@ -20,6 +21,7 @@ from cyclegan_tf.cpu_features import half_precision_warning
 from cyclegan_tf.devices import Devices, open_devices
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluation import Evaluation, Results, choose_measures, make_extractor, open_test_images
+from cyclegan_tf.missing_gpu import missing_gpu_warning
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.progress import Progress
 from cyclegan_tf.results import make_folder
@@ -81,8 +83,10 @@ def run(
 
     devices = open_devices(config, cluster)
     stop_signals.renew()
-    if devices.kind == 'CPU' and (warning := half_precision_warning(config.precision)):
-        console.line(warning)
+    if devices.kind == 'CPU':
+        missing = None if config.virtual_devices else missing_gpu_warning()
+        for warning in filter(None, (missing, half_precision_warning(config.precision))):
+            console.line(warning)
     if config.deterministic == 'true' or (config.deterministic == 'auto' and devices.kind == 'CPU'):
         tf.config.experimental.enable_op_determinism()
     evaluation = open_evaluation(config) if is_chief else None
@@ -93,18 +97,32 @@ def run(
         model = MODELS[config.model](config, sizes=data.sizes, jit_compile=use_xla(config, devices, data.sizes))
     progress = Progress(len(model.metric_names))
     store = Checkpoints(run_directory, model, progress, config.keep_checkpoints, is_chief)
+
+    def check_images():
+        progress.check_epoch(data.steps_per_epoch, int(model.step.numpy()), config.dataroot)
+
     if config.continue_train:
-        restored = store.restore(config.epoch, wait=lambda: devices.exchange([0]))
+
+        def when_read():
+            check_images()
+            devices.exchange([0])
+
+        restored = store.restore(config.epoch, when_read)
         for damaged in restored.damaged:
             console.line(f'Warning: {damaged}; it is left aside, and training resumes from step {restored.found.step}.')
         console.line(f'Continuing from step {restored.found.step}.')
         if restored.deleted:
             console.line(f'Deleted {len(restored.deleted)} checkpoints of later steps, which this run will make again.')
+    else:
+        check_images()
     if is_chief:
         store.tidy()
         options.save_config(config, run_directory)
 
-    summaries = Summaries(run_directory, is_chief, int(model.step.numpy()))
+    step = int(model.step.numpy())
+    # A measure of this step that no checkpoint knows of is taken again.
+    again = ('eval/',) if int(progress.measured.numpy()) < step else ()
+    summaries = Summaries(run_directory, is_chief, step, again)
     evaluate = functools.partial(measure, evaluation, Translator(config, model), console) if evaluation else None
     places = store, summaries, console, stop_signals
     trainer = Trainer(model, progress, devices, config, data, test_images, evaluate, *places)
@@ -169,10 +187,28 @@ def open_evaluation(config: Config) -> Optional[Evaluation]:
     return Evaluation(images, measures, extractor, 'eval_metrics')
 
 
-def measure(evaluation: Evaluation, translator: Translator, console: Console) -> Results:
-    """Measures the model as it is now; names images that cannot be used once."""
+@dataclasses.dataclass(frozen=True)
+class Interruptible:
+    """A translator to measure that calls `between` before every batch, which may raise to stop."""
+
+    translator: Translator
+    between: Callable[[], None]
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """See evaluation.Translators."""
+        return self.translator.directions
+
+    def translate_floats(self, images: np.ndarray, direction: str) -> np.ndarray:
+        """See evaluation.Translators."""
+        self.between()
+        return self.translator.translate_floats(images, direction)
+
+
+def measure(evaluation: Evaluation, translator: Translator, console: Console, between: Callable[[], None]) -> Results:
+    """Measures the model as it is now, and calls `between` between batches; names images that cannot be used once."""
     known = len(evaluation.problems)
-    results = evaluation(translator)
+    results = evaluation(Interruptible(translator, between))
     for line in evaluation.problems[known:]:
         console.line(f'Left aside: {line}')
     return results
@@ -218,7 +254,7 @@ def compare_with_stored(config: Config, stored: Optional[Config], begun: bool = 
 def use_xla(config: Config, devices: Devices, sizes) -> bool:
     """What --jit_compile comes to: 'auto' is on for GPUs, where the step gains; on CPUs it loses.
 
-    It is off too where images differ in size, since XLA compiles anew for each size.
+    'auto' is off too where images differ in size, since XLA compiles anew for each size; 'true' does just that.
     """
     if config.norm == 'batch' and devices.replicas > 1:
         if config.jit_compile == 'true':

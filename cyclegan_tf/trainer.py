@@ -23,6 +23,7 @@ from cyclegan_tf.models.interface import Model
 from cyclegan_tf.progress import Progress
 from cyclegan_tf.stop_signals import StopSignals
 from cyclegan_tf.summaries import Summaries
+from cyclegan_tf.timetable import Timetable
 from cyclegan_tf.training_data import TrainingData
 
 # Settings that change what measures of the test images come to.
@@ -56,7 +57,7 @@ class Trainer:
         data: the images to learn from.
         test_images: pairs of pictures of both domains, float [1, h, w, c] in [-1, 1], translated at the end of every
             epoch; or None.
-        evaluate: measures the model as it is, for eval_freq; or None.
+        evaluate: measures the model as it is, for eval_freq, and calls what it is given between batches; or None.
         checkpoints, summaries, console: where results go.
         stop_signals: entered.
     """
@@ -69,14 +70,15 @@ class Trainer:
         config: Config,
         data: TrainingData,
         test_images: Optional[Sequence[tuple[np.ndarray, np.ndarray]]],
-        evaluate: Optional[Callable[[], evaluation.Results]],
+        evaluate: Optional[Callable[[Callable[[], None]], evaluation.Results]],
         checkpoints: Checkpoints,
         summaries: Summaries,
         console: Console,
         stop_signals: StopSignals,
     ):
         self._model, self._progress, self._devices, self._config = model, progress, devices, config
-        self._data, self._steps_per_epoch, self._test_images = data, data.steps_per_epoch, test_images
+        self._data, self._test_images = data, test_images
+        self._timetable = Timetable(config, data.steps_per_epoch)
         self._evaluate = evaluate
         self._checkpoints, self._summaries, self._console = checkpoints, summaries, console
         self._stop_signals = stop_signals
@@ -96,11 +98,7 @@ class Trainer:
     @property
     def total_steps(self) -> int:
         """Steps of the whole run."""
-        return max(0, self._config.total_epochs - self._config.epoch_count + 1) * self._steps_per_epoch
-
-    def epoch_of(self, step: int) -> int:
-        """The number of the epoch that the step after `step` steps belongs to."""
-        return self._config.epoch_count + step // self._steps_per_epoch
+        return self._timetable.total_steps
 
     def train(self) -> None:
         """Trains to the end.
@@ -110,10 +108,10 @@ class Trainer:
             UserError: a loss is not finite, and training did not go back, or did in vain; or a checkpoint could not be
                 saved. The last checkpoint stays.
         """
-        if self.step >= self.total_steps:
-            return
         try:
-            self._save_what_a_kill_left_out()
+            self._make_up_for_a_kill()
+            if self.step >= self.total_steps:
+                return
             self._console.start(self.step, self.total_steps)
             while True:
                 try:
@@ -132,14 +130,14 @@ class Trainer:
     def _train_from_here(self) -> None:
         self._stream = self._data.stream(self._order)
         iterator = iter(self._devices.distribute(self._stream.from_step(self.step)))
-        self._model.start_epoch(self.epoch_of(self.step))
+        self._model.start_epoch(self._timetable.epoch_of(self.step))
         self._last_report, self._waited = (time.monotonic(), self.step), np.zeros(2)
         try:
             while self.step < self.total_steps:
                 self._advance(iterator)
                 self._agree()
                 if self._signal is not None:
-                    self._save(lambda: self._checkpoints.save_latest(self.step))
+                    self._save_latest(self.step)
                     raise Interrupted(self._signal)
         finally:
             self._stop_signals.end_deferral()
@@ -149,24 +147,25 @@ class Trainer:
         """Which of the orders of images, that of the seed or another."""
         return int(self._progress.rollbacks.numpy())
 
-    def _save_what_a_kill_left_out(self) -> None:
-        """Of an epoch's end: the best is saved before the epoch's."""
-        epoch, rest = self.epoch_of(self.step) - 1, self.step % self._steps_per_epoch
-        if self.step and not rest and self._keeps_epoch(self.step, epoch) and not self._checkpoints.has_epoch(epoch):
-            self._save(lambda: self._checkpoints.save_epoch(epoch))
+    def _make_up_for_a_kill(self) -> None:
+        """Does what is still due at the step that the run is at."""
+        if self._timetable.ends_epoch(self.step):
+            self._finish_epoch(self.step)
         elif self._config.on_nan == 'rollback' and self.step == 0:
-            self._save(lambda: self._checkpoints.save_latest(0))  # to go back to
+            self._save_latest(0)  # to go back to
 
     def _roll_back(self, error: NotFinite) -> None:
         """Goes back to the last good checkpoint, and on from there with the images in another order."""
         rollbacks = self._order
         if self._config.on_nan != 'rollback' or rollbacks >= _ROLLBACKS:
             tried = f' Training has gone back {rollbacks} times in vain.' if rollbacks else ''
+            last = self._checkpoints.newest()
+            stays = f'the checkpoint of step {last.step} stays' if last else 'there is no checkpoint yet'
+            then = 'go on with --continue_train' if last else 'start again'
             raise UserError(
-                f'{error}: training stops and the last checkpoint stays.{tried} Lower --lr, or look for broken images, '
-                f'and go on with --continue_train.'
+                f'{error}: training stops and {stays}.{tried} Lower --lr, or look for broken images, and {then}.'
             ) from error
-        restored = self._checkpoints.restore('latest', wait=lambda: self._devices.exchange([0]), finite=True)
+        restored = self._checkpoints.restore('latest', when_read=lambda: self._devices.exchange([0]), finite=True)
         self._summaries.go_back(self.step)
         self._console.stop()
         self._progress.rollbacks.assign(rollbacks + 1)
@@ -189,7 +188,7 @@ class Trainer:
     def _advance(self, iterator: Iterator) -> None:
         """Runs steps up to the next event, or as many as fit into one call, and does what is due."""
         before = self.step
-        count = min(self._next_event(before) - before, self._longest_call)
+        count = min(self._timetable.next_event(before) - before, self._longest_call)
         self._profile(before)
         start = time.monotonic()
         rows, waited = (result.numpy() for result in self._run_steps(iterator, tf.constant(count)))
@@ -203,33 +202,16 @@ class Trainer:
         step = before + count
         self._check_finite(rows, before)
         self._progress.add(rows.astype(np.float64))
-        self._console.advance(step, self.epoch_of(before), self._losses(rows[-1]))
+        self._console.advance(step, self._timetable.epoch_of(before), self._losses(rows[-1]))
         config = self._config
-        if self._due(step, config.print_freq) or step == self.total_steps:
-            self._report(step, self.epoch_of(before))
-        if self._due(step, config.display_freq) or step == 1:
+        if self._timetable.is_due(step, config.print_freq) or step == self.total_steps:
+            self._report(step, self._timetable.epoch_of(before))
+        if self._timetable.is_due(step, config.display_freq) or step == 1:
             self._display(step)
-        if step % self._steps_per_epoch == 0:
-            self._end_epoch(step, self.epoch_of(before))
-        elif self._due(step, config.save_latest_freq):
-            self._save(lambda: self._checkpoints.save_latest(step))
-
-    def _due(self, step: int, frequency: int) -> bool:
-        """Whether this step brings the number of images to or past a multiple of the frequency."""
-        batch = self._config.images_per_step
-        return step * batch // frequency > (step - 1) * batch // frequency
-
-    def _next_event(self, step: int) -> int:
-        """The next step after which something is due."""
-        config, batch = self._config, self._config.images_per_step
-        nexts = [self.total_steps, (step // self._steps_per_epoch + 1) * self._steps_per_epoch]
-        for frequency in (config.print_freq, config.display_freq, config.save_latest_freq):
-            nexts.append(math.ceil((step * batch // frequency + 1) * frequency / batch))
-        if step == 0:
-            nexts.append(1)
-        if config.profiled_steps:
-            nexts += [bound for bound in (config.profiled_steps[0] - 1, config.profiled_steps[1]) if bound > step]
-        return min(nexts)
+        if self._timetable.ends_epoch(step):
+            self._end_epoch(step, self._timetable.epoch_of(before))
+        elif self._timetable.is_due(step, config.save_latest_freq):
+            self._save_latest(step)
 
     def _losses(self, values: np.ndarray) -> dict[str, float]:
         named = dict(zip(self._model.metric_names, values))
@@ -282,26 +264,26 @@ class Trainer:
         self._model.end_epoch(dict(zip(self._model.metric_names, self._progress.take_epoch())))
         if self._test_images is not None and self._devices.is_chief:
             self._summaries.pictures('test', self._translate(self._test_images), step)
-        last = step == self.total_steps
-        if not last:
+        if step != self.total_steps:
             self._model.start_epoch(epoch + 1)
-        if self._evaluate is not None and (epoch % self._config.eval_freq == 0 or last):
-            try:
-                self._measure(step, epoch)
-            except UserError:
-                self._save(lambda: self._checkpoints.save_latest(step))  # the epoch's work is not lost with its measure
-                raise
-        if self._keeps_epoch(step, epoch):
-            self._save(lambda: self._checkpoints.save_epoch(epoch))
-        elif self._due(step, self._config.save_latest_freq):
-            self._save(lambda: self._checkpoints.save_latest(step))
+        self._finish_epoch(step)
 
-    def _keeps_epoch(self, step: int, epoch: int) -> bool:
-        return epoch % self._config.save_epoch_freq == 0 or step == self.total_steps
+    def _finish_epoch(self, step: int) -> None:
+        """Measures and saves what is due at this end of an epoch, and not done yet."""
+        epoch, measured = self._timetable.epoch_of(step) - 1, int(self._progress.measured.numpy())
+        if self._evaluate is not None and self._timetable.measures(step) and measured < step:
+            self._save_latest(step)  # measuring may take longer than a machine that stops has
+            self._measure(step, epoch)
+        if self._timetable.keeps(step):
+            if not self._checkpoints.has_epoch(epoch):
+                self._save(lambda: self._checkpoints.save_epoch(epoch))
+        elif self._timetable.is_due(step, self._config.save_latest_freq):
+            self._save_latest(step)
 
     def _measure(self, step: int, epoch: int) -> None:
         """Measures on the test images, and keeps the checkpoint if it is the best."""
-        results, keep_best = self._evaluate(), self._config.keep_best
+        results, keep_best = self._evaluate(self._stop_if_asked), self._config.keep_best
+        self._progress.measured.assign(step)
         values = evaluation.scalars(results)
         self._summaries.scalars({f'eval/{name}': value for name, value in values.items()}, step)
         self._console.line(f'Test images after epoch {epoch}: ' + ', '.join(f'{k} {v:.4g}' for k, v in values.items()))
@@ -314,6 +296,17 @@ class Trainer:
         if not math.isnan(value) and (old is None or evaluation.is_better(keep_best, value, old)):
             self._save(lambda: self._checkpoints.save_best(epoch, {'results': results, 'how': how}))
             self._console.line(f'The best {keep_best} so far, {value:.4g}: kept as --epoch=best.')
+
+    def _stop_if_asked(self) -> None:
+        """Between two batches of a measure, before which the state was saved; with others all would have to stop."""
+        if self._devices.workers == 1 and (number := self._stop_signals.number) is not None:
+            raise Interrupted(number)
+
+    def _save_latest(self, step: int) -> None:
+        # Where it is there already, only what was measured since may be missing in it, which is measured again then;
+        # a kill while it was written over would put it at risk.
+        if not self._checkpoints.has_latest(step):
+            self._save(lambda: self._checkpoints.save_latest(step))
 
     def _save(self, save: Callable[[], None]) -> None:
         # What TensorBoard shows is never behind the checkpoint that a restart goes on from.

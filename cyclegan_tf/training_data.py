@@ -15,6 +15,7 @@ from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.errors import UserError
 
 _SHOWN = 5  # duplicates that are named; the rest is counted
+_LONGEST_SIDE = 512  # pixels of a test picture, unless training sees larger ones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +201,10 @@ def _shorten(lines: Sequence[str]) -> list[str]:
 
 
 def open_test_pictures(config: Config, count: int, console: Console) -> Optional[list[tuple[np.ndarray, np.ndarray]]]:
-    """A few test images of both domains at the scale of training.
+    """A few test images of both domains at the scale of training, of large ones the centre.
+
+    Its sides are at most 512 pixels, or crop_size if that is more, rounded down to what the networks take: training may
+    see small squares of photographs that would not fit into memory as a whole.
 
     Returns:
         Pairs (real_a, real_b), float32 [1, h, w, c] in [-1, 1]; None if there are none.
@@ -214,13 +218,21 @@ def open_test_pictures(config: Config, count: int, console: Console) -> Optional
     if config.preprocess == 'resize_and_crop':
         # Not at crop_size, as the reference's test program: training saw images at load_size, through the crop.
         geometry = dataclasses.replace(geometry, crop_size=config.load_size)
+    longest = max(config.crop_size, _LONGEST_SIDE) // config.side_multiple * config.side_multiple
     pictures = []
     for source, channels in zip(found, (config.input_nc, config.output_nc)):
         of_one = []
         for index in range(len(source)):
             try:
-                of_one.append(preprocess.read_uncropped(source, index, geometry, channels)[None])
+                picture = preprocess.read_uncropped(source, index, geometry, channels)
+                of_one.append(_centre(picture, longest)[None])
             except decode.BadImage as error:
                 console.line(f'Left aside: {source.label(index)}: {error}')
         pictures.append(of_one)
     return list(zip(*pictures)) or None
+
+
+def _centre(picture: np.ndarray, longest: int) -> np.ndarray:
+    """[h, w, c] -> sides of at most `longest`, which keeps nothing of the rest in memory."""
+    top, left = (max(0, side - longest) // 2 for side in picture.shape[:2])
+    return picture[top : top + longest, left : left + longest].copy()

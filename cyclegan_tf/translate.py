@@ -19,6 +19,7 @@ from cyclegan_tf.cpu_features import half_precision_warning
 from cyclegan_tf.data import decode, pairs, preprocess, sources
 from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.missing_gpu import missing_gpu_warning
 from cyclegan_tf.results import count, make_folder, write_json
 from cyclegan_tf.training_data import make_test_geometry
 from cyclegan_tf.translator import DIRECTIONS, Translator
@@ -65,6 +66,7 @@ class TranslateConfig:
     epoch: str = setting(
         'latest', "'latest', 'best' (see keep_best of training), or translate with the weights at the end of this epoch"
     )
+    # Departs from the reference: it stops after 50 unless told otherwise, which surprises those who have more.
     num_test: Optional[int] = setting(None, 'images per domain; unset: all (the reference: 50)', minimum=1)
     dataroot: Optional[str] = setting(None, "where the images are; unset: where the run's were")
     dataset_mode: Optional[str] = setting(
@@ -101,12 +103,17 @@ class TranslateConfig:
         return int(parts[0]), int(parts[1])
 
 
+def parse(argv: Sequence[str]) -> TranslateConfig:
+    """Command line to settings; raises as options.parse."""
+    return options.parse(TranslateConfig, argv, options.REFUSED_WITH_A_RUN)
+
+
 def main(settings: TranslateConfig) -> int:
     """Translates; returns the exit status."""
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
     config = options.load_config(run_directory)
     checkpoint = checkpoints.find(run_directory, settings.epoch)
-    if warning := half_precision_warning(settings.precision):
+    for warning in filter(None, (missing_gpu_warning(), half_precision_warning(settings.precision))):
         print(warning, file=sys.stderr)
     translator = Translator.from_checkpoint(config, checkpoint, settings.max_pixels, settings.precision)
     with translator.out_of_memory_named():
@@ -292,4 +299,4 @@ def _save(picture: np.ndarray, dtype: np.dtype, results: pathlib.Path, name: str
 
 
 if __name__ == '__main__':
-    options.run_program('cyclegan_tf.translate', lambda argv: options.parse(TranslateConfig, argv), main)
+    options.run_program('cyclegan_tf.translate', parse, main)

@@ -68,6 +68,7 @@ class Translator:
                 f'raise it to {self.least_max_pixels} or more.'
             )
         self.max_pixels = max_pixels
+        # Departs from the reference: batch norm always uses its running statistics, there only under --eval.
         self._whole = {
             direction: tf.function(network, input_signature=[_any_image(self.channels(direction)[0])], autograph=False)
             for direction, network in self._networks.items()

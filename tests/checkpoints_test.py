@@ -99,6 +99,13 @@ def test_an_epoch_that_was_asked_for_and_is_damaged_is_refused(store, state, tmp
     assert checkpoints.find(tmp_path, '1').step == 5
 
 
+@pytest.mark.parametrize('epoch', ['lates', '', '-1', '²'])
+def test_what_is_no_epoch_is_refused(store, state, tmp_path, epoch):
+    save(store, state, 3)
+    with pytest.raises(UserError, match="`epoch` .* is neither 'latest', 'best' nor a number"):
+        checkpoints.find(tmp_path, epoch)
+
+
 def test_a_damaged_list_is_named(store, state, tmp_path):
     save(store, state, 3)
     for content in ('', 'model_checkpoint_path'):

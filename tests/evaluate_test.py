@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+import signal
 
 import numpy as np
 import program
@@ -12,6 +13,7 @@ import tensorflow as tf
 from cyclegan_tf import checkpoints, evaluate, options
 from cyclegan_tf.config import Config
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.translator import Translator
 
 FLAGS = ('--n_epochs=3', '--n_epochs_decay=0', '--save_epoch_freq=2', '--eval_freq=1')
 
@@ -237,6 +239,36 @@ def test_a_resumed_run_measures_the_same_and_keeps_the_same_best(data, trained, 
     first, second = (tf.train.load_checkpoint(one.prefix) for one in found)
     name = 'model/g_a/conv_in/kernel/.ATTRIBUTES/VARIABLE_VALUE'
     np.testing.assert_array_equal(first.get_tensor(name), second.get_tensor(name))
+
+
+def test_a_measure_that_a_kill_left_out_is_made_up_for(run, trained, capsys):
+    # What is there in the middle of the first measure after step 9, the last: the state as it was saved before it.
+    for kind in ('best', 'epochs'):
+        shutil.rmtree(run / 'run' / kind)
+    again = ('--name=run', '--continue_train')
+    assert program.run_training(run, *again, small=False) == 0
+    assert 'Test images after epoch 3: ' in capsys.readouterr().out
+    seen, expected = program.events(run / 'run'), program.events(trained / 'run')
+    for tag in ('eval/psnr_AtoB', 'eval/cycle_BtoA', 'loss/G_A'):
+        assert values(seen, tag) == values(expected, tag), tag
+    assert [one.epoch for one in checkpoints.find_all(run / 'run')] == [None, None, 3, 3]
+    assert program.run_training(run, *again, small=False) == 0
+    assert 'Test images' not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_signal_stops_a_measure_before_which_all_was_saved(data, tmp_path, monkeypatch, capsys):
+    translate, count = Translator.translate_floats, []
+
+    def translate_and_ask_to_stop(*arguments):
+        count.append(arguments)
+        signal.raise_signal(signal.SIGTERM)
+        return translate(*arguments)
+
+    monkeypatch.setattr(Translator, 'translate_floats', translate_and_ask_to_stop)
+    assert program.run_training(tmp_path, f'--dataroot={data}', '--name=run', *FLAGS, '--save_epoch_freq=1') == 143
+    assert len(count) == 1 and 'SIGTERM at step 3: the state is saved' in capsys.readouterr().out
+    assert [(one.step, one.epoch) for one in checkpoints.find_all(tmp_path / 'run')] == [(3, None)]
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 import ast
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -10,6 +12,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / 'cyclegan_tf'
 PROGRAMS = {'train', 'translate', 'evaluate', 'export'}
 REPORTS = {
     'cpu_features',
+    'missing_gpu',
     'trainer',
     'cluster',
     'devices',
@@ -18,6 +21,7 @@ REPORTS = {
     'checkpoint_store',
     'inner_loop',
     'progress',
+    'timetable',
     'durable',
     'event_files',
     'stop_signals',
@@ -47,8 +51,9 @@ ALLOWED = {
     'draws': set(),
     'ordering': set(),
     'torch_weights': {'networks'},
-    'config': set(),
-    'options': {'config'},
+    'config': {'run_name'},
+    'run_name': set(),
+    'options': {'config', 'run_name'},
     'errors': set(),
     '__init__': {'checkpoints', 'options', 'translator'},  # load, the programs' way in from Python
 }
@@ -87,6 +92,13 @@ def test_imports_go_down(module):
             assert fits, f'{module} imports {name}'
         for package, where in ONLY.items():
             assert module in where or not name.startswith(package), f'{module} imports {name}'
+
+
+def test_the_package_is_imported_without_tensorflow():
+    # -S: of what is installed nothing is found.
+    code = f'import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import cyclegan_tf, cyclegan_tf.config'
+    done = subprocess.run([sys.executable, '-I', '-S', '-c', code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize('module', modules())

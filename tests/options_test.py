@@ -8,7 +8,7 @@ import sys
 import pytest
 from absl import flags
 
-from cyclegan_tf import options
+from cyclegan_tf import evaluate, export, options, train, translate
 from cyclegan_tf.config import Config
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluate import EvaluateConfig
@@ -30,8 +30,15 @@ REFERENCE = dict(
 )  # fmt: skip
 
 
-def parse(*arguments, config=Config):
-    return options.parse(config, ['train', *arguments])
+# Those of its test program, and what else section 5 of our sheet about it names.
+REFERENCE_OTHERS = (
+    'dataroot phase gpu_ids use_wandb display_id display_server display_port display_env display_ncols display_winsize '
+    'update_html_freq no_html load_iter save_by_iter results_dir num_test aspect_ratio eval'
+).split()
+
+
+def parse(*arguments):
+    return options.parse_training(['train', *arguments])[0]
 
 
 def test_defaults_are_the_references():
@@ -42,8 +49,23 @@ def test_defaults_are_the_references():
 @pytest.mark.parametrize('config', [Config, TranslateConfig, EvaluateConfig, ExportConfig])
 def test_flags_bear_the_names_of_the_settings(config):
     names = {field.name for field in dataclasses.fields(config)}
-    refused = set(options.REFUSED) | (set(options.REFUSED_IN_TRAINING) if config is Config else set())
-    assert set(options.define_flags(config)) == names | refused | {'help', 'flagfile'}
+    assert set(options.define_flags(config)) == names | set(options.REFUSED) | {'help', 'flagfile'}
+
+
+@pytest.mark.parametrize('program', [train, translate, evaluate, export])
+def test_every_option_of_the_reference_is_a_flag_or_refused_with_what_to_do_instead(program):
+    config, program_parse = {
+        train: (Config, options.parse_training),
+        translate: (TranslateConfig, translate.parse),
+        evaluate: (EvaluateConfig, evaluate.parse),
+        export: (ExportConfig, export.parse),
+    }[program]
+    own = {field.name for field in dataclasses.fields(config)}
+    assert len(set(REFERENCE) | set(REFERENCE_OTHERS)) > 60
+    for name in (set(REFERENCE) | set(REFERENCE_OTHERS)) - own:
+        for arguments in ([f'--{name}=1'], [f'--{name}', '1'], [f'--{name}']):
+            with pytest.raises(flags.Error, match='of the PyTorch program has no meaning here; '):
+                program_parse(['program', *arguments])
 
 
 # What the data sets' files set, as the paper and the reference's author say (each file cites them):
@@ -102,6 +124,19 @@ def test_suffix_is_filled_in():
     assert config.run_name == 'x_resnet_9blocks_size286'
     with pytest.raises(UserError, match="`suffix` .* names 'colour'"):
         parse('--dataroot=demo', '--suffix={colour}')
+    for broken in ('{netG', 'netG}', '{lr:d}', '{max_dataset_size:d}', '{lr:{x}}'):
+        with pytest.raises(UserError, match='`suffix` .* cannot be filled in .*; write names of settings in braces'):
+            parse('--dataroot=demo', f'--suffix={broken}')
+
+
+def test_a_run_with_a_suffix_is_continued_by_it_alone(tmp_path):
+    config = parse('--dataroot=demo', f'--checkpoints_dir={tmp_path}', '--suffix={netG}', '--ngf=7')
+    (tmp_path / config.run_name).mkdir()
+    options.save_config(config, tmp_path / config.run_name)
+    again = parse(f'--checkpoints_dir={tmp_path}', '--suffix={netG}', '--continue_train')
+    assert (again.dataroot, again.ngf, again.run_name) == ('demo', 7, config.run_name)
+    with pytest.raises(UserError, match='`suffix` .* cannot be filled in'):
+        parse(f'--checkpoints_dir={tmp_path}', '--suffix={netG', '--continue_train')
 
 
 @pytest.mark.parametrize(
@@ -122,6 +157,7 @@ def test_suffix_is_filled_in():
         (['--dataroot=demo', '--input_nc=1'], '`lambda_identity` .0.5. needs equal channels'),
         (['--dataroot=demo', '--recompute_grads', '--norm=batch'], '`recompute_grads` .true. .* norm batch twice'),
         (['--dataroot=demo', '--batch_size=0'], '`batch_size` .0. is below 1; raise it'),
+        (['--dataroot=demo', '--seed=-1'], '`seed` .-1. is below 0; raise it'),
         (['--dataroot=demo', '--epoch=first'], "`epoch` .'first'. is neither"),
         (['--dataroot=demo', '--profile_steps=5'], '`profile_steps` .* is not two numbers'),
         (['--dataroot=demo', 'photos'], "'photos' is no flag"),

@@ -191,7 +191,13 @@ def test_resuming_an_earlier_epoch_drops_the_later_ones(again, capsys):
 
 @pytest.mark.parametrize(
     'flag, old',
-    [('--ngf=8', '4'), ('--netD=pixel', 'basic'), ('--dataroot=demo', 'data'), ('--norm=batch', 'instance')],
+    [
+        ('--ngf=8', '4'),
+        ('--netD=pixel', 'basic'),
+        ('--dataroot=demo', 'data'),
+        ('--norm=batch', 'instance'),
+        ('--gan_mode=vanilla', 'lsgan'),
+    ],
 )
 def test_resuming_with_what_cannot_change_is_refused_with_both_values(quick, image_folders, flag, old):
     directory = quick[0] / 'run'
@@ -203,6 +209,19 @@ def test_resuming_with_what_cannot_change_is_refused_with_both_values(quick, ima
 
     with pytest.raises(UserError, match=f'`{name}` .{value}. is not what the run was trained with .*{old}'):
         train.compare_with_stored(*stored)
+
+
+def test_resuming_with_more_images_is_refused_with_both_counts_and_nothing_is_deleted(again, finished):
+    folder = pathlib.Path(again[1].partition('=')[2]) / 'trainB'
+    there = [one.step for one in checkpoints.find_all(again[0] / 'run')]
+    shutil.copy(folder / '0.png', folder / 'more.png')
+    try:
+        with pytest.raises(UserError, match='now gives 6 steps an epoch, and the run was trained with 5, so images'):
+            program.run_training(*again, '--continue_train', '--epoch=1', '--n_epochs=9')
+    finally:
+        (folder / 'more.png').unlink()
+    assert [one.step for one in checkpoints.find_all(again[0] / 'run')] == there
+    assert options.load_config(again[0] / 'run').n_epochs == 2
 
 
 @pytest.mark.slow
@@ -217,10 +236,18 @@ def test_resuming_with_another_length_or_rate_is_allowed_and_logged(again, capsy
 
 # ----------------------------------------------------------------------------------------------------- what goes wrong
 def test_a_loss_that_is_not_finite_stops_training_and_the_last_checkpoint_stays(quick):
-    with pytest.raises(UserError, match=r'is (nan|inf) at step \d+: training stops and the last checkpoint stays'):
+    with pytest.raises(
+        UserError, match=r'is (nan|inf) at step \d+: training stops and the checkpoint of step \d stays'
+    ):
         program.run_training(*quick, '--save_latest_freq=1', '--lr=1e30', '--norm=none')
     for name, value in program.weights(quick[0] / 'run').items():
         assert np.isfinite(value).all() or 'plateau/best' in name, name
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_before_the_first_checkpoint_is_not_said_to_have_one(quick):
+    with pytest.raises(UserError, match=r'stops and there is no checkpoint yet\. Lower --lr, .*, and start again\.$'):
+        program.run_training(*quick, '--lr=1e30', '--norm=none')
 
 
 def complaint(*flags):

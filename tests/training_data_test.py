@@ -212,6 +212,26 @@ def test_gray_and_colour_of_sixteen_bits_are_learnt_from_and_translated(tmp_path
     ]
 
 
+@pytest.mark.parametrize(
+    'flags, sides',
+    [
+        (('--preprocess=crop', '--crop_size=32'), (512, 300)),
+        (('--preprocess=crop', '--crop_size=600'), (600, 300)),
+        (('--preprocess=none', '--crop_size=32', '--netG=unet_128'), (512, 256)),
+    ],
+)
+def test_of_large_test_images_the_centre_is_shown_after_each_epoch(tmp_path, flags, sides):
+    for domain in 'AB':
+        (tmp_path / f'test{domain}').mkdir()
+        pixels = np.zeros((1400, 300, 3), np.uint8)
+        pixels[700:] = 255  # the middle of the image is that of the picture
+        Image.fromarray(pixels).save(tmp_path / f'test{domain}' / 'tall.png')
+    config = options.parse(Config, ['train', f'--dataroot={tmp_path}', *program.SMALL, *flags])
+    ((real_a, real_b),) = training_data.open_test_pictures(config, 4, Console(1))
+    assert real_a.shape == real_b.shape == (1, *sides, 3)
+    assert (real_a[0, : sides[0] // 2 - 9] < -0.9).all() and (real_a[0, sides[0] // 2 + 9 :] > 0.9).all()
+
+
 @pytest.mark.slow
 def test_aligned_pairs_are_learnt_from_and_measured(tmp_path, capsys):
     for phase in ('train', 'test'):

@@ -116,6 +116,7 @@ def decode(data: bytes) -> Picture:
             return _decode_deep(image, data)
         image.load()  # which turns a TIFF in newer Pillows, and takes the tag away
         if _orientation(image) != 1:
+            # Departs from the reference: it leaves photographs as the sensor lay.
             image = ImageOps.exif_transpose(image)
         return _plain_mode(image)
     except Exception as error:

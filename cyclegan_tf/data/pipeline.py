@@ -28,6 +28,7 @@ def epoch_images(table_a: ImageTable, table_b: ImageTable) -> int:
 
 def steps_per_epoch(table_a: ImageTable, table_b: ImageTable, batch_size: int) -> int:
     """Steps in an epoch, the last one filled from the next epoch's images."""
+    # Departs from the reference: its last batch of an epoch is smaller, which would be another shape to compile for.
     return -(-epoch_images(table_a, table_b) // batch_size)
 
 
