@@ -236,8 +236,8 @@ class Config(FeatureConfig):
     )
     eval_metrics: Optional[str] = setting(
         None,
-        'what is measured, of psnr, ssim (of pairs), kid, fid, with commas, or none; unset: psnr,ssim where images '
-        'have a counterpart of the same name, else kid,fid; cycle and identity errors always',
+        'what is measured, of psnr, ssim (of pairs), kid, fid, with commas, or none; unset: psnr,ssim where most '
+        'images have a counterpart, of their size, else kid,fid; cycle and identity errors always',
     )
     eval_images: Optional[int] = setting(None, 'test images per domain that are measured; unset: all', minimum=1)
     eval_load_size: Optional[int] = setting(
