@@ -14,6 +14,7 @@ from PIL import Image
 from cyclegan_tf.config import Config
 from cyclegan_tf.data import augment, decode, demo, pipeline, policies, preprocess, sources
 from cyclegan_tf.data.geometry import PREPROCESS, Geometry
+from cyclegan_tf.devices import set_graph_optimizer
 from cyclegan_tf.errors import UserError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -263,8 +264,12 @@ def test_numbers_depend_on_the_position_alone():
     assert not np.array_equal(whole, augment.draw(tf.constant(4, tf.int64), tf.constant(0, tf.int64), 100, 5))
 
 
-def test_the_compiled_augmentation_equals_the_plain_one_to_the_bit():
-    images = np.random.default_rng(0).integers(0, 256, (16, 20, 24, 3), np.uint8)
+@pytest.mark.parametrize('kind', ['CPU', 'GPU'])
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_the_compiled_augmentation_equals_the_plain_one_to_the_bit(kind, dtype):
+    set_graph_optimizer(kind)  # as trainings leave it
+    images = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (16, 20, 24, 3), dtype)
+    images[:, :, ::4], images[:, :, 1::4] = 0, np.iinfo(dtype).max  # whatever is cut has some
     numbers = augment.draw(tf.constant(3, tf.int64), tf.constant(0, tf.int64), 16, 3)
     for crop_size, flip in ((16, True), (16, False), (None, True), (None, False)):
         plain, compiled = (augment.make_augment(crop_size, flip, None, jit)(images, numbers) for jit in (False, True))
