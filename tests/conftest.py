@@ -11,6 +11,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))  # for program
 sys.path.insert(0, str(pathlib.Path(__file__).parent / 'data'))  # for what tests of data share
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
+# PyTorch's threads spin while they wait, and take from those of TensorFlow and of the other tests.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+
 # isort: off
 import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras)
 
@@ -23,7 +26,7 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices('CPU')[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
-from fresh_process import FreshProcesses  # noqa: E402
+import fresh_process  # noqa: E402
 
 from cyclegan_tf.data import demo  # noqa: E402
 
@@ -31,7 +34,7 @@ from cyclegan_tf.data import demo  # noqa: E402
 def pytest_sessionstart(session):
     """Before anything is computed here. A process of its own has one test, which needs none."""
     if 'CYCLEGAN_TF_OWN_PROCESS' not in os.environ:
-        session.config.fresh_processes = FreshProcesses()
+        session.config.fresh_processes = fresh_process.FreshProcesses()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -48,6 +51,18 @@ def pytest_pyfunc_call(pyfuncitem):
     )
     assert done.returncode == 0 and '1 passed' in done.stdout, done.stdout + done.stderr
     return True
+
+
+@pytest.fixture
+def run_script(request):
+    """(path, *arguments) -> how a Python program ends, as subprocess.run tells it, without the seconds of imports."""
+
+    def run(path, *arguments, **variables):
+        env = {**os.environ, **variables}
+        call = request.config.fresh_processes.call
+        return call(fresh_process.run_script, str(path), *arguments, cwd=request.config.rootpath, env=env)
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -53,7 +53,7 @@ def train(images, directory, cases):
 def assert_equal(result, expected, case, of=None, losses=1e-9, kernels=1e-9):
     """A case's losses at every step and its kernels at the end are equal, up to a share of them."""
     names = [name.partition('/')[2] for name in result if name.startswith(f'{case}/')]
-    assert len(names) > 40
+    assert len(names) > 25
     for name in names:
         value, wanted = result[f'{case}/{name}'], expected[f'{of or case}/{name}']
         if name == 'metrics':
@@ -115,6 +115,7 @@ def test_what_does_not_fit_the_devices_is_refused(settings, workers, complaint):
         open_devices(Config(dataroot='demo', **settings), described)
 
 
+@pytest.mark.slow
 def test_devices_and_accumulated_batches_make_no_difference(image_folders, tmp_path):
     cases = {
         'one device': ('dropout', 'dropout, accumulated', 'batch norm'),
@@ -145,4 +146,5 @@ def test_more_devices_make_no_difference(image_folders, tmp_path):
     for name in ('4 replicas', '2 workers of 2 replicas'):
         assert_equal(results[name], expected, 'wgangp')
     for name in ('2 replicas', '2 workers'):
-        assert_equal(results[name], expected, 'float32', losses=1e-5, kernels=1e-3)
+        # Of gradients, which change by a percent where rounding takes a pixel of 8x8 to the other side of a ReLU.
+        assert_equal(results[name], expected, 'float32', losses=1e-5, kernels=0.05)

@@ -280,6 +280,7 @@ def test_a_measure_that_is_not_better_leaves_the_best(data, tmp_path):
     assert checkpoints.find(directory, 'best').epoch == 1  # at rate zero no epoch is better than the first
 
 
+@pytest.mark.slow
 def test_going_back_before_the_best_drops_it(run, capsys):
     directory = run / 'run'
     best = checkpoints.find(directory, 'best')

@@ -151,6 +151,7 @@ def spoil(monkeypatch, at, times):
     monkeypatch.setattr(Console, 'advance', advance)
 
 
+@pytest.mark.slow
 def test_rollback_goes_on_from_the_last_good_checkpoint_in_another_order(quick, tmp_path, monkeypatch, capsys):
     flags = [*quick, '--n_epochs=3', '--n_epochs_decay=0', '--save_latest_freq=1', '--print_freq=1']
     program.run_training(tmp_path / 'well', *flags, small=False)

@@ -4,6 +4,7 @@ import dataclasses
 import multiprocessing
 import multiprocessing.connection
 import os
+import runpy
 import sys
 import tempfile
 import traceback
@@ -39,6 +40,19 @@ class FreshProcesses:
         """
         self._connection.send((function, arguments, str(cwd), env))
         return self._connection.recv()
+
+
+def run_script(path: str, *arguments: str) -> int:
+    """As `python path arguments`, for FreshProcesses.call; returns the exit status."""
+    sys.argv = [path, *arguments]
+    try:
+        runpy.run_path(path, run_name='__main__')
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
+    return 0
 
 
 def _serve(connection: multiprocessing.connection.Connection) -> None:

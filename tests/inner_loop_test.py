@@ -10,7 +10,7 @@ from cyclegan_tf.inner_loop import compile_steps
 
 STEPS = 4
 # With the fewest passes and layers, since XLA compiles for long.
-SMALL = dict(n_layers_D=1, lambda_identity=0, pool_size=1)
+SMALL = dict(netD='n_layers', n_layers_D=1, lambda_identity=0, pool_size=1)
 SETTINGS = {
     'all that draws, in parts': dict(SMALL, gan_mode='wgangp', no_dropout=False, accumulate_steps=2),
     'batch norm': dict(SMALL, norm='batch'),

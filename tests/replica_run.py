@@ -23,14 +23,15 @@ from cyclegan_tf.cluster import read_cluster  # noqa: E402
 from cyclegan_tf.console import Console  # noqa: E402
 from cyclegan_tf.devices import open_devices  # noqa: E402
 from cyclegan_tf.models import MODELS  # noqa: E402
+from cyclegan_tf.networks.generators import GENERATORS  # noqa: E402
 
 GLOBAL_BATCH = 4
 
 # Batches take from the pool from the second step on. What keeps the networks few and small keeps this short: building
 # the graph takes far longer than the steps.
 _SMALL = dict(
-    netG='resnet_6blocks', ngf=4, ndf=4, n_layers_D=1, load_size=36, crop_size=32, pool_size=6, num_threads=1,
-    batch_size=GLOBAL_BATCH, lambda_identity=0.0,
+    netG='resnet_6blocks', ngf=4, ndf=4, netD='n_layers', n_layers_D=1, load_size=36, crop_size=32, pool_size=6,
+    num_threads=1, batch_size=GLOBAL_BATCH, lambda_identity=0.0,
 )  # fmt: skip
 _DROPOUT = dict(_SMALL, no_dropout=False, seed=3)
 _WGANGP = dict(_SMALL, gan_mode='wgangp', seed=5)
@@ -48,7 +49,11 @@ CASES = {
 
 
 def train(devices, config, steps: int) -> dict[str, np.ndarray]:
-    """Losses, float [steps, metrics], under 'metrics'; and every kernel afterwards."""
+    """Losses, float [steps, metrics], under 'metrics'; and every kernel afterwards.
+
+    After a single step it is each kernel's gradient instead: of that, Adam's first step takes the sign, which is
+    rounding's where a gradient is next to nothing.
+    """
     data = training_data.open_training_data(config, Console(GLOBAL_BATCH), devices.worker, devices.workers)
     with devices.strategy.scope():
         model = MODELS[config.model](config, sizes=data.sizes)
@@ -60,11 +65,12 @@ def train(devices, config, steps: int) -> dict[str, np.ndarray]:
 
     iterator = iter(devices.distribute(data.stream().from_step(0)))
     result = {'metrics': np.stack([run(iterator).numpy() for _ in range(steps)])}
+    moments = iter(model.optimizer_g._momentums + model.optimizer_d._momentums)
     for name, network in model.networks().items():
-        for i, variable in enumerate(network.trainable_variables):
+        for i, (variable, moment) in enumerate(zip(network.trainable_variables, moments)):
             # Most biases stand before a norm, which cancels them, and random rounding is all that they learn.
             if len(variable.shape) == 4:
-                result[f'{name}/{i}'] = variable.numpy()
+                result[f'{name}/{i}'] = (variable if steps > 1 else moment).numpy()
     return result
 
 
@@ -76,6 +82,7 @@ def main() -> None:
     devices = open_devices(dataclasses.replace(given, batch_size=GLOBAL_BATCH), read_cluster(given.strategy))
     # The graphs run a few times only: making them faster would take longer than it gains.
     tf.config.optimizer.set_experimental_options({'disable_meta_optimizer': True})
+    GENERATORS['resnet_6blocks'] = ('resnet', 2)
     results = {}
     for case in cases:
         precision, steps, settings = CASES[case]

@@ -12,7 +12,7 @@ import pytest
 
 from cyclegan_tf import checkpoints
 
-SMALL = (*program.SMALL, '--lambda_identity=0', '--n_layers_D=1')  # what builds the step soonest
+SMALL = (*program.SMALL, '--lambda_identity=0', '--netD=n_layers', '--n_layers_D=1')  # what builds the step soonest
 # Steps of two images, so many that signals come before the last; a checkpoint after every eighth.
 STEPS = 100
 RUN = (

@@ -117,7 +117,9 @@ def stop_after(monkeypatch, steps):
 
 # In float16 the first steps overflow and are skipped.
 @pytest.mark.slow
-@pytest.mark.parametrize('more', [(), ('--precision=float16', '--recompute_grads')])
+@pytest.mark.parametrize(
+    'more', [(), ('--precision=float16', '--recompute_grads', '--netD=n_layers', '--n_layers_D=1')]
+)
 def test_resume_equals_uninterrupted_run(quick, monkeypatch, more):
     directory, *flags = quick
     flags += ['--lr_policy=plateau', '--print_freq=4', '--no_dropout=false', *more]

@@ -23,17 +23,15 @@ from cyclegan_tf.models import MODELS
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    """Directories of short runs, by name: 'colour', 'batch' (norm) and 'gray' (from gray to colour, BtoA)."""
+    """Directories of runs, by name: 'colour', 'gray' (to colour, BtoA), and 'batch' (norm), trained a little."""
     directory = tmp_path_factory.mktemp('runs')
-    settings = {
-        'colour': [],
-        'batch': ['--norm=batch'],
-        'gray': ['--direction=BtoA', '--output_nc=1', '--lambda_identity=0'],
-    }
-    for name, flags in settings.items():
-        program.run_training(directory, '--dataroot=demo', f'--name={name}', '--n_epochs=1', '--n_epochs_decay=0',
-                             '--max_dataset_size=4', '--lr=0.002', *flags)  # fmt: skip
-    return {name: directory / name for name in settings}
+    small = dict(load_size=36, crop_size=32, init_gain=0.03)
+    make_run(directory, 'colour', **small)
+    make_run(directory, 'gray', direction='BtoA', output_nc=1, lambda_identity=0.0, **small)
+    # Its statistics come from training.
+    program.run_training(directory, '--dataroot=demo', '--name=batch', '--n_epochs=1', '--n_epochs_decay=0',
+                         '--max_dataset_size=4', '--lr=0.002', '--norm=batch')  # fmt: skip
+    return {name: directory / name for name in ('colour', 'batch', 'gray')}
 
 
 def photograph(height=101, width=73, name='chelsea'):
@@ -178,13 +176,15 @@ print(peak[0] - before)
 """
 
 
+@pytest.mark.slow
 def test_tiles_keep_memory_within_what_max_pixels_asks_for():
     def peak(max_pixels):
         command = [sys.executable, '-c', MEMORY, str(max_pixels)]
         return int(subprocess.run(command, cwd=program.ROOT, capture_output=True, check=True, text=True).stdout)
 
-    # As README says: 24 bytes for each filter and pixel of a tile, and four copies of the image in float32.
-    bound = 24 * 16 * 400_000 + 4 * (1500 * 2000 * 3 * 4)
+    # As README says: 24 bytes for each filter and pixel of a tile, four copies of the image in float32, and what the
+    # network takes whatever the size, which is most where the processor has no AVX-512 and oneDNN takes other kernels.
+    bound = 24 * 16 * 400_000 + 4 * (1500 * 2000 * 3 * 4) + 150_000_000
     assert peak(400_000) < bound < peak(10**9)
 
 

@@ -35,6 +35,7 @@ def start(config, seconds, *end):
     return program.start_python('-c', WORKER, seconds, *end, TF_CONFIG=config)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_named_by_all_others():
     configs = launch_local.make_tf_configs(3)
     addresses = json.loads(configs[0])['cluster']['worker']
@@ -53,6 +54,7 @@ def test_a_worker_that_is_killed_is_named_by_all_others():
     program.finish(workers[1])
 
 
+@pytest.mark.slow
 def test_a_worker_that_has_not_come_yet_or_has_ended_in_good_time_is_not_gone():
     configs = launch_local.make_tf_configs(2)
     early = start(configs[0], 10)

@@ -28,6 +28,7 @@ make_environment() {
   # After an interruption this marks the folder as ours, and as not finished.
   echo unfinished > "$1/made-from"
   "$2" -m venv "$1"
-  "$1/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$3]"
+  # What is imported is compiled when it first is; compiling all would take as long as the rest.
+  "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --editable ".[$3]"
   echo "$wanted" > "$1/made-from"
 }

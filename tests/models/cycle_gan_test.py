@@ -22,7 +22,7 @@ def test_an_update_touches_its_own_networks_only(photographs, still, moving):
 
 
 @pytest.mark.own_process
-@pytest.mark.parametrize('gan_mode', ['lsgan', 'wgangp'])
+@pytest.mark.parametrize('gan_mode', ['lsgan', pytest.param('wgangp', marks=pytest.mark.slow)])
 def test_two_replicas_equal_one(float64, photographs, gan_mode):
     pair = images(photographs, batch=2, dtype=np.float64)
     results = []
@@ -43,7 +43,7 @@ def test_batch_norm_is_synchronised_over_replicas(float64, photographs):
     results = []
     for devices in (('/cpu:0',), ('/cpu:0', '/cpu:1')):
         # The fewest passes and layers: TensorFlow takes minutes for the graph of all.
-        model, step = make(devices, batch_size=2, norm='batch', lambda_identity=0, n_layers_D=1)
+        model, step = make(devices, batch_size=2, norm='batch', lambda_identity=0, netD='n_layers', n_layers_D=1)
         results.append((step(*pair), snapshot(model.g_a.variables)))
     assert results[1][0] == pytest.approx(results[0][0], rel=1e-9)
     for one, two in zip(results[0][1], results[1][1]):
@@ -76,7 +76,7 @@ def test_xla_changes_the_first_step_by_rounding_only(photographs, tmp_path, monk
 @pytest.mark.slow
 def test_batch_norm_where_the_parts_of_a_step_are_functions(photographs):
     pair = [tf.concat([x, x], axis=0) for x in images(photographs)]  # micro-batches have the statistics of the batch
-    settings = dict(norm='batch', lambda_identity=0, n_layers_D=1)
+    settings = dict(norm='batch', lambda_identity=0, netD='n_layers', n_layers_D=1)
     (_, step), (parted, parted_step) = make(batch_size=2, **settings), make(accumulate_steps=2, **settings)
     running = snapshot(parted.g_a.non_trainable_variables)
     assert parted_step(*pair) == pytest.approx(step(*pair), rel=1e-4, abs=1e-4)

@@ -20,35 +20,6 @@ def run(*arguments):
     return subprocess.run(command, cwd=program.ROOT, capture_output=True, text=True, env=environment)
 
 
-def test_serving_measures_signatures_sizes_batches_and_formats(tmp_path):
-    flags = ('--netG=resnet_6blocks', '--ngf=4', '--sizes=16,32', '--batches=1,2', '--format_size=32', '--repeats=2')
-    done = run('serving', *flags, f'--json={tmp_path / "result.json"}')
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert result == json.loads((tmp_path / 'result.json').read_text())
-    found = {(row['signature'], row['size'], row['batch']) for row in result['requests']}
-    assert found == {(s, n, b) for s in ('serving_default', 'translate_images') for n in (16, 32) for b in (1, 2)}
-    for row in result['requests']:
-        assert 0 < row['least'] <= row['seconds'] <= row['most']
-        assert row['images_per_second'] == pytest.approx(row['batch'] / row['seconds'])
-    formats = {row['format']: row for row in result['formats']}
-    assert set(formats) == {
-        'saved_model float32', 'saved_model bfloat16', 'saved_model float16', 'tflite none', 'tflite float16',
-        'tflite dynamic', 'onnx',
-    }  # fmt: skip
-    assert formats['tflite dynamic']['bytes'] < formats['tflite float16']['bytes'] < formats['tflite none']['bytes']
-    assert formats['saved_model float32']['ratio'] == 1
-
-
-@pytest.mark.slow
-def test_pipeline_measures_where_images_are_kept():
-    flags = ('--seconds=0.2', '--repeats=1', '--load_size=36', '--crop_size=32', '--num_threads=1')
-    done = run('pipeline', *flags)
-    assert done.returncode == 0, done.stderr
-    rates = json.loads(done.stdout)['images_per_second']
-    assert {'memory', 'disk', 'none'} <= set(rates) and all(rate['median'] > 0 for rate in rates.values())
-
-
 @pytest.mark.torch
 def test_both_sides_of_the_pipeline_read_the_same_files(image_folders):
     (image_folders / 'trainA' / '.DS_Store').write_bytes(b'no image')
@@ -105,25 +76,55 @@ def test_train_measures_both_in_turns_and_the_start(tmp_path):
     assert 'PyTorch' in result['machine']
 
 
-@pytest.mark.slow
-def test_all_has_a_key_for_each(tmp_path):
-    small = '--netG=resnet_6blocks --ngf=4'
-    flags = (
+@pytest.fixture(scope='module')
+def of_all(tmp_path_factory):
+    """What `all` measures, small."""
+    path, small = tmp_path_factory.mktemp('all') / 'result.json', '--netG=resnet_6blocks --ngf=4'
+    done = run(
+        'all',
         f'--train={small} --ndf=4 --crop_size=32 --repeats=1 --kinds=float32 --starts=0',
         f'--translate={small} --size=32 --images=1 --repeats=1 --kinds=float32 --noprograms',
-        '--pipeline=--seconds=0.1 --repeats=1 --load_size=36 --crop_size=32',
-        f'--serving={small} --sizes=16 --batches=1 --format_size=32 --repeats=1',
+        '--pipeline=--seconds=0.2 --repeats=1 --load_size=36 --crop_size=32 --num_threads=1',
+        f'--serving={small} --sizes=16,32 --batches=1,2 --format_size=32 --repeats=2',
+        f'--json={path}',
     )
-    done = run('all', *flags, f'--json={tmp_path / "result.json"}')
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert result == json.loads((tmp_path / 'result.json').read_text())
-    assert list(result) == ['train', 'translate', 'pipeline', 'serving']
-    for of_one in result.values():
+    assert result == json.loads(path.read_text())
+    return result
+
+
+@pytest.mark.slow
+def test_all_has_a_key_for_each(of_all):
+    assert list(of_all) == ['train', 'translate', 'pipeline', 'serving']
+    for of_one in of_all.values():
         for words in ('CPUs', 'GB', 'Python', 'TensorFlow'):
             assert words in of_one['machine']
-    assert result['train']['settings']['crop_size'] == 32 and list(result['train']['steps']) == ['float32']
-    assert list(result['translate']['images']) == ['float32']
+    assert of_all['train']['settings']['crop_size'] == 32 and list(of_all['train']['steps']) == ['float32']
+    assert list(of_all['translate']['images']) == ['float32']
+
+
+@pytest.mark.slow
+def test_serving_measures_signatures_sizes_batches_and_formats(of_all):
+    result = of_all['serving']
+    found = {(row['signature'], row['size'], row['batch']) for row in result['requests']}
+    assert found == {(s, n, b) for s in ('serving_default', 'translate_images') for n in (16, 32) for b in (1, 2)}
+    for row in result['requests']:
+        assert 0 < row['least'] <= row['seconds'] <= row['most']
+        assert row['images_per_second'] == pytest.approx(row['batch'] / row['seconds'])
+    formats = {row['format']: row for row in result['formats']}
+    assert set(formats) == {
+        'saved_model float32', 'saved_model bfloat16', 'saved_model float16', 'tflite none', 'tflite float16',
+        'tflite dynamic', 'onnx',
+    }  # fmt: skip
+    assert formats['tflite dynamic']['bytes'] < formats['tflite float16']['bytes'] < formats['tflite none']['bytes']
+    assert formats['saved_model float32']['ratio'] == 1
+
+
+@pytest.mark.slow
+def test_pipeline_measures_where_images_are_kept(of_all):
+    rates = of_all['pipeline']['images_per_second']
+    assert {'memory', 'disk', 'none'} <= set(rates) and all(rate['median'] > 0 for rate in rates.values())
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_all_has_a_key_for_each(tmp_path):
         (['serving', '--help'], 0, 'format_size'),
     ],
 )
-def test_what_it_takes(arguments, status, words):
-    done = run(*arguments)
+def test_what_it_takes(run_script, arguments, status, words):
+    done = run_script(TOOL, *arguments, CUDA_VISIBLE_DEVICES='-1')
     assert done.returncode == status and words in done.stdout + done.stderr
     assert 'Traceback' not in done.stderr
