@@ -174,7 +174,11 @@ class Checkpoints:
         try:
             self._checkpoint.restore(checkpoint.prefix).assert_consumed()
         except (tf.errors.OpError, ValueError, AssertionError) as error:
-            raise UserError(f"checkpoint '{checkpoint.prefix}' does not fit: {error}") from error
+            raise UserError(
+                f"checkpoint '{checkpoint.prefix}' is not of the state that this version of cyclegan_tf trains; train "
+                f'on with the version that saved it, or start another run. Translating, evaluating and exporting need '
+                f'its networks only.'
+            ) from error
 
     def tidy(self) -> None:
         """Deletes what a kill or a full disk left of checkpoints that were being written."""

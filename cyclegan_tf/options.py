@@ -46,7 +46,7 @@ REFUSED_IN_TRAINING = {
 }
 _ARCHITECTURE = 'the networks are those of the run that --name names'
 _TRAINING = 'it is for cyclegan_tf.train'
-_SIZE = 'nothing is cut; the size is set with --load_size, or with --resize where there is --input'
+_SIZE = 'nothing is cut, and sizes are those of the run unless a flag that --help lists sets others'
 _ORDER = 'all images are taken, in order and as they are'
 # For programs that use a run; a program's own flags of these names come first.
 REFUSED_WITH_A_RUN = {
@@ -77,7 +77,7 @@ REFUSED_WITH_A_RUN = {
     'batch_size': 'the model takes batches of any size',
     'load_size': 'the model takes images of any size',
     'crop_size': _SIZE,
-    'max_dataset_size': 'set --num_test instead',
+    'max_dataset_size': 'it is for cyclegan_tf.train; translate and evaluate have --num_test',
     'preprocess': f"the run's own is used, but {_SIZE}",
     'no_flip': _ORDER,
     'n_epochs': _TRAINING,

@@ -99,10 +99,11 @@ def make_test_geometry(config: Config, load_size: Optional[int], argument: str =
             f'`{argument}` ({load_size}) is no multiple of {config.side_multiple}, which netG {config.netG} needs; set '
             f'it to one.'
         )
-    # resize_and_crop takes the size from crop_size, as the reference's test program; the others take the width from
-    # load_size, and from crop_size the least height.
-    changed = 'crop_size' if config.preprocess == 'resize_and_crop' else 'load_size'
-    return dataclasses.replace(geometry, **{changed: load_size})
+    # resize_and_crop takes the size from crop_size, as the reference's test program.
+    if config.preprocess == 'resize_and_crop':
+        return dataclasses.replace(geometry, crop_size=load_size)
+    # The others take the width from load_size; the least height, which is crop_size, was for a crop.
+    return dataclasses.replace(geometry, load_size=load_size, crop_size=min(config.crop_size, geometry.least))
 
 
 def domains(config: Config) -> tuple[str, str]:

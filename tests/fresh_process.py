@@ -9,6 +9,8 @@ import sys
 import tempfile
 import traceback
 
+_PATIENCE = 1200  # seconds
+
 
 @dataclasses.dataclass(frozen=True)
 class Done:
@@ -39,6 +41,8 @@ class FreshProcesses:
             cwd, env: the working directory and the environment variables.
         """
         self._connection.send((function, arguments, str(cwd), env))
+        if not self._connection.poll(_PATIENCE):
+            raise TimeoutError(f'{function} {arguments} is not done after {_PATIENCE} seconds')
         return self._connection.recv()
 
 

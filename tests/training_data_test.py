@@ -159,6 +159,8 @@ def test_differing_sizes_need_a_batch_of_one_and_no_pool(tmp_path):
 def test_load_size_at_test_time_keeps_the_proportions_that_preprocess_keeps(preprocess, expected):
     config = Config(dataroot='demo', preprocess=preprocess, load_size=360)
     assert training_data.make_test_geometry(config, 512).uncropped(1024, 512) == expected
+    smaller = training_data.make_test_geometry(config, 128).uncropped(1024, 512)
+    assert smaller == tuple(side // 4 for side in expected)  # also below the crop
 
 
 @pytest.mark.parametrize('preprocess', ['crop', 'none'])

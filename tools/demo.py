@@ -1,13 +1,12 @@
 """Trains on the demo's photographs and translates held-out ones: python tools/demo.py [flags of cyclegan_tf.train]
 
-Each time it begins anew, in the place of its last run, unless --continue_train is given. Runs of another name are left
-alone: cyclegan_tf.train refuses to write over them. tools/demo.sh makes an environment for it first.
+A run that is there already is never deleted: cyclegan_tf.train refuses its name, and --continue_train goes on with it.
+tools/demo.sh makes an environment first.
 """
 
 from __future__ import annotations
 
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +17,6 @@ sys.path.insert(0, str(ROOT))
 
 from cyclegan_tf import options  # noqa: E402
 from cyclegan_tf.config import Config  # noqa: E402
-from cyclegan_tf.run_lock import RunLock  # noqa: E402
 
 OWN = 'demo'  # the name of the run in flags/demo.cfg
 
@@ -29,7 +27,7 @@ def parse(argv: Sequence[str]) -> tuple[Config, list[str]]:
     Raises:
         flags.Error, UserError: as options.parse_training.
     """
-    given = options.define_flags(Config)
+    given = options.define_flags(Config, options.REFUSED_IN_TRAINING)
     given(list(argv))
     # A run that goes on has its settings already, which flags/demo.cfg would change back.
     first = f'--name={OWN}' if given.continue_train else f'--flagfile={ROOT / "flags" / "demo.cfg"}'
@@ -40,23 +38,10 @@ def parse(argv: Sequence[str]) -> tuple[Config, list[str]]:
 def main(parsed: tuple[Config, list[str]]) -> int:
     """Trains, then translates; returns the exit status of the one that failed, or 0."""
     config, flags = parsed
-    if not config.continue_train:
-        forget(config)
     place = [f'--checkpoints_dir={config.checkpoints_dir}', f'--name={config.run_name}']
-    return run('train', *flags) or run('translate', *place, '--load_size=256')
-
-
-def forget(config: Config) -> None:
-    """Deletes the demo's last run and its results; a run of another name, or in another place, is somebody's own.
-
-    Raises:
-        UserError: that run is still going on.
-    """
-    own = pathlib.Path(Config.checkpoints_dir) / OWN
-    if pathlib.Path(config.checkpoints_dir) / config.run_name == own and own.is_dir():
-        with RunLock(own):
-            shutil.rmtree(own)
-        shutil.rmtree(pathlib.Path('results') / OWN, ignore_errors=True)
+    # The held-out photographs as they are, where their size is not kept in any case.
+    size = [] if config.preprocess in ('crop', 'none') else ['--load_size=256']
+    return run('train', *flags) or run('translate', *place, *size)
 
 
 def run(program: str, *flags: str) -> int:

@@ -19,7 +19,8 @@ def find(source: Source, other: Source) -> Mapping[str, int]:
 def doubt(a: Source, b: Source, geometry: Geometry) -> Optional[str]:
     """Why images of one name are no pairs; None where they are, or where there are none.
 
-    A name or two may be in both domains by chance. Where images keep their sizes, the headers of pairs are read.
+    A name or two may be in both domains by chance, and all may where they are numbers. So sizes count too: those of the
+    files where all are resized to one, else those at which pairs are compared.
 
     Args:
         a, b: the domains.
@@ -29,8 +30,8 @@ def doubt(a: Source, b: Source, geometry: Geometry) -> Optional[str]:
     fewer = min(len(a), len(b))
     if places and 2 * len(places) <= fewer:
         return f'only {len(places)} of {fewer} have a counterpart of the same name'
-    if a.half is not None or geometry.preprocess == 'resize_and_crop':
-        return None  # halves of one image; or one size for all
+    if a.half is not None:
+        return None  # halves of one image
     same = other = 0
     for name, place in places.items():
         try:
@@ -45,4 +46,6 @@ def doubt(a: Source, b: Source, geometry: Geometry) -> Optional[str]:
 
 def _size(source: Source, index: int, geometry: Geometry) -> tuple[int, int]:
     header = source.cut_header(decode.read_header(source.read(index)))
+    if geometry.preprocess == 'resize_and_crop':
+        return header.width, header.height
     return geometry.uncropped(header.width, header.height)

@@ -1,5 +1,6 @@
 """The demo's scripts: whose folders they delete, and which run the flags make, without training it."""
 
+import contextlib
 import pathlib
 import subprocess
 import sys
@@ -8,7 +9,6 @@ import demo
 import pytest
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.run_lock import RunLock
 
 TOOLS = pathlib.Path(__file__).parent.parent.parent / 'tools'
 
@@ -74,19 +74,24 @@ def started(monkeypatch, *flags):
     return calls
 
 
-def test_the_demo_begins_anew_and_other_runs_stay(place, monkeypatch):
-    mine, last, page = (place / path for path in ('checkpoints/mine', 'checkpoints/demo', 'results/demo'))
-    for folder in (mine, last, page):
-        folder.mkdir(parents=True)
+def test_train_and_translate_are_told_of_one_run(place, monkeypatch):
     (train, *flags), translate = started(monkeypatch, '--name=mine', '--seed=3')
     assert (train, flags[1:]) == ('train', ['--name=mine', '--seed=3']) and flags[0].startswith('--flagfile=')
     assert translate == ('translate', '--checkpoints_dir=./checkpoints', '--name=mine', '--load_size=256')
-    started(monkeypatch, '--checkpoints_dir=elsewhere')
-    assert mine.exists() and last.exists() and page.exists()
-    with RunLock(last), pytest.raises(UserError, match='is in use'):
-        started(monkeypatch)
-    assert started(monkeypatch)[1][2] == '--name=demo'
-    assert mine.exists() and not last.exists() and not page.exists()
+    assert started(monkeypatch, '--preprocess=crop')[1][2:] == ('--name=demo',)  # which keeps sizes
+
+
+@pytest.mark.parametrize('flags', [(), ('--dataroot=nowhere',), ('--crop_size=300',)])
+def test_the_run_before_stays(place, monkeypatch, flags):
+    """Whatever goes wrong; cyclegan_tf.train refuses to write over it."""
+    kept = [place / path / 'file' for path in ('checkpoints/demo/latest', 'results/demo/test_latest')]
+    for file in kept:
+        file.parent.mkdir(parents=True)
+        file.touch()
+    monkeypatch.setattr(demo, 'run', lambda *call: 1)
+    with contextlib.suppress(UserError):
+        assert demo.main(demo.parse(['demo', *flags])) == 1
+    assert all(file.exists() for file in kept)
 
 
 def test_the_demo_goes_on_with_the_settings_that_it_has(place, monkeypatch):
@@ -97,10 +102,11 @@ def test_the_demo_goes_on_with_the_settings_that_it_has(place, monkeypatch):
     assert train == ('train', '--name=demo', '--continue_train') and last.exists()
 
 
-@pytest.mark.parametrize('flag, status', [('--help', 0), ('--ngff=3', 2)])
+@pytest.mark.parametrize('flag, status', [('--help', 0), ('--ngff=3', 2), ('--eval', 2)])
 def test_help_and_mistakes_delete_nothing(place, flag, status):
     last = place / 'checkpoints' / 'demo'
     last.mkdir(parents=True)
     done = subprocess.run([sys.executable, TOOLS / 'demo.py', flag], capture_output=True, text=True)
     assert done.returncode == status and last.exists(), done.stderr
     assert ('--lambda_identity' in done.stdout) == (status == 0)
+    assert ('has no meaning here' in done.stderr) == (flag == '--eval')
