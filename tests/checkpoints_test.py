@@ -5,13 +5,13 @@ import pathlib
 import subprocess
 import sys
 
-import program
 import pytest
 import tensorflow as tf
 
 from cyclegan_tf import checkpoints
 from cyclegan_tf.checkpoint_store import Checkpoints
 from cyclegan_tf.errors import UserError
+from tests.helpers import program
 
 
 class Small(tf.Module):
@@ -147,8 +147,8 @@ def test_files_are_on_disk_before_the_list_names_them_and_the_list_before_old_on
         pytest.skip('strace is not installed')
     code = f"""
 import pathlib, sys
-sys.path[:0] = [{str(program.ROOT)!r}, {str(program.ROOT / 'tests')!r}]
-import checkpoints_test as t
+sys.path.insert(0, {str(program.ROOT)!r})
+import tests.checkpoints_test as t
 state = t.Small()
 store = t.Checkpoints(pathlib.Path({str(tmp_path / 'run')!r}), state, t.tf.Module(), keep=2)
 t.save(store, state, 1, 2, 3)

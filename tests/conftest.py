@@ -1,15 +1,8 @@
 """What all tests share: two logical CPUs, photographs, precision, small runs of the real programs."""
 
 import os
-import pathlib
-import sys
 
 import pytest
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / 'tools'))  # for torch_mirror
-sys.path.insert(0, str(pathlib.Path(__file__).parent))  # for program
-sys.path.insert(0, str(pathlib.Path(__file__).parent / 'data'))  # for what tests of data share
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 # PyTorch's threads spin while they wait, and take from those of TensorFlow and of the other tests.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -26,9 +19,8 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices('CPU')[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
-import fresh_process  # noqa: E402
-
 from cyclegan_tf.data import demo  # noqa: E402
+from tests.helpers import fresh_process, image_files  # noqa: E402
 
 
 def pytest_sessionstart(session):
@@ -95,17 +87,4 @@ def photographs():
 @pytest.fixture
 def image_folders(tmp_path):
     """A data set of five small photographs a domain: (tmp_path / 'data') with trainA, trainB, testA, testB."""
-    return make_image_folders(tmp_path)
-
-
-def make_image_folders(place):
-    """Makes image_folders in a folder, for fixtures of modules."""
-    from PIL import Image
-
-    for phase, count in (('train', 5), ('test', 2)):
-        for domain in 'AB':
-            folder = place / 'data' / (phase + domain)
-            folder.mkdir(parents=True)
-            for i, picture in enumerate(list(demo.regions('train', domain).values())[:count]):
-                Image.fromarray(picture).resize((48, 40)).save(folder / f'{i}.png')
-    return place / 'data'
+    return image_files.make_image_folders(tmp_path)

@@ -6,12 +6,12 @@ import numpy as np
 import onnxruntime
 import pytest
 import tensorflow as tf
-from served_models import make_run, photograph, run_export
 
 import cyclegan_tf
 from cyclegan_tf import conversion, export
 from cyclegan_tf.data import preprocess
 from cyclegan_tf.errors import UserError
+from tests.helpers.served_models import make_run, photograph, run_export
 
 
 @pytest.fixture(scope='module')

@@ -6,7 +6,6 @@ import shutil
 import signal
 
 import numpy as np
-import program
 import pytest
 import tensorflow as tf
 
@@ -14,6 +13,7 @@ from cyclegan_tf import checkpoints, evaluate, options
 from cyclegan_tf.config import Config
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.translator import Translator
+from tests.helpers import program
 
 FLAGS = ('--n_epochs=3', '--n_epochs_decay=0', '--save_epoch_freq=2', '--eval_freq=1')
 

@@ -7,15 +7,14 @@ import subprocess
 import sys
 
 import numpy as np
-import program
 import pytest
-import served_models
 import tensorflow as tf
-from served_models import decode_png, encode, make_run, photograph, run_export
 
 import cyclegan_tf
 from cyclegan_tf import export, serving, warmup
 from cyclegan_tf.errors import UserError
+from tests.helpers import program, served_models
+from tests.helpers.served_models import decode_png, encode, make_run, photograph, run_export
 
 
 @pytest.fixture(scope='module')
@@ -86,7 +85,7 @@ def test_size_is_that_of_the_weights_and_less_than_a_megabyte(tmp_path, netG, no
 
 def test_it_loads_and_answers_without_this_package(exported, runs, tmp_path):
     (tmp_path / 'in.png').write_bytes(encode(photograph(33, 21)))
-    script = pathlib.Path(__file__).parent / 'plain_tensorflow.py'
+    script = program.ROOT / 'tests' / 'helpers' / 'plain_tensorflow.py'
     model = exported / 'run_BtoA' / '1'
     done = run_plain(script, model, tmp_path / 'in.png', tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

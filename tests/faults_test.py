@@ -10,7 +10,6 @@ import sys
 import time
 
 import numpy as np
-import program
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -19,6 +18,7 @@ from cyclegan_tf import checkpoints, run_lock, train
 from cyclegan_tf.config import Config
 from cyclegan_tf.console import Console
 from cyclegan_tf.errors import UserError
+from tests.helpers import program
 
 pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='signals and file systems of POSIX')
 
@@ -284,8 +284,7 @@ def test_recomputing_is_no_help_where_it_is_on_or_cannot_be(settings):
 
 LONG_RUN = """
 import os, sys
-sys.path.insert(0, 'tests')
-import program
+from tests.helpers import program
 import psutil
 from cyclegan_tf.console import Console
 from cyclegan_tf.trainer import Trainer
@@ -328,7 +327,7 @@ def test_two_thousand_steps_take_no_more_memory_files_or_traces(quick, tmp_path)
 @pytest.mark.parametrize('flags, expected', [((), True), (('--deterministic=false',), False)])
 def test_deterministic_is_on_for_cpus(quick, tmp_path, flags, expected):
     script = (
-        "import sys; sys.path.insert(0, 'tests'); import program;"
+        "import sys; from tests.helpers import program;"
         'from tensorflow.python.framework import config;'
         "program.run_training(*sys.argv[1:], '--n_epochs=1', '--n_epochs_decay=0', small=False);"
         'print(config.is_op_determinism_enabled(), flush=True); import os; os._exit(0)'

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import make, xla_modules
 from tensorflow.python.distribute import mirrored_strategy
 
 from cyclegan_tf.inner_loop import compile_steps
+from tests.helpers.small_models import make, xla_modules
 
 STEPS = 4
 # With the fewest passes and layers, since XLA compiles for long.

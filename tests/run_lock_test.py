@@ -9,12 +9,12 @@ import subprocess
 import sys
 import threading
 
-import program
 import pytest
 
 from cyclegan_tf import run_lock
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.run_lock import RunLock
+from tests.helpers import program
 
 
 def in_process(directory):

@@ -6,15 +6,15 @@ import time
 
 import numpy as np
 import pytest
-import served_models
 import tensorflow as tf
-from served_models import decode_png, encode, photograph
 
 import cyclegan_tf
 from cyclegan_tf import serving, translator
 from cyclegan_tf.data import decode, preprocess
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.networks import make_generator
+from tests.helpers import served_models
+from tests.helpers.served_models import decode_png, encode, photograph
 
 FILES = served_models.files()
 MAX_PIXELS = 40_000

@@ -5,11 +5,11 @@ import sys
 
 import numpy as np
 import pytest
-import reference_keys
 
 from cyclegan_tf import torch_weights
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.networks import make_discriminator, make_generator
+from tests.helpers import reference_keys
 
 NORMS = ('instance', 'batch', 'none')
 GENERATORS = [

@@ -7,10 +7,10 @@ import time
 
 import launch_local
 import numpy as np
-import program
 import pytest
 
 from cyclegan_tf import checkpoints
+from tests.helpers import program
 
 SMALL = (*program.SMALL, '--lambda_identity=0', '--netD=n_layers', '--n_layers_D=1')  # what builds the step soonest
 # Steps of two images, so many that signals come before the last; a checkpoint after every eighth.

@@ -7,7 +7,6 @@ import signal
 import sys
 
 import numpy as np
-import program
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -17,6 +16,7 @@ from cyclegan_tf.config import Config
 from cyclegan_tf.console import Console
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS
+from tests.helpers import image_files, program
 
 EPOCHS = ('--n_epochs=2', '--n_epochs_decay=1')  # of five images each
 
@@ -30,10 +30,8 @@ def quick(image_folders, tmp_path):
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
     """(checkpoints_dir, flags) of a run that is done, with all its epochs; not to be changed."""
-    from conftest import make_image_folders
-
     place = tmp_path_factory.mktemp('finished')
-    flags = (f'--dataroot={make_image_folders(place)}', '--name=run', *EPOCHS, '--save_epoch_freq=1')
+    flags = (f'--dataroot={image_files.make_image_folders(place)}', '--name=run', *EPOCHS, '--save_epoch_freq=1')
     assert program.run_training(place, *flags) == 0
     return place, flags
 

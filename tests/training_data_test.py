@@ -2,10 +2,7 @@
 
 import sys
 
-import decode_test
-import inspection_test
 import numpy as np
-import program
 import pytest
 from PIL import Image
 
@@ -15,8 +12,15 @@ from cyclegan_tf.console import Console
 from cyclegan_tf.data import demo, stores
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.translate import TranslateConfig
+from tests.helpers import program
+from tests.helpers.image_files import REASONS, add_bad_images, tiff
 
-bad_folder = inspection_test.bad_folder  # a fixture: good images, and one of each kind of bad one
+
+@pytest.fixture
+def bad_folder(image_folders):
+    """Good images in trainA, and one of each kind of bad one."""
+    add_bad_images(image_folders)
+    return image_folders
 
 ONE_EPOCH = ('--n_epochs=1', '--n_epochs_decay=0', '--print_freq=1', '--display_freq=100')
 
@@ -44,9 +48,9 @@ def test_training_on_bad_images_lists_all_and_does_not_begin(bad_folder, tmp_pat
     with pytest.raises(UserError) as caught:
         program.run_training(tmp_path / 'checkpoints', f'--dataroot={bad_folder}', '--name=run', *ONE_EPOCH)
     message = str(caught.value)
-    count = len(inspection_test.REASONS) + 1
+    count = len(REASONS) + 1
     assert message.startswith(f'{count} of ') and len(message.splitlines()) == count + 1
-    for name in (*inspection_test.REASONS, 'trainB/1.png'):
+    for name in (*REASONS, 'trainB/1.png'):
         assert name in message
     assert not list((tmp_path / 'checkpoints' / 'run').glob('*ckpt*'))
 
@@ -56,8 +60,8 @@ def test_under_skip_training_runs_on_the_rest(bad_folder, tmp_path, capsys):
     flags = (f'--dataroot={bad_folder}', '--name=run', '--on_bad_image=skip', *ONE_EPOCH)
     assert program.run_training(tmp_path / 'checkpoints', *flags) == 0
     output = capsys.readouterr().out
-    assert output.count('Left aside: ') == len(inspection_test.REASONS)
-    good = 13 - 7 - (1 if 'forbidden.png' in inspection_test.REASONS else 0)
+    assert output.count('Left aside: ') == len(REASONS)
+    good = 13 - 7 - (1 if 'forbidden.png' in REASONS else 0)
     assert f'{good} steps each of batch 1' in output
 
 
@@ -202,7 +206,7 @@ def test_gray_and_colour_of_sixteen_bits_are_learnt_from_and_translated(tmp_path
         (tmp_path / 'data' / f'{phase}A').mkdir()
         for i in range(3):
             deep = np.random.default_rng(i).integers(0, 65536, (40, 44, 3), np.uint16)
-            (tmp_path / 'data' / f'{phase}A' / f'{i}.tif').write_bytes(decode_test.tiff(deep, photometric='rgb'))
+            (tmp_path / 'data' / f'{phase}A' / f'{i}.tif').write_bytes(tiff(deep, photometric='rgb'))
     flags = (f'--dataroot={tmp_path / "data"}', '--name=run', '--input_nc=1', '--lambda_identity=0', *ONE_EPOCH)
     assert program.run_training(tmp_path / 'checkpoints', *flags) == 0
     program.run_translation(tmp_path / 'checkpoints', '--name=run', f'--results_dir={tmp_path}')

@@ -5,13 +5,13 @@ import re
 
 import imagecodecs
 import numpy as np
-import program
 import pytest
 from PIL import Image
-from served_models import deep, make_run, photograph
 
 from cyclegan_tf import file_translation, metrics
 from cyclegan_tf.errors import UserError
+from tests.helpers import program
+from tests.helpers.served_models import deep, make_run, photograph
 
 
 @pytest.fixture(scope='module')

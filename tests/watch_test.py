@@ -6,10 +6,10 @@ import time
 import types
 
 import launch_local
-import program
 import pytest
 
 from cyclegan_tf import train
+from tests.helpers import program
 
 # A worker without TensorFlow's part: it listens at its address, and waits under the watch as in a sum over all.
 WORKER = """

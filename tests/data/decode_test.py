@@ -1,17 +1,15 @@
 """Every format from a real file: pixels, channels, depth, orientation; and what is refused."""
 
 import io
-import struct
-import zlib
 
 import imagecodecs
 import numpy as np
 import pytest
 import tensorflow as tf
-import tifffile
 from PIL import Image
 
 from cyclegan_tf.data import decode, demo
+from tests.helpers.image_files import damage, encode, huge_png, tiff
 
 
 @pytest.fixture(scope='module')
@@ -24,19 +22,6 @@ def photograph():
 def deep(photograph):
     """The same with 16 bits, the lower ones in use."""
     return photograph.astype(np.uint16) * 257 - (photograph > 0) * np.uint16(100)
-
-
-def encode(array, format, mode=None, **options):
-    image = Image.fromarray(array)
-    file = io.BytesIO()
-    (image.convert(mode) if mode else image).save(file, format, **options)
-    return file.getvalue()
-
-
-def tiff(array, **options):
-    file = io.BytesIO()
-    tifffile.imwrite(file, array, **options)
-    return file.getvalue()
 
 
 def read(data, channels=3):
@@ -203,20 +188,6 @@ def test_resizing_sixteen_bits_agrees_with_pillow_to_a_level(photograph, size):
 
 
 # --------------------------------------------------------------------------------------------------- what is refused
-def damage(data, at):
-    return data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :]
-
-
-def huge_png():
-    """The header of a PNG of 60000x60000, with good checksums."""
-    header = struct.pack('>IIBBBBB', 60000, 60000, 8, 2, 0, 0, 0)
-    chunk = lambda kind, body: (  # noqa: E731
-        struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
-    )
-    body = chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(b'\0' * 1000)) + chunk(b'IEND', b'')
-    return b'\x89PNG\r\n\x1a\n' + body
-
-
 BAD = {
     'zero bytes': (lambda a: b'', 'empty'),
     'text': (lambda a: b'once upon a time', 'no image of a known format'),

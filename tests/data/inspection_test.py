@@ -6,13 +6,13 @@ import subprocess
 import sys
 import tempfile
 
-import decode_test
 import numpy as np
 import pytest
 from PIL import Image
 
 from cyclegan_tf.data import decode, inspection, sources
 from cyclegan_tf.errors import UserError
+from tests.helpers.image_files import REASONS, add_bad_images, picture, tiff
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -21,40 +21,11 @@ def open_a(root):
     return sources.open_domains(str(root), 'train')[0]
 
 
-def picture(size=48):
-    return np.random.default_rng(size).integers(0, 256, (size, size, 3), np.uint8)
-
-
 @pytest.fixture
 def bad_folder(image_folders):
     """Good images in trainA, and one of each kind of bad one."""
-    folder = image_folders / 'trainA'
-    encode = decode_test.encode
-    (folder / 'zero.png').write_bytes(b'')
-    (folder / 'text.jpg').write_text('no image at all')
-    (folder / 'cut.jpg').write_bytes(encode(picture(), 'JPEG')[:-500])
-    (folder / 'checksum.png').write_bytes(decode_test.damage(encode(picture(), 'PNG'), 200))
-    (folder / 'huge.png').write_bytes(decode_test.huge_png())
-    (folder / 'ein Bild mit Lücken 馬.jpg').write_bytes(encode(picture(), 'JPEG')[:200])
-    (folder / 'link.png').symlink_to(folder / 'gone' / 'away.png')
-    forbidden = folder / 'forbidden.png'
-    Image.fromarray(picture()).save(forbidden)
-    forbidden.chmod(0)
+    add_bad_images(image_folders)
     return image_folders
-
-
-REASONS = {
-    'zero.png': 'empty',
-    'text.jpg': 'no image of a known format',
-    'cut.jpg': 'truncated',
-    'checksum.png': '',
-    'huge.png': '60000x60000',
-    'ein Bild mit Lücken 馬.jpg': '',
-    'link.png': 'link that points nowhere',
-    'forbidden.png': 'permission denied',
-}
-if os.geteuid() == 0:  # who may read everything
-    del REASONS['forbidden.png']
 
 
 def test_all_bad_images_are_reported_at_once_by_name_and_reason(bad_folder, tmp_path):
@@ -152,7 +123,7 @@ def test_a_description_counts_sizes_channels_depth_and_formats(tmp_path):
     Image.fromarray(picture(40)).save(folder / 'a.png')
     Image.fromarray(picture(40)).save(folder / 'b.jpg')
     Image.fromarray(picture(48)[..., 0]).save(folder / 'c.png')
-    (folder / 'd.tif').write_bytes(decode_test.tiff(picture(64).astype(np.uint16), photometric='rgb'))
+    (folder / 'd.tif').write_bytes(tiff(picture(64).astype(np.uint16), photometric='rgb'))
     Image.fromarray(picture(8)).save(tmp_path / 'trainB' / 'x.png')
     findings = inspection.inspect(open_a(tmp_path), 2, str(tmp_path / 'cache'))
     assert inspection.describe(findings) == (

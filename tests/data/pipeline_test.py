@@ -6,7 +6,6 @@ import sys
 import time
 
 import numpy as np
-import preprocess_test
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -16,6 +15,7 @@ from cyclegan_tf.data import augment, decode, demo, pipeline, policies, preproce
 from cyclegan_tf.data.geometry import PREPROCESS, Geometry
 from cyclegan_tf.devices import set_graph_optimizer
 from cyclegan_tf.errors import UserError
+from tests.helpers.image_tables import make_table
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -38,7 +38,7 @@ def demo_tables(size=40):
 
 
 def tables(root, cache_dir, where, preprocess_='resize_and_crop'):
-    pair = [preprocess_test.make_table(root, cache_dir, preprocess_=preprocess_, domain=d) for d in (0, 1)]
+    pair = [make_table(root, cache_dir, preprocess_=preprocess_, domain=d) for d in (0, 1)]
     if where != 'none':
         for table in pair:
             table.keep(where, str(cache_dir), 2)

@@ -11,19 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cyclegan_tf.data import decode, demo, inspection, preprocess, sources, stores
+from cyclegan_tf.data import decode, demo, preprocess, sources, stores
 from cyclegan_tf.data.geometry import PREPROCESS, Geometry
 from cyclegan_tf.errors import UserError
+from tests.helpers.image_tables import make_table
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-
-def make_table(root, cache_dir, channels=3, preprocess_='resize_and_crop', load=36, crop=32, domain=0, skip=False):
-    source = sources.open_domains(str(root), 'train')[domain]
-    findings = inspection.inspect(source, 2, str(cache_dir))
-    good = [i for i, finding in enumerate(findings) if finding.problem is None]
-    headers = [findings[i].header for i in good]
-    return preprocess.ImageTable(source.select(good), headers, Geometry(preprocess_, load, crop), channels, skip)
 
 
 def rows(table):
@@ -216,11 +209,10 @@ def test_auto_takes_memory_then_disk_then_nothing(tmp_path, monkeypatch):
 def test_a_set_much_larger_than_the_limit_streams_without_growth(photographs_folder, tmp_path, where):
     program = (
         'import sys, resource, numpy as np\n'
-        'sys.path[:0] = ["tests", "tests/data"]\n'
-        'import preprocess_test\n'
+        'from tests.helpers.image_tables import make_table\n'
         'from cyclegan_tf.data import pipeline, stores\n'
         'root, cache, where = sys.argv[1:]\n'
-        'pair = [preprocess_test.make_table(root, cache, load=800, crop=784, domain=d) for d in (0, 1)]\n'
+        'pair = [make_table(root, cache, load=800, crop=784, domain=d) for d in (0, 1)]\n'
         'size = sum(table.bytes_needed for table in pair)\n'
         'assert size > 26e6\n'
         'assert stores.choose("auto", size, cache, limit=size // 10)[0] == "disk"\n'

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import images, make, snapshot, xla_modules
+
+from tests.helpers.small_models import images, make, snapshot, xla_modules
 
 
 @pytest.mark.parametrize('still, moving', [('generator', 'discriminator'), ('discriminator', 'generator')])

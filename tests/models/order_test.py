@@ -2,10 +2,10 @@
 
 import pytest
 import tensorflow as tf
-from small_models import images, make
 from tensorflow.python.eager import context
 
 from cyclegan_tf.devices import set_graph_optimizer
+from tests.helpers.small_models import images, make
 
 READS = ('ReadVariableOp',)
 CALLS = ('PartitionedCall', 'StatefulPartitionedCall')  # of functions that only read

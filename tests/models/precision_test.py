@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import images, make, snapshot
 
 from cyclegan_tf.errors import UserError
+from tests.helpers.small_models import images, make, snapshot
 
 FITS = 2.0**6  # a scale at which nothing overflows in these small models, whose few pixels have large gradients
 

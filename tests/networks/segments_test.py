@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import xla_modules
 
 from cyclegan_tf.devices import set_graph_optimizer
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.networks import make_generator
+from tests.helpers.small_models import xla_modules
 
 SEED = tf.constant([[3, 4], [5, 6]])
 

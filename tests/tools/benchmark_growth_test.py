@@ -9,7 +9,6 @@ import benchmark_growth
 import benchmark_page
 import benchmark_parts
 import numpy as np
-import program
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -17,6 +16,7 @@ from PIL import Image
 from cyclegan_tf.config import Config
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.networks import make_discriminator, make_generator
+from tests.helpers import program
 
 TOOL = str(program.ROOT / 'tools' / 'benchmark.py')
 

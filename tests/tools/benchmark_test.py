@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import benchmark_pipeline
-import program
 import pytest
 
 from cyclegan_tf.errors import UserError
+from tests.helpers import program
 
 TOOL = str(program.ROOT / 'tools' / 'benchmark.py')
 

@@ -6,9 +6,10 @@ import sys
 
 import benchmark_translate
 import numpy as np
-import program
 import pytest
 from PIL import Image
+
+from tests.helpers import program
 
 TOOL = str(program.ROOT / 'tools' / 'benchmark.py')
 SMALL = ('--netG=resnet_6blocks', '--ngf=4', '--size=64', '--images=2', '--repeats=1')

@@ -15,7 +15,6 @@ from cyclegan_tf.config import Config
 from cyclegan_tf.errors import UserError
 
 TOOLS = pathlib.Path(__file__).parent.parent.parent / 'tools'
-sys.path.insert(0, str(TOOLS))
 
 import check_dataset  # noqa: E402
 

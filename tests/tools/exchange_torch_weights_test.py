@@ -3,18 +3,18 @@
 import dataclasses
 
 import numpy as np
-import program
 import pytest
-import reference_keys
 import tensorflow as tf
 from PIL import Image
 
 from cyclegan_tf import checkpoints, options, torch_weights
 from cyclegan_tf.models import MODELS
+from tests.helpers import program, reference_keys
 
 torch = pytest.importorskip('torch', reason='the torch extra is not installed')
 import torch_mirror as mirror  # noqa: E402
-from torch_files import draw, export_weights, import_weights, photograph, save  # noqa: E402
+
+from tests.helpers.torch_files import draw, export_weights, import_weights, photograph, save  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

@@ -1,15 +1,16 @@
 """What the import tool takes and what it refuses; a run of one generator."""
 
-import program
 import pytest
 from PIL import Image
 
 from cyclegan_tf import options
 from cyclegan_tf.errors import UserError
+from tests.helpers import program
 
 torch = pytest.importorskip('torch', reason='the torch extra is not installed')
 import torch_mirror as mirror  # noqa: E402
-from torch_files import draw, export_weights, import_weights, photograph, save  # noqa: E402
+
+from tests.helpers.torch_files import draw, export_weights, import_weights, photograph, save  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

@@ -5,14 +5,13 @@ import signal
 import subprocess
 import sys
 
-import program
 import pytest
 
 from cyclegan_tf import checkpoints
 from cyclegan_tf.errors import UserError
+from tests.helpers import program
 
 TOOLS = pathlib.Path(__file__).parent.parent.parent / 'tools'
-sys.path.insert(0, str(TOOLS))
 
 import launch_local  # noqa: E402
 

@@ -23,7 +23,6 @@ from cyclegan_tf.data import decode, sources
 from cyclegan_tf.errors import UserError
 
 TOOLS = pathlib.Path(__file__).parent.parent.parent / 'tools'
-sys.path.insert(0, str(TOOLS))
 
 import prepare_records  # noqa: E402
 

@@ -22,13 +22,12 @@ import urllib3
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 from PIL import Image
-from serving_server import ServingServer, Status
 from tensorflow_serving.config import model_server_config_pb2
 
 from cyclegan_tf.errors import UserError
+from tests.helpers.serving_server import ServingServer, Status
 
 TOOLS = pathlib.Path(__file__).parent.parent.parent / 'tools'
-sys.path.insert(0, str(TOOLS))
 
 import serving_client  # noqa: E402
 import serving_files  # noqa: E402

@@ -1,20 +1,15 @@
 """From a run to pictures over the network: exported, served, asked by the client, equal to the translation of files."""
 
-import pathlib
-import sys
 
 import numpy as np
-import program
 import pytest
+import serving_client  # noqa: E402
 from PIL import Image
-from served_models import make_run, photograph, run_export
-from serving_server import ServingServer
 
 from cyclegan_tf.errors import UserError
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent.parent / 'tools'))
-
-import serving_client  # noqa: E402
+from tests.helpers import program
+from tests.helpers.served_models import make_run, photograph, run_export
+from tests.helpers.serving_server import ServingServer
 
 MAX_PIXELS = 40_000
 

@@ -1,18 +1,13 @@
 """Files of weights as PyTorch writes them, and the tools that read and write them, for the tests."""
 
-import pathlib
-import sys
 
+import export_torch_weights  # noqa: E402
+import import_torch_weights  # noqa: E402
 import torch
 from torch import nn
 
 from cyclegan_tf import options
 from cyclegan_tf.data import demo
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / 'tools'))
-
-import export_torch_weights  # noqa: E402
-import import_torch_weights  # noqa: E402
 
 
 def import_weights(directory, *flags, name='run'):

@@ -7,7 +7,7 @@ import sys
 
 from cyclegan_tf import evaluate, options, train, translate
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parent.parent.parent
 
 SMALL = (
     '--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--load_size=36', '--crop_size=32', '--pool_size=3',
@@ -45,7 +45,7 @@ def start_python(*arguments, prefix=(), preexec_fn=None, **variables):
     return subprocess.Popen(
         [*prefix, sys.executable, *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, 'PYTHONUNBUFFERED': '1', **variables},
+        env={**os.environ, 'PYTHONUNBUFFERED': '1', 'PYTHONPATH': str(ROOT), **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

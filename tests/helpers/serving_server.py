@@ -16,8 +16,9 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
-from serving_json import Status, c_escape, from_columns, from_rows, to_json, to_rows
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
+
+from tests.helpers.serving_json import Status, c_escape, from_columns, from_rows, to_json, to_rows
 
 _PREDICT = re.compile(r'(?i)/v1/models/([^/:]+)(?:/versions/(\d+))?:predict')
 _STATUS = re.compile(r'(?i)/v1/models/([^/:]+)(?:/versions/(\d+))?(/metadata)?')

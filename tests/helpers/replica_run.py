@@ -1,13 +1,10 @@
 """Trains small models for some steps on the devices that its flags name, and writes what came of it, for devices_test.
 
-python tests/replica_run.py FILE.npz [CASE ...] -- FLAGS; as a worker of a cluster with TF_CONFIG set. FLAGS name the
-devices and the images. All cases run in one process, one after the other.
+python -m tests.helpers.replica_run FILE.npz [CASE ...] -- FLAGS; as a worker of a cluster with TF_CONFIG set. FLAGS
+name the devices and the images. All cases run in one process, one after the other.
 """
 
-import pathlib
 import sys
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 # isort: off
 import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras)
@@ -46,6 +43,7 @@ CASES = {
     'wgangp': ('float64', 10, _WGANGP),
     'wgangp, accumulated': ('float64', 10, dict(_WGANGP, **_ACCUMULATED)),
     'float32': ('float32', 1, dict(_SMALL, seed=5)),
+    'float32, no norm': ('float32', 1, dict(_SMALL, norm='none', init_gain=0.1, seed=5)),
 }
 
 
