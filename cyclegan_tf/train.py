@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Optional
 
 import numpy as np
@@ -15,7 +15,7 @@ import tensorflow as tf
 from cyclegan_tf import checkpoints, options, training_data
 from cyclegan_tf.checkpoint_store import Checkpoints
 from cyclegan_tf.cluster import Cluster, read_cluster
-from cyclegan_tf.config import MEASURES, Config
+from cyclegan_tf.config import MEASURED_ALWAYS, MEASURES, Config
 from cyclegan_tf.console import Console
 from cyclegan_tf.cpu_features import half_precision_warning
 from cyclegan_tf.devices import Devices, open_devices
@@ -23,6 +23,7 @@ from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluation import Evaluation, Results, choose_measures, make_extractor, open_test_images
 from cyclegan_tf.missing_gpu import missing_gpu_warning
 from cyclegan_tf.models import MODELS
+from cyclegan_tf.models.translation import Translation, translating_networks
 from cyclegan_tf.progress import Progress
 from cyclegan_tf.results import make_folder
 from cyclegan_tf.run_lock import RunLock
@@ -172,11 +173,22 @@ def open_evaluation(config: Config) -> Optional[Evaluation]:
         return None
     images = open_test_images(config, 'test', config.eval_images, config.eval_load_size, 'eval_load_size')
     measures = choose_measures(config.eval_metrics, images, 'eval_metrics')
-    name = (config.keep_best or '').partition('_')[0]
+    name, _, way = (config.keep_best or '').partition('_')
     if name in MEASURES and name not in measures:
         raise UserError(
             f'`keep_best` ({name}) is not among what these test images are measured by ({", ".join(measures)}); '
             f'name it in --eval_metrics, or set another.'
+        )
+    ways = list(translating_networks(config))
+    if way and way not in ways:
+        raise UserError(
+            f'`keep_best` ({config.keep_best}) names what model {config.model} does not translate; set it to {name} or '
+            f'{name}_{ways[0]}.'
+        )
+    if name in MEASURED_ALWAYS and name not in config.test_errors:
+        raise UserError(
+            f'`keep_best` ({name}) is an error that model {config.model} does not have; set it to one of: '
+            f'{", ".join((*MEASURES, *config.test_errors))}.'
         )
     if name == 'identity' and config.input_nc != config.output_nc:
         raise UserError(
@@ -195,9 +207,14 @@ class Interruptible:
     between: Callable[[], None]
 
     @property
-    def directions(self) -> tuple[str, ...]:
+    def translations(self) -> Mapping[str, Translation]:
         """See evaluation.Translators."""
-        return self.translator.directions
+        return self.translator.translations
+
+    @property
+    def test_errors(self) -> Collection[str]:
+        """See evaluation.Translators."""
+        return self.translator.test_errors
 
     def translate_floats(self, images: np.ndarray, direction: str) -> np.ndarray:
         """See evaluation.Translators."""
@@ -228,7 +245,7 @@ def compare_with_stored(config: Config, stored: Optional[Config], begun: bool = 
     if stored is None:
         return []
     lines = []
-    for field in dataclasses.fields(Config):
+    for field in dataclasses.fields(config):
         new, old = getattr(config, field.name), getattr(stored, field.name)
         if field.name == 'dataroot':
             # Only a local folder may be written in several ways.
@@ -281,7 +298,7 @@ def out_of_memory(config: Config) -> UserError:
 def introduce(console, config, run_directory, devices, model, data, trainer) -> None:
     """Says what will run."""
     for name, network in model.networks().items():
-        kind = config.netG if name.startswith('G') else config.netD
+        kind = model.kind(name)
         count = sum(int(np.prod(v.shape)) for v in network.trainable_variables)
         console.line(f'Network {name}: {kind}, {count:,} parameters.')
         if config.verbose:
