@@ -1,10 +1,11 @@
-"""Every setting of training: name, default, meaning, bounds. Names and defaults are the reference's unless noted."""
+"""The settings of every model's training: name, default, meaning, bounds. Names and defaults are the reference's unless
+noted; what a model has beside these, and the defaults that it changes, is in model_settings."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, Optional
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Optional
 
 from cyclegan_tf import run_name
 from cyclegan_tf.errors import UserError
@@ -30,9 +31,13 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def changed(config_class: type, name: str, default: Any) -> Any:
+    """A field of a class before, with another default: `netG: str = changed(Config, 'netG', 'unet_256')`."""
+    return dataclasses.field(default=default, metadata=config_class.__dataclass_fields__[name].metadata)
+
+
 MEASURES = ('psnr', 'ssim', 'kid', 'fid')
 MEASURES_OF_PAIRS = ('psnr', 'ssim')
-MEASURED_ALWAYS = ('cycle', 'identity')
 
 
 def split_names(setting_name: str, value: str, choices: Sequence[str]) -> tuple[str, ...]:
@@ -78,8 +83,32 @@ class FeatureConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class NetworkRole:
+    """What a network of a model is for, in the model's own names of domains, 'A' and 'B'.
+
+    Attributes:
+        kind: 'generator' or 'discriminator'.
+        inputs: the domains of the images that it takes, concatenated along the channels.
+        output: the domain of the images that a generator makes.
+    """
+
+    kind: str
+    inputs: tuple[str, ...]
+    output: Optional[str] = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Config(FeatureConfig):
-    """What a training run is made from. flags.cfg in the run's directory holds all of it."""
+    """What a run of any model is made from; a model's own class (model_settings) adds what it alone has.
+
+    flags.cfg in the run's directory holds all of it.
+    """
+
+    networks: ClassVar[Mapping[str, NetworkRole]] = {}
+    """The model's networks by their names in the reference."""
+
+    test_errors: ClassVar[tuple[str, ...]] = ()
+    """Which errors of test images make sense: 'cycle', 'identity', both or neither."""
 
     # Run
     dataroot: str = setting(
@@ -91,7 +120,7 @@ class Config(FeatureConfig):
     name: str = setting('experiment_name', 'of the run: its directory is CHECKPOINTS_DIR/NAME')
     suffix: str = setting('', "is appended to the name; settings in braces are filled in: '{netG}_{load_size}'")
     checkpoints_dir: str = setting('./checkpoints', 'where the directories of runs are')
-    model: str = setting('cycle_gan', 'what is trained', choices=('cycle_gan',), fixed=True)
+    model: str = setting('cycle_gan', 'what is trained', fixed=True)  # its choices are model_settings.SETTINGS
     seed: int = setting(
         0, 'fixes the first weights, the order of the images and everything else drawn', minimum=0, fixed=True
     )
@@ -187,9 +216,6 @@ class Config(FeatureConfig):
     pool_size: int = setting(50, 'fakes kept for the discriminators; 0 keeps none', minimum=0, fixed=True)
     lr_policy: str = setting('linear', 'learning rate schedule', choices=('linear', 'step', 'plateau', 'cosine'))
     lr_decay_iters: int = setting(50, 'epochs between cuts of lr_policy step', minimum=1)
-    lambda_A: float = setting(10.0, 'weight of the cycle A -> B -> A', minimum=0.0)
-    lambda_B: float = setting(10.0, 'weight of the cycle B -> A -> B', minimum=0.0)
-    lambda_identity: float = setting(0.5, 'weight of the identity losses, times lambda_A and lambda_B', minimum=0.0)
     lambda_gp: float = setting(10.0, 'weight of the gradient penalty of gan_mode wgangp', minimum=0.0)
     precision: str = setting(
         'float32',
@@ -277,11 +303,6 @@ class Config(FeatureConfig):
                 f'`crop_size` ({self.crop_size}) is no multiple of {multiple} from {least} on, which netG {self.netG} '
                 f'and netD {self.netD} need; set it to one.'
             )
-        if self.lambda_identity > 0 and self.input_nc != self.output_nc:
-            raise UserError(
-                f'`lambda_identity` ({self.lambda_identity}) needs equal channels, but input_nc is {self.input_nc} '
-                f'and output_nc {self.output_nc}; set lambda_identity to 0.'
-            )
         if self.recompute_grads and self.norm == 'batch':
             raise UserError(
                 '`recompute_grads` (true) would update the running statistics of norm batch twice in a step; set it to '
@@ -292,17 +313,42 @@ class Config(FeatureConfig):
             split_names('eval_metrics', self.eval_metrics, MEASURES)
         if self.keep_best is not None:
             name, _, way = self.keep_best.partition('_')
-            if name not in (*MEASURES, *MEASURED_ALWAYS) or way not in ('', 'AtoB', 'BtoA'):
-                known = ', '.join((*MEASURES, *MEASURED_ALWAYS))
-                raise UserError(
-                    f"`keep_best` ('{self.keep_best}') is not one of: {known}, alone or with _AtoB or _BtoA."
-                )
+            if name not in (*MEASURES, *self.test_errors) or way not in ('', *self.directions):
+                known = ', '.join((*MEASURES, *self.test_errors))
+                ways = ' or '.join(f'_{direction}' for direction in self.directions)
+                raise UserError(f"`keep_best` ('{self.keep_best}') is not one of: {known}, alone or with {ways}.")
             if self.eval_freq is None:
                 raise UserError(f'`keep_best` ({self.keep_best}) needs `eval_freq`; set it to 1, say.')
             chosen = self.eval_metrics
             if chosen is not None and name in MEASURES and name not in split_names('eval_metrics', chosen, MEASURES):
                 raise UserError(f'`keep_best` ({name}) is not in `eval_metrics` ({chosen}); add it there.')
         _ = self.profiled_steps, self.run_name  # both raise for a value that cannot be read
+
+    @staticmethod
+    def mode_defaults(values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The defaults of flags that a mode inside the model changes beside the model's own, by name.
+
+        Args:
+            values: of all settings, with the model's defaults where nothing is given.
+        """
+        return {}
+
+    @property
+    def domains(self) -> tuple[str, str]:
+        """The data set's domains that play the model's A and B."""
+        return ('A', 'B') if self.direction == 'AtoB' else ('B', 'A')
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """The model's domain -> channels of its images."""
+        return {'A': self.input_nc, 'B': self.output_nc}
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Those in which the model translates, by the data set's domains: 'AtoB' and 'BtoA', or one of them."""
+        plays = dict(zip('AB', self.domains))
+        generators = [role for role in self.networks.values() if role.kind == 'generator']
+        return tuple(sorted(f'{plays[role.inputs[0]]}to{plays[role.output]}' for role in generators))
 
     @property
     def crops(self) -> bool:

@@ -15,89 +15,17 @@ from absl import flags
 
 from cyclegan_tf.config import Config
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.model_settings import SETTINGS, owners
+from cyclegan_tf.reference_flags import (
+    ABSENT_VALUES,
+    OF_MODELS,
+    REFUSED,
+    REFUSED_IN_TRAINING,
+    REFUSED_WITH_A_RUN,  # noqa: F401  (programs that use a run take it from here)
+)
 from cyclegan_tf.run_name import fill_in
 
 C = TypeVar('C')  # a dataclass of settings, as config.setting makes them
-
-# Flags of the reference that have no meaning here, with what to use instead.
-_TENSORBOARD = 'watch TensorBoard instead: tensorboard --logdir CHECKPOINTS_DIR'
-REFUSED = {
-    'gpu_ids': 'set the environment variable CUDA_VISIBLE_DEVICES instead',
-    'use_wandb': _TENSORBOARD,
-    'display_id': _TENSORBOARD,
-    'display_server': _TENSORBOARD,
-    'display_port': _TENSORBOARD,
-    'display_env': _TENSORBOARD,
-    'display_ncols': _TENSORBOARD,
-    'display_winsize': _TENSORBOARD,
-    'update_html_freq': _TENSORBOARD,
-    'no_html': _TENSORBOARD,
-    'load_iter': 'choose a checkpoint with --epoch instead',
-    'save_by_iter': 'set --save_latest_freq, --save_epoch_freq and --keep_checkpoints instead',
-}
-_TEST = 'cyclegan_tf.translate is for test images'
-REFUSED_IN_TRAINING = {
-    **REFUSED,
-    'phase': 'training always reads trainA and trainB',
-    'results_dir': _TEST,
-    'num_test': _TEST,
-    'aspect_ratio': _TEST,
-    'eval': _TEST,
-}
-_ARCHITECTURE = 'the networks are those of the run that --name names'
-_TRAINING = 'it is for cyclegan_tf.train'
-_SIZE = 'nothing is cut, and sizes are those of the run unless a flag that --help lists sets others'
-_ORDER = 'all images are taken, in order and as they are'
-# For programs that use a run; a program's own flags of these names come first.
-REFUSED_WITH_A_RUN = {
-    **REFUSED,
-    'suffix': "write the run's whole name into --name instead",
-    'phase': 'it is for cyclegan_tf.translate and cyclegan_tf.evaluate',
-    'results_dir': 'it is for cyclegan_tf.translate and cyclegan_tf.evaluate',
-    'num_test': 'it is for cyclegan_tf.translate and cyclegan_tf.evaluate',
-    'aspect_ratio': 'give cyclegan_tf.translate --resize=WIDTHxHEIGHT instead',
-    'eval': 'batch norm always uses its running statistics, and dropout is always off',
-    'model': _ARCHITECTURE,
-    'input_nc': _ARCHITECTURE,
-    'output_nc': _ARCHITECTURE,
-    'ngf': _ARCHITECTURE,
-    'ndf': _ARCHITECTURE,
-    'netD': _ARCHITECTURE,
-    'netG': _ARCHITECTURE,
-    'n_layers_D': _ARCHITECTURE,
-    'norm': _ARCHITECTURE,
-    'init_type': _ARCHITECTURE,
-    'init_gain': _ARCHITECTURE,
-    'no_dropout': _ARCHITECTURE,
-    'dataroot': 'an export reads no images',
-    'dataset_mode': "the run's own is used",
-    'direction': 'both directions are measured',
-    'serial_batches': _ORDER,
-    'num_threads': 'one thread reads',
-    'batch_size': 'the model takes batches of any size',
-    'load_size': 'the model takes images of any size',
-    'crop_size': _SIZE,
-    'max_dataset_size': 'it is for cyclegan_tf.train; translate and evaluate have --num_test',
-    'preprocess': f"the run's own is used, but {_SIZE}",
-    'no_flip': _ORDER,
-    'n_epochs': _TRAINING,
-    'n_epochs_decay': _TRAINING,
-    'epoch_count': _TRAINING,
-    'continue_train': _TRAINING,
-    'beta1': _TRAINING,
-    'lr': _TRAINING,
-    'gan_mode': _TRAINING,
-    'pool_size': _TRAINING,
-    'lr_policy': _TRAINING,
-    'lr_decay_iters': _TRAINING,
-    'lambda_A': _TRAINING,
-    'lambda_B': _TRAINING,
-    'lambda_identity': _TRAINING,
-    'print_freq': _TRAINING,
-    'display_freq': _TRAINING,
-    'save_latest_freq': _TRAINING,
-    'save_epoch_freq': _TRAINING,
-}
 
 
 class _RefusingParser(flags.ArgumentParser):
@@ -114,28 +42,45 @@ class _RefusingParser(flags.ArgumentParser):
         return 'refused'
 
 
+class _ChoiceParser(flags.EnumParser):
+    """Accepts the choices, and tells of values that the PyTorch programs have beside these what to do instead."""
+
+    def __init__(self, choices: Sequence[str], absent: Mapping[str, str]):
+        super().__init__(choices)
+        self._absent = absent
+
+    def parse(self, argument):
+        if argument not in self.enum_values and argument in self._absent:
+            raise ValueError(f'{self._absent[argument]}; choose one of: {", ".join(self.enum_values)}')
+        return super().parse(argument)
+
+
 def define_flags(config_class: type[C], refused: Mapping[str, str] = REFUSED) -> flags.FlagValues:
     """Flags with the names, defaults and meanings of a dataclass's fields, apart from absl's global FLAGS; and those
-    that are refused, unless the dataclass has them, with what to do instead."""
+    that are refused, unless the dataclass has them, with what to do instead.
+
+    Config stands for the settings of all models: each field of any model is one flag. The defaults are then those of
+    Config, of what only some models have those of the first of them, until read_training_flags has seen the model.
+    """
     values = flags.FlagValues()
-    hints = typing.get_type_hints(config_class)
-    for field in dataclasses.fields(config_class):
-        kind = hints[field.name]
-        kind = next((k for k in typing.get_args(kind) if k is not type(None)), kind)  # Optional[int] -> int
-        meaning, choices = field.metadata['meaning'], field.metadata['choices']
-        common = dict(flag_values=values)
-        if choices is not None:
-            flags.DEFINE_enum(field.name, field.default, choices, meaning, **common)
-        else:
-            define = {
-                bool: flags.DEFINE_boolean,
-                int: flags.DEFINE_integer,
-                float: flags.DEFINE_float,
-                str: flags.DEFINE_string,
-            }[kind]
-            define(field.name, field.default, meaning, **common)
+    of_all = config_class is Config
+    of_some = owners() if of_all else {}
+    classes = [Config, *SETTINGS.values()] if of_all else [config_class]
+    fields: dict[str, list[tuple[dataclasses.Field, Any]]] = {}
+    for one in classes:
+        hints = typing.get_type_hints(one)
+        for field in dataclasses.fields(one):
+            fields.setdefault(field.name, []).append((field, hints[field.name]))
+    for name, found in fields.items():
+        field, kind = found[0]
+        # What one model alone forbids its own class refuses.
+        choices = dict.fromkeys(choice for other, _ in found for choice in other.metadata['choices'] or ())
+        if name == 'model' and issubclass(config_class, Config):
+            choices = SETTINGS
+        group = f'model {" and ".join(of_some[name])}' if name in of_some else None
+        define_flag(values, name, kind, field.default, field.metadata['meaning'], tuple(choices), group)
     for name, remedy in refused.items():
-        if name in hints:
+        if name in fields:
             continue
         # Declared boolean, so that it is refused whether or not a value follows.
         flag = flags.Flag(
@@ -147,27 +92,125 @@ def define_flags(config_class: type[C], refused: Mapping[str, str] = REFUSED) ->
     return values
 
 
+def define_flag(
+    values: flags.FlagValues,
+    name: str,
+    kind: Any,
+    default: Any,
+    meaning: str,
+    choices: Sequence[str] = (),
+    group: Optional[str] = None,
+) -> None:
+    """Adds a flag.
+
+    Args:
+        values: where to.
+        name: of the flag.
+        kind: bool, int, float, str, or Optional of these.
+        default: the value unless given.
+        meaning: one sentence for --help.
+        choices: the values allowed; empty: all.
+        group: the heading in --help; None: that of the flags of every model.
+    """
+    kind = next((k for k in typing.get_args(kind) if k is not type(None)), kind)  # Optional[int] -> int
+    if choices:
+        parser = _ChoiceParser(choices, ABSENT_VALUES.get(name, {}))
+        flag = flags.Flag(parser, flags.ArgumentSerializer(), name, default, f'<{"|".join(choices)}>: {meaning}')
+        flags.DEFINE_flag(flag, values, group)
+    else:
+        define = {
+            bool: flags.DEFINE_boolean,
+            int: flags.DEFINE_integer,
+            float: flags.DEFINE_float,
+            str: flags.DEFINE_string,
+        }[kind]
+        define(name, default, meaning, flag_values=values, module_name=group)
+
+
+def read_training_flags(
+    values: flags.FlagValues, argv: Sequence[str], of_some: Optional[Mapping[str, Sequence[str]]] = None
+) -> type[Config]:
+    """Reads a command line into the flags of training, for the model that it names.
+
+    Args:
+        values: from define_flags(Config).
+        argv: the program's name and its arguments.
+        of_some: the flags that not every model has -> the models that have them; unset: model_settings.owners().
+
+    Returns:
+        The class of the model's settings, whose fields' flags have their values now.
+
+    Raises:
+        flags.Error: a flag that does not exist, is refused, is another model's or cannot be read.
+        UserError: arguments that are no flags.
+        SystemExit: after --help.
+    """
+    of_some = owners() if of_some is None else of_some
+    rest = values(list(argv))[1:]
+    model = values.model
+    foreign = [name for name, models in of_some.items() if model not in models]
+    for name in foreign:
+        if values[name].present:
+            other, *more = of_some[name]
+            theirs = f'models {" and ".join((other, *more))}' if more else f'model {other}'
+            raise flags.Error(f'`{name}` is a flag of {theirs}, not of {model}; leave it out, or set --model={other}.')
+    _set_defaults(values)
+    _finish(values, argv, rest, hidden=foreign)
+    return SETTINGS[model]
+
+
 def parse(config_class: type[C], argv: Sequence[str], refused: Mapping[str, str] = REFUSED) -> C:
     """Command line to settings.
 
     Args:
-        config_class: Config, or a program's own such dataclass.
+        config_class: Config, which gives the settings of the model that the command line names; or a program's own such
+            dataclass.
         argv: the program's name and its arguments.
         refused: flags of the reference that the program does not have, with what to do instead.
 
     Raises:
-        flags.Error: a flag that does not exist, is refused or cannot be read.
+        flags.Error: a flag that does not exist, is refused, is another model's or cannot be read.
         UserError: a value out of bounds, or arguments that are no flags.
+        SystemExit: after --help.
     """
     values = define_flags(config_class, refused)
-    rest = values(list(argv))[1:]
+    if config_class is Config:
+        config_class = read_training_flags(values, argv)
+    else:
+        _finish(values, argv, values(list(argv))[1:])
+    return config_class(**_values_of(config_class, values))
+
+
+def _finish(values: flags.FlagValues, argv: Sequence[str], rest: Sequence[str], hidden: Sequence[str] = ()) -> None:
+    """Prints what --help asks for, without the flags that are hidden, and exits; refuses what is no flag."""
     if values.help:
+        # Flags that no model has yet would bury those that there are.
+        refused = {name for name in OF_MODELS if name in values and isinstance(values[name].parser, _RefusingParser)}
+        for name in {*hidden, *refused}:
+            delattr(values, name)
         program = argv[0] if argv[0].endswith('.py') else f'-m {argv[0]}'
         print(f'usage: python {program} [flags]\n\n{values.get_help()}')
         raise SystemExit(0)
     if rest:
         raise UserError(f"'{rest[0]}' is no flag; flags begin with -- and take their value after =.")
-    return config_class(**{field.name: values[field.name].value for field in dataclasses.fields(config_class)})
+
+
+def _set_defaults(values: flags.FlagValues) -> None:
+    """Gives flags of training that nobody has given the defaults of the model, then those of a mode inside it.
+
+    absl keeps what was given, even where it equals the default, on the command line and in flag files.
+    """
+    settings = SETTINGS[values.model]
+    shared = {field.name: field.default for field in dataclasses.fields(Config)}
+    for field in dataclasses.fields(settings):
+        if field.name != 'model' and (field.name not in shared or shared[field.name] != field.default):
+            values.set_default(field.name, field.default)
+    for name, default in settings.mode_defaults(_values_of(settings, values)).items():
+        values.set_default(name, default)
+
+
+def _values_of(config_class: type, values: flags.FlagValues) -> dict[str, Any]:
+    return {field.name: values[field.name].value for field in dataclasses.fields(config_class)}
 
 
 def parse_training(argv: Sequence[str]) -> tuple[Config, Optional[Config]]:
@@ -176,11 +219,13 @@ def parse_training(argv: Sequence[str]) -> tuple[Config, Optional[Config]]:
     Returns:
         The settings; and those that the run was last trained with, if it is continued and has any.
     """
-    # The run's own settings complete a command line that need not be valid without them.
+    # The run's own settings complete a command line that need not be valid without them: also its flags may be those of
+    # a model that only flags.cfg names.
     names = define_flags(Config, REFUSED_IN_TRAINING)
     names(list(argv))
     if names.continue_train and not names.help:
-        given = {field.name: names[field.name].value for field in dataclasses.fields(Config)}
+        _set_defaults(names)
+        given = _values_of(SETTINGS[names.model], names)
         run_directory = pathlib.Path(names.checkpoints_dir) / fill_in(names.name, names.suffix, given)
         stored_flags = run_directory / 'flags.cfg'
         if not stored_flags.is_file():
@@ -188,10 +233,17 @@ def parse_training(argv: Sequence[str]) -> tuple[Config, Optional[Config]]:
                 f"run '{run_directory}' holds no checkpoint to continue from; check --name and --checkpoints_dir, "
                 f'or leave out --continue_train.'
             )
+        stored = load_config(run_directory)
+        if names['model'].present and names.model != stored.model:
+            # Before its flags are taken for those of another model.
+            raise UserError(
+                f'`model` ({names.model}) is not what the run was trained with ({stored.model}); leave it out, '
+                f'or start another run with another --name.'
+            )
         # The place and the name are what found the file, not what is in it.
         found = [f'--{name}={names[name].value}' for name in ('checkpoints_dir', 'name', 'suffix')]
         complete = [argv[0], f'--flagfile={stored_flags}', *found, *argv[1:]]
-        return parse(Config, complete, REFUSED_IN_TRAINING), load_config(run_directory)
+        return parse(Config, complete, REFUSED_IN_TRAINING), stored
     return parse(Config, argv, REFUSED_IN_TRAINING), None
 
 
@@ -214,11 +266,10 @@ def load_config(run_directory: os.PathLike) -> Config:
 
 def save_config(config: Config, run_directory: os.PathLike) -> None:
     """Writes flags.cfg, which --flagfile reads. It appears whole or not at all."""
-    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
     lines = [f'# python -m cyclegan_tf.train --flagfile={pathlib.Path(run_directory) / "flags.cfg"}']
     for name, value in dataclasses.asdict(config).items():
         # What one invocation alone is about is not the run's.
-        if name in ('continue_train', 'epoch', 'profile_steps') or (value is None and defaults[name] is None):
+        if name in ('continue_train', 'epoch', 'profile_steps') or value is None:
             continue
         lines.append(f'--{name}={str(value).lower() if isinstance(value, bool) else value}')
     path = pathlib.Path(run_directory) / 'flags.cfg'

@@ -52,8 +52,10 @@ ALLOWED = {
     'ordering': set(),
     'torch_weights': {'networks'},
     'config': {'run_name'},
+    'model_settings': {'config'},
+    'reference_flags': set(),
     'run_name': set(),
-    'options': {'config', 'run_name'},
+    'options': {'config', 'model_settings', 'reference_flags', 'run_name'},
     'errors': set(),
     '__init__': {'checkpoints', 'options', 'translator'},  # load, the programs' way in from Python
 }
