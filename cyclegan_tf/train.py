@@ -15,7 +15,7 @@ import tensorflow as tf
 from cyclegan_tf import checkpoints, options, training_data
 from cyclegan_tf.checkpoint_store import Checkpoints
 from cyclegan_tf.cluster import Cluster, read_cluster
-from cyclegan_tf.config import MEASURED_ALWAYS, MEASURES, Config
+from cyclegan_tf.config import MEASURES, Config
 from cyclegan_tf.console import Console
 from cyclegan_tf.cpu_features import half_precision_warning
 from cyclegan_tf.devices import Devices, open_devices
@@ -23,7 +23,7 @@ from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluation import Evaluation, Results, choose_measures, make_extractor, open_test_images
 from cyclegan_tf.missing_gpu import missing_gpu_warning
 from cyclegan_tf.models import MODELS
-from cyclegan_tf.models.translation import Translation, translating_networks
+from cyclegan_tf.models.translation import Translation
 from cyclegan_tf.progress import Progress
 from cyclegan_tf.results import make_folder
 from cyclegan_tf.run_lock import RunLock
@@ -173,22 +173,11 @@ def open_evaluation(config: Config) -> Optional[Evaluation]:
         return None
     images = open_test_images(config, 'test', config.eval_images, config.eval_load_size, 'eval_load_size')
     measures = choose_measures(config.eval_metrics, images, 'eval_metrics')
-    name, _, way = (config.keep_best or '').partition('_')
+    name = (config.keep_best or '').partition('_')[0]
     if name in MEASURES and name not in measures:
         raise UserError(
             f'`keep_best` ({name}) is not among what these test images are measured by ({", ".join(measures)}); '
             f'name it in --eval_metrics, or set another.'
-        )
-    ways = list(translating_networks(config))
-    if way and way not in ways:
-        raise UserError(
-            f'`keep_best` ({config.keep_best}) names what model {config.model} does not translate; set it to {name} or '
-            f'{name}_{ways[0]}.'
-        )
-    if name in MEASURED_ALWAYS and name not in config.test_errors:
-        raise UserError(
-            f'`keep_best` ({name}) is an error that model {config.model} does not have; set it to one of: '
-            f'{", ".join((*MEASURES, *config.test_errors))}.'
         )
     if name == 'identity' and config.input_nc != config.output_nc:
         raise UserError(
