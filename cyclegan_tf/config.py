@@ -344,11 +344,16 @@ class Config(FeatureConfig):
         return {'A': self.input_nc, 'B': self.output_nc}
 
     @property
-    def directions(self) -> tuple[str, ...]:
-        """Those in which the model translates, by the data set's domains: 'AtoB' and 'BtoA', or one of them."""
+    def directions(self) -> dict[str, str]:
+        """Those in which the model translates, by the data set's domains -> the generator that does it.
+
+        Of a CycleGAN 'AtoB' -> 'G_A' and 'BtoA' -> 'G_B'; with --direction=BtoA, where the model's own A is the data
+        set's B, it is G_B that makes B of A.
+        """
         plays = dict(zip('AB', self.domains))
-        generators = [role for role in self.networks.values() if role.kind == 'generator']
-        return tuple(sorted(f'{plays[role.inputs[0]]}to{plays[role.output]}' for role in generators))
+        generators = {name: role for name, role in self.networks.items() if role.kind == 'generator'}
+        found = {f'{plays[role.inputs[0]]}to{plays[role.output]}': name for name, role in generators.items()}
+        return dict(sorted(found.items()))
 
     @property
     def crops(self) -> bool:

@@ -16,7 +16,7 @@ from cyclegan_tf.draws import fold, integers, split
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.loss_scale import LossScale
 from cyclegan_tf.models import gradients
-from cyclegan_tf.models.translation import Translation, translating_networks
+from cyclegan_tf.models.translation import Translation
 from cyclegan_tf.networks import make_discriminator, make_generator
 from cyclegan_tf.optimizers import Adam
 
@@ -163,7 +163,8 @@ class BaseModel(tf.Module):
 
     def kind(self, name: str) -> str:
         """What a network is, for reports: as in 'resnet_9blocks'."""
-        return {'generator': self._config.netG, 'discriminator': self._config.netD}[self._config.networks[name].kind]
+        kind = self._config.networks[name].kind
+        return {'generator': self._config.netG, 'discriminator': self._config.netD}.get(kind, kind)
 
     def networks(self) -> dict[str, tf.keras.Model]:
         """Those that there are, by their names in the reference."""
@@ -194,8 +195,7 @@ class BaseModel(tf.Module):
     def translations(self) -> dict[str, Translation]:
         """By name, as in 'AtoB', in the data set's names."""
         config, found = self._config, {}
-        names = translating_networks(config)
-        for name, network in names.items():
+        for name, network in config.directions.items():
             source, target, role = name[0], name[-1], config.networks[network]
             inverse = f'{target}to{source}'
             found[name] = Translation(
@@ -205,7 +205,7 @@ class BaseModel(tf.Module):
                 source=source,
                 target=target,
                 channels=(config.channels[role.inputs[0]], config.channels[role.output]),
-                inverse=inverse if inverse in names else None,
+                inverse=inverse if inverse in config.directions else None,
             )
         return found
 

@@ -7,8 +7,6 @@ from typing import Optional
 
 import tensorflow as tf
 
-from cyclegan_tf.config import Config
-
 
 @dataclasses.dataclass(frozen=True)
 class Translation:
@@ -30,18 +28,3 @@ class Translation:
     target: str
     channels: tuple[int, int]
     inverse: Optional[str]
-
-
-def translating_networks(config: Config) -> dict[str, str]:
-    """Which networks translate, without building them: 'AtoB' -> 'G_A' and so on, in the order of the names.
-
-    This is the one place that knows directions: a model's own A is the data set's B where the run's --direction is
-    BtoA, and then it is G_B that makes B of A.
-    """
-    domains = dict(zip('AB', config.domains))
-    found = {
-        f'{domains[role.inputs[0]]}to{domains[role.output]}': name
-        for name, role in config.networks.items()
-        if role.kind == 'generator'
-    }
-    return dict(sorted(found.items()))

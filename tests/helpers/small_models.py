@@ -6,23 +6,24 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 
-from cyclegan_tf.config import Config
 from cyclegan_tf.devices import set_graph_optimizer
+from cyclegan_tf.model_settings import SETTINGS
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.networks.generators import GENERATORS
+from tests.helpers.tiny_models import registered
 
 # The fewest that are several. TensorFlow, and XLA far more, take their time for each.
 FEW_BLOCKS = {'resnet_6blocks': ('resnet', 2)}
 
 
-def make(devices=('/cpu:0',), jit_compile=False, **settings):
+def make(devices=('/cpu:0',), jit_compile=False, model='cycle_gan', **settings):
     """A small model, its generators of two blocks, and its step: images of the global batch -> metrics by name."""
     defaults = dict(dataroot='demo', netG='resnet_6blocks', ngf=4, ndf=4, load_size=32, crop_size=32, seed=1)
-    config = Config(**{**defaults, **settings})
     set_graph_optimizer('CPU')
     strategy = tf.distribute.MirroredStrategy(devices)
-    with strategy.scope(), mock.patch.dict(GENERATORS, FEW_BLOCKS):
-        model = MODELS['cycle_gan'](config, jit_compile=jit_compile)
+    with strategy.scope(), mock.patch.dict(GENERATORS, FEW_BLOCKS), registered():
+        config = SETTINGS[model](**{**defaults, 'model': model, **settings})
+        model = MODELS[model](config, jit_compile=jit_compile)
 
     @functools.partial(tf.function, jit_compile=model.compile_whole or None)
     def run(real_a, real_b):
