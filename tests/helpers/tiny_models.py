@@ -1,7 +1,7 @@
 """Models with networks of one or two convolutions, for tests where the model does not matter; a new model is no more.
 
-`tiny` has one direction and one player; `tiny_cycle_gan` is CycleGAN but for its networks; `tiny_cut` has three players,
-of which D is updated first, then G and F together by one loss, F fed from G's stages, as in CUT.
+`tiny` has one direction and one player; `tiny_cycle_gan` is CycleGAN but for its networks; `tiny_cut` has three
+players, of which D is updated first, then G and F together by one loss, F fed from G's stages, as in CUT.
 """
 
 import contextlib

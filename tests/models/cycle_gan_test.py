@@ -11,7 +11,7 @@ from tests.helpers.small_models import images, make, snapshot, xla_modules
 def test_an_update_touches_its_own_networks_only(photographs, still, moving):
     model, step = make()
     getattr(model, f'optimizer_{still[0]}').learning_rate = 0.0  # so that any change is the other update's
-    fixed, free = (getattr(model, f'{kind}_variables') for kind in (still, moving))
+    fixed, free = (model.variables_of(kind[0].upper()) for kind in (still, moving))
     before_fixed, before_free = snapshot(fixed), snapshot(free)
     step(*images(photographs))
     for before, variable in zip(before_fixed, fixed):
@@ -30,7 +30,7 @@ def test_two_replicas_equal_one(float64, photographs, gan_mode):
     for devices in (('/cpu:0',), ('/cpu:0', '/cpu:1')):
         model, step = make(devices, batch_size=2, pool_size=3, gan_mode=gan_mode)
         metrics = [step(*pair) for _ in range(3)]
-        results.append((metrics, snapshot(v for v in model.generator_variables if len(v.shape) == 4)))
+        results.append((metrics, snapshot(v for v in model.variables_of('G') if len(v.shape) == 4)))
     for one, two in zip(*(metrics for metrics, _ in results)):
         assert two == pytest.approx(one, rel=1e-9, abs=1e-9)
     for one, two in zip(*(kernels for _, kernels in results)):
@@ -67,7 +67,7 @@ def test_xla_changes_the_first_step_by_rounding_only(photographs, tmp_path, monk
     (plain, step), (compiled, fast) = make(), make(jit_compile=True)
     expected = step(*pair)
     assert fast(*pair) == pytest.approx(expected, rel=1e-5, abs=1e-6)
-    for one, two in zip(plain.generator_variables, compiled.generator_variables):
+    for one, two in zip(plain.variables_of('G'), compiled.variables_of('G')):
         if len(one.shape) == 4:
             assert np.linalg.norm(one - two) / np.linalg.norm(one) < 1e-3
     fast(*pair)
@@ -99,13 +99,13 @@ def test_bfloat16_takes_the_same_first_step_up_to_its_rounding(photographs):
     pair = images(photographs)
     # The instance norms of so few pixels make the gradients' norm 1 to 7 % another, by the seed.
     (full, step), (half, half_step) = make(seed=2), make(seed=2, precision='bfloat16')
-    before = snapshot(half.generator_variables)
+    before = snapshot(half.variables_of('G'))
     expected, found = step(*pair), half_step(*pair)
     assert found != expected
     for name in full.metric_names:
         assert found[name] == pytest.approx(expected[name], rel=0.05, abs=0.01), name
-    assert {v.dtype for v in half.generator_variables + half.discriminator_variables} == {tf.float32}
-    for kernel, old, one in zip(half.generator_variables, before, full.generator_variables):
+    assert {v.dtype for v in half.variables_of('G') + half.variables_of('D')} == {tf.float32}
+    for kernel, old, one in zip(half.variables_of('G'), before, full.variables_of('G')):
         if len(kernel.shape) == 4:  # Adam's first step is the sign of the gradient, times the rate
             moved = kernel.numpy() - old
             assert 0 < np.abs(moved).max() < 2.1e-4

@@ -67,6 +67,8 @@ def unordered(nodes):
     'devices, settings',
     [
         (1, dict(norm='instance')),
+        (1, dict(model='tiny_cut')),
+        (2, dict(model='tiny_cut', batch_size=2)),
         pytest.param(1, dict(norm='batch', lambda_identity=0), marks=pytest.mark.slow),
         pytest.param(2, dict(norm='instance', batch_size=2, pool_size=3), marks=pytest.mark.slow),
     ],
@@ -76,5 +78,5 @@ def test_reads_and_writes_of_a_variable_have_an_order(photographs, devices, sett
     set_graph_optimizer('GPU')  # on CPUs there is none that could lose an order
     pairs, writes = unordered(optimised_graph(lambda: step(*images(photographs, batch=devices))))
     assert not pairs
-    weights = len(model.generator_variables + model.discriminator_variables)
+    weights = sum(len(player.variables) for player in model.players.values())
     assert writes >= devices * weights * 3  # each weight and both its moments

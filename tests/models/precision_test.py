@@ -23,11 +23,11 @@ def make_half(scale, **settings):
 def test_an_overflow_skips_the_step_and_halves_the_scale_until_it_fits(photographs, replicas):
     devices = ('/cpu:0', '/cpu:1')[:replicas]
     model, step = make(devices, batch_size=replicas, precision='float16', lambda_A=40.0)
-    pair, before = images(photographs, batch=replicas), snapshot(model.generator_variables)
+    pair, before = images(photographs, batch=replicas), snapshot(model.variables_of('G'))
     scale, steps = model.loss_scale_g.scale, 0
     while not model.optimizer_g.iterations.numpy():
         assert scale.numpy() == 2.0 ** (15 - steps)
-        for old, variable in zip(before, model.generator_variables):
+        for old, variable in zip(before, model.variables_of('G')):
             for copy in getattr(variable, 'values', [variable]):
                 np.testing.assert_array_equal(old, copy.numpy())
         metrics, steps = step(*pair), steps + 1
@@ -37,18 +37,18 @@ def test_an_overflow_skips_the_step_and_halves_the_scale_until_it_fits(photograp
     assert model.learning_rates()['loss_scale/G'] == scale.numpy()
     # The other optimizer has a scale of its own.
     assert model.optimizer_d.iterations.numpy() > 1 and model.learning_rates()['loss_scale/D'] > scale.numpy()
-    assert not np.array_equal(before[0], model.generator_variables[0].numpy())
-    for variable in model.generator_variables:
+    assert not np.array_equal(before[0], model.variables_of('G')[0].numpy())
+    for variable in model.variables_of('G'):
         copies = [copy.numpy() for copy in getattr(variable, 'values', [variable])]
         np.testing.assert_array_equal(copies[0], copies[-1])
 
 
 def test_gradients_that_do_not_fit_at_a_scale_of_one_are_reported_as_they_are(photographs):
     model, step = make_half(1.0, lambda_A=1e7)
-    before = snapshot(model.generator_variables)
+    before = snapshot(model.variables_of('G'))
     metrics = step(*images(photographs))
     assert not np.isfinite(metrics['gradient_norm/G']) and np.isfinite(metrics['loss/cycle_A'])
-    for old, variable in zip(before, model.generator_variables):
+    for old, variable in zip(before, model.variables_of('G')):
         np.testing.assert_array_equal(old, variable.numpy())
 
 
@@ -63,7 +63,7 @@ def test_float16_trains_as_float32_does(photographs):
         if name.startswith('loss/'):
             assert found[name] == pytest.approx(expected[name], rel=0.15, abs=0.02), name
     assert half.optimizer_g.iterations.numpy() == half.optimizer_d.iterations.numpy() == 5
-    assert {v.dtype for v in half.generator_variables + half.discriminator_variables} == {tf.float32}
+    assert {v.dtype for v in half.variables_of('G') + half.variables_of('D')} == {tf.float32}
 
 
 def test_the_gradient_norm_is_that_of_the_losses_themselves(photographs):
