@@ -228,7 +228,7 @@ def compare_with_stored(config: Config, stored: Optional[Config], begun: bool = 
     if stored is None:
         return []
     lines = []
-    for field in dataclasses.fields(Config):
+    for field in dataclasses.fields(config):
         new, old = getattr(config, field.name), getattr(stored, field.name)
         if field.name == 'dataroot':
             # Only a local folder may be written in several ways.

@@ -8,9 +8,9 @@ import tensorflow as tf
 from PIL import Image
 
 from cyclegan_tf import evaluation, features, metrics
-from cyclegan_tf.config import Config
 from cyclegan_tf.data import demo
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.model_settings import CycleGANConfig
 
 SIZE = 24
 
@@ -51,7 +51,7 @@ def extractor(tmp_path_factory):
 
 
 def open_images(root, **settings):
-    return evaluation.open_test_images(Config(dataroot=str(root), crop_size=SIZE, **settings))
+    return evaluation.open_test_images(CycleGANConfig(dataroot=str(root), crop_size=SIZE, **settings))
 
 
 def levels(root, folder):
@@ -188,4 +188,4 @@ def test_what_stands_for_a_checkpoint():
 )
 def test_bad_settings_of_features_are_named(settings, message):
     with pytest.raises(UserError, match=message):
-        evaluation.make_extractor(Config(dataroot='demo', **settings))
+        evaluation.make_extractor(CycleGANConfig(dataroot='demo', **settings))

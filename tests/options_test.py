@@ -8,11 +8,12 @@ import sys
 import pytest
 from absl import flags
 
-from cyclegan_tf import evaluate, export, options, train, translate
-from cyclegan_tf.config import Config
+from cyclegan_tf import evaluate, export, options, reference_flags, train, translate
+from cyclegan_tf.config import Config, NetworkRole, changed, setting
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluate import EvaluateConfig
 from cyclegan_tf.export import ExportConfig
+from cyclegan_tf.model_settings import SETTINGS, CycleGANConfig
 from cyclegan_tf.translate import TranslateConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -48,14 +49,15 @@ def test_defaults_are_the_references():
 
 @pytest.mark.parametrize('config', [Config, TranslateConfig, EvaluateConfig, ExportConfig])
 def test_flags_bear_the_names_of_the_settings(config):
-    names = {field.name for field in dataclasses.fields(config)}
+    classes = [*SETTINGS.values()] if config is Config else [config]
+    names = {field.name for one in classes for field in dataclasses.fields(one)}
     assert set(options.define_flags(config)) == names | set(options.REFUSED) | {'help', 'flagfile'}
 
 
 @pytest.mark.parametrize('program', [train, translate, evaluate, export])
 def test_every_option_of_the_reference_is_a_flag_or_refused_with_what_to_do_instead(program):
     config, program_parse = {
-        train: (Config, options.parse_training),
+        train: (CycleGANConfig, options.parse_training),
         translate: (TranslateConfig, translate.parse),
         evaluate: (EvaluateConfig, evaluate.parse),
         export: (ExportConfig, export.parse),
@@ -96,14 +98,14 @@ def test_the_data_sets_are_trained_as_the_paper_did(name):
     found = (config.load_size, config.crop_size, config.lambda_identity, config.netG, config.preprocess)
     assert found == DATA_SETS[name]
     # All else is the default; one device, since a batch of one cannot be divided.
-    assert config == Config(
+    assert config == CycleGANConfig(
         dataroot=f'tfds:cycle_gan/{name}', name=name, num_devices=1, load_size=found[0], crop_size=found[1],
         lambda_identity=found[2], netG=found[3], preprocess=found[4],
     )  # fmt: skip
 
 
 def test_the_template_holds_the_defaults():
-    assert parse(f'--flagfile={ROOT}/flags/template.cfg') == Config(dataroot='FOLDER', name='mine')
+    assert parse(f'--flagfile={ROOT}/flags/template.cfg') == CycleGANConfig(dataroot='FOLDER', name='mine')
 
 
 def test_later_flags_win_over_the_flag_file(tmp_path):
@@ -192,7 +194,7 @@ def test_help_lists_every_flag_with_its_default_and_exits_0():
         [sys.executable, '-m', 'cyclegan_tf.train', '--help'], cwd=ROOT, capture_output=True, text=True, check=True
     )
     text = ' '.join(done.stdout.split())
-    for field in dataclasses.fields(Config):
+    for field in dataclasses.fields(CycleGANConfig):
         assert f'--{field.name}:' in text or f'--[no]{field.name}:' in text, field.name
         assert field.metadata['meaning'] in text, field.name
     assert "(default: '286')" in done.stdout

@@ -6,8 +6,8 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 
-from cyclegan_tf.config import Config
 from cyclegan_tf.devices import set_graph_optimizer
+from cyclegan_tf.model_settings import CycleGANConfig
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.networks.generators import GENERATORS
 
@@ -18,7 +18,7 @@ FEW_BLOCKS = {'resnet_6blocks': ('resnet', 2)}
 def make(devices=('/cpu:0',), jit_compile=False, **settings):
     """A small model, its generators of two blocks, and its step: images of the global batch -> metrics by name."""
     defaults = dict(dataroot='demo', netG='resnet_6blocks', ngf=4, ndf=4, load_size=32, crop_size=32, seed=1)
-    config = Config(**{**defaults, **settings})
+    config = CycleGANConfig(**{**defaults, **settings})
     set_graph_optimizer('CPU')
     strategy = tf.distribute.MirroredStrategy(devices)
     with strategy.scope(), mock.patch.dict(GENERATORS, FEW_BLOCKS):
