@@ -15,7 +15,7 @@ from google.protobuf import text_format
 from cyclegan_tf import durable
 from cyclegan_tf.checkpoints import Damaged, Found, choose, refusal, scan, verify
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.models.interface import Model
+from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.results import whole_file, write_json
 
 _MEASURED = '.measured'  # after a checkpoint's prefix: a file that says how good it was found
@@ -51,7 +51,9 @@ class Checkpoints:
         writes: saving saves, and restoring deletes; False for all workers but one, which do neither.
     """
 
-    def __init__(self, run_directory: pathlib.Path, model: Model, progress: tf.Module, keep: int, writes: bool = True):
+    def __init__(
+        self, run_directory: pathlib.Path, model: BaseModel, progress: tf.Module, keep: int, writes: bool = True
+    ):
         self._run_directory, self._model, self._writes = run_directory, model, writes
         self._checkpoint = tf.train.Checkpoint(model=model, progress=progress)
         self._keep = keep
@@ -220,7 +222,7 @@ def _holds(manager: tf.train.CheckpointManager, number: int) -> bool:
     return any(prefix.rsplit('-', 1)[1] == str(number) for prefix in manager.checkpoints)
 
 
-def _is_finite(model: Model) -> bool:
+def _is_finite(model: BaseModel) -> bool:
     return all(
         bool(tf.reduce_all(tf.math.is_finite(variable)))
         for network in model.networks().values()

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from cyclegan_tf.config import validate_epoch
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.models.interface import Model
+from cyclegan_tf.models.base import BaseModel
 
 _STEP = 'model/step/.ATTRIBUTES/VARIABLE_VALUE'
 _UNTRAINED = '.untrained'  # after a checkpoint's prefix: a file with the names of networks without weights of their own
@@ -191,7 +191,7 @@ def mark_untrained(run_directory: pathlib.Path, step: int, names: Collection[str
         mark.unlink(missing_ok=True)
 
 
-def restore_networks(model: Model, checkpoint: Found) -> None:
+def restore_networks(model: BaseModel, checkpoint: Found) -> None:
     """Puts the weights into a model that was built without its training state.
 
     Raises:

@@ -124,7 +124,7 @@ def main(settings: EvaluateConfig) -> int:
             measured.append({**describe(checkpoint), 'results': curves[checkpoint.step]})
     finally:  # what was measured before a stop is kept
         write_scalars(run_directory / 'eval', curves)
-    untranslated = {way: evaluate.untranslated[way] for way in translator.directions if way in evaluate.untranslated}
+    untranslated = evaluate.untranslated(translator.translations)
     for line in table(measured, untranslated):
         print(line)
     write_json(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Optional, Protocol
 
 import numpy as np
@@ -17,9 +18,8 @@ from cyclegan_tf.config import MEASURES, MEASURES_OF_PAIRS, Config, FeatureConfi
 from cyclegan_tf.data import decode, pairs, preprocess, sources
 from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.models.translation import Translation
 from cyclegan_tf.training_data import make_test_geometry
-
-OTHER = {'A': 'B', 'B': 'A'}
 
 Results = Mapping[str, Mapping[str, float]]  # direction -> name -> value
 
@@ -28,8 +28,12 @@ class Translators(Protocol):
     """What is measured; a cyclegan_tf.translator.Translator is one."""
 
     @property
-    def directions(self) -> tuple[str, ...]:
-        """Of 'AtoB' and 'BtoA', those that it translates in."""
+    def translations(self) -> Mapping[str, Translation]:
+        """By name, as in 'AtoB'."""
+
+    @property
+    def test_errors(self) -> Collection[str]:
+        """Of 'cycle' and 'identity', the errors that make sense."""
 
     def translate_floats(self, images: np.ndarray, direction: str) -> np.ndarray:
         """Float32 [n, h, w, c] in [-1, 1] -> the same of the other domain."""
@@ -54,7 +58,8 @@ class TestImages:
     @functools.cached_property
     def pairs(self) -> Mapping[str, Mapping[str, int]]:
         """'A' -> names of images that have a counterpart of the same name in B -> its index there; 'B' likewise."""
-        return {domain: pairs.find(self.sources[domain], self.sources[OTHER[domain]]) for domain in OTHER}
+        ways = itertools.permutations(self.sources, 2)
+        return {domain: pairs.find(self.sources[domain], self.sources[other]) for domain, other in ways}
 
     @functools.cached_property
     def doubt(self) -> Optional[str]:
@@ -84,10 +89,8 @@ def open_test_images(
     """
     geometry = make_test_geometry(config, load_size, argument)
     found = sources.open_domains(config.dataroot, phase, config.dataset_mode, count, config.data_dir)
-    channels = (config.input_nc, config.output_nc)
-    # The model's A is the data set's B for a run from B to A.
-    channels = channels[::-1] if config.direction == 'BtoA' else channels
-    return TestImages(dict(zip('AB', found)), geometry, dict(zip('AB', channels)))
+    channels = dict(zip(config.domains, config.channels.values()))
+    return TestImages(dict(zip('AB', found)), geometry, channels)
 
 
 def choose_measures(asked: Optional[str], images: TestImages, argument: str = 'metrics') -> tuple[str, ...]:
@@ -183,46 +186,46 @@ class Evaluation:
         return list(self._problems)
 
     def __call__(self, translators: Translators) -> Results:
-        """Measures every direction that there is.
+        """Measures every translation that there is.
 
         Returns:
-            direction -> name -> value. psnr in dB and ssim, means over pairs; kid, its kid_standard_error, and fid, of
-            the translations against the other domain's images, all as levels of 255; cycle, the mean absolute error of
-            an image translated there and back, and identity, that of an image of the target domain translated, in
-            units of [-1, 1], as in the losses; images and pairs, how many were measured.
+            its name -> measure -> value. psnr in dB and ssim, means over pairs; kid, its kid_standard_error, and fid,
+            of the translations against the other domain's images, all as levels of 255; images and pairs, how many were
+            measured. Where the model has such errors, in units of [-1, 1], as in the losses: cycle, the mean absolute
+            error of an image translated there and back, and identity, that of an image of the target domain translated.
 
         Raises:
             UserError: no image can be used, or too few; SSIM of images smaller than its window.
         """
-        return {direction: self._direction(translators, direction) for direction in translators.directions}
+        return {one.name: self._measure(translators, one) for one in translators.translations.values()}
 
-    @functools.cached_property
-    def untranslated(self) -> Results:
-        """The same of images that are left as they are, where both domains have the same channels; not cycle and
-        identity."""
-        if self._images.channels['A'] != self._images.channels['B']:
-            return {}
+    def untranslated(self, translations: Mapping[str, Translation]) -> Results:
+        """The same of images that are left as they are, for translations between domains of as many channels; not
+        cycle and identity."""
         results = {}
-        for domain in OTHER:
+        for one in translations.values():
+            if one.channels[0] != one.channels[1]:
+                continue
             found = collections.defaultdict(list)
-            for names, real in self._batches(domain, 'untranslated'):
-                self._compare(domain, names, preprocess.to_uint8(real), found)
-            results[f'{domain}to{OTHER[domain]}'] = self._summary(domain, found, lambda d=domain: self._real(d))
+            for names, real in self._batches(one.source, 'untranslated'):
+                self._compare(one, names, preprocess.to_uint8(real), found)
+            results[one.name] = self._summary(one, found, functools.partial(self._real, one.source))
         return results
 
-    def _direction(self, translators: Translators, direction: str) -> dict[str, float]:
-        domain, target = direction[0], direction[-1]
+    def _measure(self, translators: Translators, translation: Translation) -> dict[str, float]:
+        domain, target, direction = translation.source, translation.target, translation.name
+        inverse = translation.inverse if translation.inverse in translators.translations else None
         found = collections.defaultdict(list)
 
         def fakes() -> Iterator[np.ndarray]:
             """Translates, measures on the way, and hands on what features are taken of."""
             for names, real in self._batches(domain, direction):
                 fake = translators.translate_floats(real, direction)
-                if f'{target}to{domain}' in translators.directions:
-                    back = translators.translate_floats(fake, f'{target}to{domain}')
+                if inverse is not None and 'cycle' in translators.test_errors:
+                    back = translators.translate_floats(fake, inverse)
                     found['cycle'] += np.abs(back - real).mean(axis=(1, 2, 3)).tolist()
                 pictures = preprocess.to_uint8(fake)
-                self._compare(domain, names, pictures, found)
+                self._compare(translation, names, pictures, found)
                 yield from pictures
 
         if self._extractor is None:
@@ -230,22 +233,24 @@ class Evaluation:
             vectors = None
         else:
             vectors = self._extractor(fakes())
-        if self._images.channels['A'] == self._images.channels['B']:
+        if 'identity' in translators.test_errors and translation.channels[0] == translation.channels[1]:
             for _, real in self._batches(target, f'{direction}, identity'):
                 same = translators.translate_floats(real, direction)
                 found['identity'] += np.abs(same - real).mean(axis=(1, 2, 3)).tolist()
-        return self._summary(domain, found, lambda: vectors)
+        return self._summary(translation, found, lambda: vectors)
 
-    def _compare(self, domain: str, names: Sequence[str], pictures: np.ndarray, found: dict[str, list]) -> None:
-        """Adds the measures of pairs: of uint8 [n, h, w, c], with these names in `domain`."""
+    def _compare(
+        self, translation: Translation, names: Sequence[str], pictures: np.ndarray, found: dict[str, list]
+    ) -> None:
+        """Adds the measures of pairs: of uint8 [n, h, w, c], made of images with these names."""
         wanted = [name for name in self._measures if name in MEASURES_OF_PAIRS]
         found['images'] += names
         for name, picture in zip(names, pictures):
-            index = self._images.pairs[domain].get(name)
+            index = self._images.pairs[translation.source].get(name)
             if not wanted or index is None:
                 continue
             try:
-                truth = preprocess.to_uint8(self._images.read(OTHER[domain], index))
+                truth = preprocess.to_uint8(self._images.read(translation.target, index))
             except decode.BadImage:
                 continue  # it is named where its own domain is read
             if truth.shape != picture.shape:
@@ -254,13 +259,14 @@ class Evaluation:
             for measure in wanted:
                 found[measure].append(getattr(metrics, measure)(picture, truth))
 
-    def _summary(self, domain: str, found: Mapping[str, list], vectors) -> dict[str, float]:
+    def _summary(self, translation: Translation, found: Mapping[str, list], vectors) -> dict[str, float]:
         """Means of what was found, and the measures of features, which `vectors` gives."""
         for measure in MEASURES_OF_PAIRS:
             if measure in self._measures and not found[measure]:
+                where = self._images.sources[translation.source].where
                 raise UserError(
-                    f'`{self._argument}` ({measure}) needs pairs of the same size, and no image of '
-                    f'{self._images.sources[domain].where} has a counterpart of its own size; set it to kid,fid.'
+                    f'`{self._argument}` ({measure}) needs pairs of the same size, and no image of {where} has a '
+                    f'counterpart of its own size; set it to kid,fid.'
                 )
         result = {'images': len(found['images'])}
         if found['pairs']:
@@ -269,10 +275,10 @@ class Evaluation:
             if found.get(name):
                 result[name] = float(np.mean(found[name]))
         if 'kid' in self._measures:
-            estimate = metrics.kid(vectors(), self._real(OTHER[domain]))
+            estimate = metrics.kid(vectors(), self._real(translation.target))
             result['kid'], result['kid_standard_error'] = estimate.estimate, estimate.standard_error
         if 'fid' in self._measures:
-            result['fid'] = metrics.fid(vectors(), self._real(OTHER[domain]))
+            result['fid'] = metrics.fid(vectors(), self._real(translation.target))
         return result
 
     def _real(self, domain: str) -> np.ndarray:

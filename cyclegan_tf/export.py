@@ -14,10 +14,10 @@ from typing import Optional
 import tensorflow as tf
 
 from cyclegan_tf import checkpoints, conversion, options, serving, warmup
-from cyclegan_tf.config import setting, validate_epoch, validate_fields
+from cyclegan_tf.config import Config, setting, validate_epoch, validate_fields
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.results import write_whole
-from cyclegan_tf.translator import DIRECTIONS, Translator
+from cyclegan_tf.translator import Translator
 
 # Settings without a meaning for the other formats.
 _ONLY_FOR = {
@@ -45,8 +45,8 @@ class ExportConfig:
     )
     direction: Optional[str] = setting(
         None,
-        "names the data set's folders, whatever the run's own was; unset: both, or the one that the run has weights of",
-        choices=(*DIRECTIONS, 'both'),
+        "names the data set's folders, whatever the run's own was; unset: all that the run has weights of",
+        choices=('AtoB', 'BtoA', 'both'),
     )
     epoch: str = setting('latest', "'latest', 'best' (see keep_best of training), or the end of this epoch")
     version: Optional[int] = setting(
@@ -94,7 +94,7 @@ def main(settings: ExportConfig) -> int:
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
     config = options.load_config(run_directory)
     translator = Translator.from_checkpoint(config, checkpoints.find(run_directory, settings.epoch))
-    wanted = {None: translator.directions, 'both': DIRECTIONS}.get(settings.direction, (settings.direction,))
+    wanted = [one.name for one in translator.choose(settings.direction)]
     paths = {direction: pathlib.Path(settings.output) / f'{settings.name}_{direction}' for direction in wanted}
     try:
         (write_models if settings.format == 'saved_model' else write_files)(translator, paths, settings)
@@ -123,7 +123,8 @@ def write_files(translator: Translator, stems: dict[str, pathlib.Path], settings
         if path.exists():
             raise UserError(f"'{path}' exists, which is never overwritten; set `output` to another directory.")
     for direction, path in paths.items():
-        network, channels = translator.network(direction), translator.channels(direction)[0]
+        translation = translator.translation(direction)
+        network, channels = translation.network, translation.channels[0]
         if settings.format == 'tflite':
             data = conversion.to_tflite(network, channels, settings.image_size, settings.quantize)
         else:
@@ -139,10 +140,11 @@ def write_model(
 
     The translator's network is in the precision of the settings afterwards.
     """
-    network = translator.network(direction)
+    translation = translator.translation(direction)
+    network = translation.network
     if settings.precision != 'float32':
         serving.lower_precision(network, settings.precision)
-    servable = serving.Servable(network, translator.channels(direction)[0], settings.max_pixels)
+    servable = serving.Servable(network, translation.channels[0], settings.max_pixels)
     tf.saved_model.save(servable, str(folder), signatures=servable.signatures())
     if settings.warmup:
         warmup.write(folder, name, servable.input_channels, settings.max_pixels)
@@ -208,16 +210,19 @@ def _refuse_existing(version: pathlib.Path) -> None:
 def model_card(translator: Translator, direction: str, name: str, settings: ExportConfig) -> str:
     """What the model is and how to ask it, as Markdown."""
     config = translator.config
-    channels_in, channels_out = translator.channels(direction)
-    source, target = direction[0], direction[-1]
+    translation = translator.translation(direction)
+    channels_in, channels_out = translation.channels
     size = f'{config.crop_size}x{config.crop_size}' if config.crops else 'whole images'
     figures = measures(pathlib.Path(settings.results_dir) / settings.name, translator.step, direction)
     metrics = '\n'.join(f'| {what} | {value:.4g} | {where} |' for what, value, where in figures)
     table = f'| measure | value | from |\n|---|---|---|\n{metrics}' if figures else 'None were found for this step.'
-    weights = sum(int(tf.size(variable)) for variable in translator.network(direction).variables)
+    shared = {field.name for field in dataclasses.fields(Config)}
+    own = [f'{name} {value}' for name, value in dataclasses.asdict(config).items() if name not in shared]
+    weights = sum(int(tf.size(variable)) for variable in translation.network.variables)
     return f"""# {name}
 
-A CycleGAN generator that turns images of domain {source} into such of domain {target}.
+A generator ({translation.network_name}, model {config.model}) that turns images of domain {translation.source} into \
+such of domain {translation.target}.
 
 | | |
 |---|---|
@@ -225,8 +230,7 @@ A CycleGAN generator that turns images of domain {source} into such of domain {t
 | run | `{settings.name}`, step {translator.step:,} (`--epoch={settings.epoch}`), batch size {config.batch_size} |
 | architecture | {config.netG}, {config.ngf} filters, norm {config.norm}, {weights:,} weights in {settings.precision} |
 | channels | {channels_in} in, {channels_out} out |
-| losses | {config.gan_mode}, lambda_A {config.lambda_A:g}, lambda_B {config.lambda_B:g}, \
-lambda_identity {config.lambda_identity:g} |
+| losses | {', '.join([config.gan_mode, *own])} |
 | exported with | TensorFlow {tf.__version__} |
 
 ## Measures

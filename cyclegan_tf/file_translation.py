@@ -58,8 +58,9 @@ def translate_files(
     Raises:
         UserError: as check_channels.
     """
-    check_channels(translator, {translator.channels(direction)[1] for direction in directions})
-    wanted = {translator.channels(direction)[0] for direction in directions}
+    channels = [translator.translation(direction).channels for direction in directions]
+    check_channels(translator, {channels_out for _, channels_out in channels})
+    wanted = {channels_in for channels_in, _ in channels}
     targets, problems, finished = plan(source, directions, output), [], []
     bar = tqdm(total=len(source) * len(directions), unit=' images', dynamic_ncols=True, disable=None)
     with concurrent.futures.ThreadPoolExecutor(threads) as readers, bar:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from cyclegan_tf.models.interface import Model
+from cyclegan_tf.models.base import BaseModel
 
 
-def compile_steps(model: Model, strategy: tf.distribute.Strategy) -> Callable:
+def compile_steps(model: BaseModel, strategy: tf.distribute.Strategy) -> Callable:
     """The model's step in a loop.
 
     Returns:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Optional
 
 import numpy as np
@@ -23,6 +23,7 @@ from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluation import Evaluation, Results, choose_measures, make_extractor, open_test_images
 from cyclegan_tf.missing_gpu import missing_gpu_warning
 from cyclegan_tf.models import MODELS
+from cyclegan_tf.models.translation import Translation
 from cyclegan_tf.progress import Progress
 from cyclegan_tf.results import make_folder
 from cyclegan_tf.run_lock import RunLock
@@ -195,9 +196,14 @@ class Interruptible:
     between: Callable[[], None]
 
     @property
-    def directions(self) -> tuple[str, ...]:
+    def translations(self) -> Mapping[str, Translation]:
         """See evaluation.Translators."""
-        return self.translator.directions
+        return self.translator.translations
+
+    @property
+    def test_errors(self) -> Collection[str]:
+        """See evaluation.Translators."""
+        return self.translator.test_errors
 
     def translate_floats(self, images: np.ndarray, direction: str) -> np.ndarray:
         """See evaluation.Translators."""
@@ -281,7 +287,7 @@ def out_of_memory(config: Config) -> UserError:
 def introduce(console, config, run_directory, devices, model, data, trainer) -> None:
     """Says what will run."""
     for name, network in model.networks().items():
-        kind = config.netG if name.startswith('G') else config.netD
+        kind = model.kind(name)
         count = sum(int(np.prod(v.shape)) for v in network.trainable_variables)
         console.line(f'Network {name}: {kind}, {count:,} parameters.')
         if config.verbose:

@@ -19,7 +19,7 @@ from cyclegan_tf.console import Console
 from cyclegan_tf.devices import Devices, set_graph_optimizer
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.inner_loop import compile_steps
-from cyclegan_tf.models.interface import Model
+from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.progress import Progress
 from cyclegan_tf.stop_signals import StopSignals
 from cyclegan_tf.summaries import Summaries
@@ -64,7 +64,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: Model,
+        model: BaseModel,
         progress: Progress,
         devices: Devices,
         config: Config,

@@ -106,15 +106,11 @@ def make_test_geometry(config: Config, load_size: Optional[int], argument: str =
     return dataclasses.replace(geometry, load_size=load_size, crop_size=min(config.crop_size, geometry.least))
 
 
-def domains(config: Config) -> tuple[str, str]:
-    """The data set's domains in the order in which the model has them."""
-    return ('B', 'A') if config.direction == 'BtoA' else ('A', 'B')
-
-
 def open_sources(config: Config, phase: str, max_size: Optional[int]) -> tuple[sources.Source, ...]:
     """Both domains' images of a phase, as the model names the domains."""
     found = sources.open_domains(config.dataroot, phase, config.dataset_mode, max_size, config.data_dir)
-    return found[::-1] if config.direction == 'BtoA' else found
+    named = dict(zip('AB', found))
+    return tuple(named[domain] for domain in config.domains)
 
 
 def open_training_data(config: Config, console: Console, worker: int = 0, workers: int = 1) -> TrainingData:
@@ -130,7 +126,7 @@ def open_training_data(config: Config, console: Console, worker: int = 0, worker
     findings = [inspection.inspect(source, config.num_threads, cache_dir) for source in found]
     for label, source, seen in zip('AB', found, findings):
         console.line(f'Domain {label}, {source.where}: {inspection.describe(seen)}.')
-    wanted = (config.input_nc, config.output_nc)
+    wanted = list(config.channels.values())
     findings = [inspection.check_channels(seen, channels) for seen, channels in zip(findings, wanted)]
     kept = _leave_aside(config, found, findings, console)
     twice = inspection.duplicates(found[0], findings[0], found[1], findings[1])
@@ -221,7 +217,7 @@ def open_test_pictures(config: Config, count: int, console: Console) -> Optional
         geometry = dataclasses.replace(geometry, crop_size=config.load_size)
     longest = max(config.crop_size, _LONGEST_SIDE) // config.side_multiple * config.side_multiple
     pictures = []
-    for source, channels in zip(found, (config.input_nc, config.output_nc)):
+    for source, channels in zip(found, config.channels.values()):
         of_one = []
         for index in range(len(source)):
             try:

@@ -22,9 +22,7 @@ from cyclegan_tf.errors import UserError
 from cyclegan_tf.missing_gpu import missing_gpu_warning
 from cyclegan_tf.results import count, make_folder, write_json
 from cyclegan_tf.training_data import make_test_geometry
-from cyclegan_tf.translator import DIRECTIONS, Translator
-
-_OTHER = {'A': 'B', 'B': 'A'}
+from cyclegan_tf.translator import Translator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +37,8 @@ class TranslateConfig:
     output: Optional[str] = setting(None, 'folder for the pictures of --input; unset: RESULTS_DIR/NAME/files_EPOCH')
     direction: Optional[str] = setting(
         None,
-        "names the data set's folders, whatever the run's own was; unset: AtoB with --input, both without",
+        "names the data set's folders, whatever the run's own was; unset: all that the run has, but with --input the "
+        'first of them',
         choices=('AtoB', 'BtoA', 'both'),
     )
     resize: Optional[str] = setting(None, "'WIDTHxHEIGHT': resize the images of --input first; unset: they keep theirs")
@@ -133,9 +132,8 @@ def translate_input(settings: TranslateConfig, config: Config, translator: Trans
     output = pathlib.Path(
         settings.output or pathlib.Path(settings.results_dir) / settings.name / f'files_{settings.epoch}'
     )
-    directions = DIRECTIONS if settings.direction == 'both' else (settings.direction or 'AtoB',)
-    for direction in directions:
-        translator.check_direction(direction)
+    first = translator.translation() if settings.direction is None else None
+    directions = [one.name for one in ([first] if first else translator.choose(settings.direction))]
     source = leave_out_results(source, settings.input, output)
     refuse_overwriting(source, file_translation.plan(source, directions, output), output)
     make_folder('output' if settings.output else 'results_dir', settings.output or settings.results_dir, output)
@@ -184,16 +182,14 @@ def translate_phase(settings: TranslateConfig, config: Config, translator: Trans
     Returns:
         A line for each image that cannot be used.
     """
-    for direction in DIRECTIONS:
-        if settings.direction in ('both', direction):
-            translator.check_direction(direction)
+    wanted = translator.choose(settings.direction)
     geometry = make_test_geometry(config, settings.load_size)
     dataroot = settings.dataroot or config.dataroot
     mode = settings.dataset_mode or config.dataset_mode
     data_dir = settings.data_dir or config.data_dir
     found = sources.open_domains(dataroot, settings.phase, mode, settings.num_test, data_dir)
-    domains = dict(zip(settings.direction[0] if mode == 'single' else 'AB', found))
-    channels = {domain: translator.channels(f'{domain}to{_OTHER[domain]}')[0] for domain in 'AB'}
+    domains = dict(zip(wanted[0].source if mode == 'single' else 'AB', found))
+    channels = dict(zip(config.domains, config.channels.values()))
     file_translation.check_channels(translator, channels.values())
     doubt = pairs.doubt(*found, geometry) if len(found) == 2 else None
     if doubt is not None:
@@ -203,13 +199,9 @@ def translate_phase(settings: TranslateConfig, config: Config, translator: Trans
     make_folder('results_dir', settings.results_dir, results / 'images')
     _clear(results)
     sections, problems, measured = [], [], {'psnr': {}, 'psnr_untranslated': {}}
-    for domain, source in domains.items():
-        direction, backwards = f'{domain}to{_OTHER[domain]}', f'{_OTHER[domain]}to{domain}'
-        if settings.direction not in (None, 'both', direction):
-            continue
-        if settings.direction is None and direction not in translator.directions:
-            continue  # not asked for by name, and the run has no weights for it
-        partner = domains.get(_OTHER[domain])
+    for translation in wanted:
+        direction, domain, target = translation.name, translation.source, translation.target
+        source, partner = domains[domain], domains.get(target)
         counterparts = pairs.find(source, partner) if partner is not None and doubt is None else {}
         rows, psnr, untranslated = [], [], []
         for index, name in enumerate(tqdm(source.names, direction, leave=False, disable=None)):
@@ -220,16 +212,16 @@ def translate_phase(settings: TranslateConfig, config: Config, translator: Trans
                 continue
             real = preprocess.to_float(levels)
             fake = translator.translate_floats(real[None], direction)
-            pictures = {f'real_{domain}': real, f'fake_{_OTHER[domain]}': fake[0]}
-            if backwards in translator.directions:
-                pictures[f'rec_{domain}'] = translator.translate_floats(fake, backwards)[0]
+            pictures = {f'real_{domain}': real, f'fake_{target}': fake[0]}
+            if translation.inverse in translator.translations:
+                pictures[f'rec_{domain}'] = translator.translate_floats(fake, translation.inverse)[0]
             dtype = file_translation.choose_dtype(settings.output_depth, levels.dtype)
             shown = {label: _save(picture, dtype, results, f'{name}_{label}') for label, picture in pictures.items()}
-            truth = _read_counterpart(partner, counterparts.get(name), geometry, channels[_OTHER[domain]])
+            truth = _read_counterpart(partner, counterparts.get(name), geometry, channels[target])
             note, score = '', None
             if truth is not None and truth.shape[:2] == real.shape[:2]:
                 label, dtype = (
-                    f'true_{_OTHER[domain]}',
+                    f'true_{target}',
                     file_translation.choose_dtype(settings.output_depth, truth.dtype),
                 )
                 truth = preprocess.to_float(truth)
@@ -252,7 +244,7 @@ def translate_phase(settings: TranslateConfig, config: Config, translator: Trans
             measured['psnr_untranslated'][direction] = float(np.mean(untranslated))
             facts['untranslated'] = f'{np.mean(untranslated):.2f} dB'
         introduction = f'{len(source)} images of {source.where}.'
-        sections.append(gallery.Section(f'{domain} to {_OTHER[domain]}', introduction, rows, facts))
+        sections.append(gallery.Section(f'{domain} to {target}', introduction, rows, facts))
 
     page = results / 'index.html'
     about = f'{config.netG}, step {translator.step}, preprocess {config.preprocess}.'

@@ -17,10 +17,8 @@ from cyclegan_tf.config import Config
 from cyclegan_tf.data import decode, preprocess, stores
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS
-from cyclegan_tf.models.interface import Model
-from cyclegan_tf.networks import make_generator
-
-DIRECTIONS = ('AtoB', 'BtoA')
+from cyclegan_tf.models.base import BaseModel
+from cyclegan_tf.models.translation import Translation
 
 _MARGIN = 192  # pixels that a tile shows beyond its own: half of it is dropped, the other half blended with the next
 _LEAST_TILE = 64  # pixels of a tile's own, a side
@@ -32,7 +30,7 @@ _MEMORY_SHARE = 0.5  # of what is free
 class Translator:
     """Translates images with a model's generators, whose weights may go on changing.
 
-    Directions name the data set's domains, whatever the run's own --direction was.
+    Directions are the names of the model's translations, as in 'AtoB'.
 
     Args:
         config: the run's settings.
@@ -48,13 +46,13 @@ class Translator:
     def __init__(
         self,
         config: Config,
-        model: Model,
+        model: BaseModel,
         untrained: frozenset[str] = frozenset(),
         max_pixels: Optional[int] = None,
     ):
         self.config, self._model, self._untrained = config, model, untrained
-        self._networks = model.translators()
-        self.multiple = self._networks['AtoB'].side_multiple
+        self._all = model.translations
+        self.multiple = math.lcm(*(one.network.side_multiple for one in self._all.values()))
         # The U-Net sees whole blocks: its tiles and their margins lie on multiples of them.
         self._margin = -(-_MARGIN // self.multiple) * self.multiple
         if max_pixels is None:
@@ -70,8 +68,8 @@ class Translator:
         self.max_pixels = max_pixels
         # Departs from the reference: batch norm always uses its running statistics, there only under --eval.
         self._whole = {
-            direction: tf.function(network, input_signature=[_any_image(self.channels(direction)[0])], autograph=False)
-            for direction, network in self._networks.items()
+            name: tf.function(one.network, input_signature=[_any_image(one.channels[0])], autograph=False)
+            for name, one in self._all.items()
         }
         self._tiled: dict[str, _TiledNetwork] = {}
 
@@ -109,20 +107,41 @@ class Translator:
         return (2 * self._margin + max(_LEAST_TILE, self.multiple)) ** 2
 
     @property
-    def directions(self) -> tuple[str, ...]:
-        """Those that it translates in: a run of imported weights may lack a generator."""
-        names = ('G_B', 'G_A') if self.config.direction == 'BtoA' else ('G_A', 'G_B')
-        return tuple(direction for direction, name in zip(DIRECTIONS, names) if name not in self._untrained)
+    def translations(self) -> dict[str, Translation]:
+        """Those whose generator has weights, by name; a run of imported weights may lack one."""
+        return {name: one for name, one in self._all.items() if one.network_name not in self._untrained}
 
-    def check_direction(self, direction: str) -> None:
-        """Raises UserError for a direction that is unknown, or whose generator the run lacks."""
-        if direction not in DIRECTIONS:
-            raise UserError(f"`direction` ('{direction}') is not one of: {', '.join(DIRECTIONS)}.")
-        if direction not in self.directions:
+    def translation(self, direction: Optional[str] = None) -> Translation:
+        """The translation of a name; None: the first that there is, and so the only one where there is one.
+
+        Raises:
+            UserError: it is unknown, or the run lacks its generator.
+        """
+        there = self.translations
+        if direction is None:
+            return next(iter(there.values()))
+        if direction not in self._all:
+            raise UserError(
+                f"`direction` ('{direction}') is not one of: {', '.join(self._all)}, which model {self.config.model} "
+                f'of this run translates.'
+            )
+        if direction not in there:
             raise UserError(
                 f'`direction` ({direction}) needs a generator that this run has no weights of; set it to '
-                f'{self.directions[0]}, import the weights of both, or train the run.'
+                f'{next(iter(there))}, import the weights of both, or train the run.'
             )
+        return there[direction]
+
+    def choose(self, directions: Optional[str]) -> list[Translation]:
+        """The translations for a flag: a name; 'both'; None: all that there are. Raises as `translation`."""
+        if directions is None:
+            return list(self.translations.values())
+        return [self.translation(name) for name in (('AtoB', 'BtoA') if directions == 'both' else (directions,))]
+
+    @property
+    def test_errors(self) -> tuple[str, ...]:
+        """Of 'cycle' and 'identity', the errors that make sense for the model."""
+        return self.config.test_errors
 
     @contextlib.contextmanager
     def out_of_memory_named(self) -> Iterator[None]:
@@ -137,27 +156,16 @@ class Translator:
                 f'`max_pixels` ({self.max_pixels}) at once need more memory than the {kind} has; {remedy}.'
             ) from error
 
-    def network(self, direction: str) -> tf.keras.Model:
-        """The generator of a direction; raises as check_direction."""
-        self.check_direction(direction)
-        return self._networks[direction]
-
-    def channels(self, direction: str) -> tuple[int, int]:
-        """Of the images in and out."""
-        config = self.config
-        into_out = {'AtoB': (config.input_nc, config.output_nc), 'BtoA': (config.output_nc, config.input_nc)}
-        # The model's A is the data set's B for a run from B to A.
-        other = {'AtoB': 'BtoA', 'BtoA': 'AtoB'}
-        return into_out[other[direction] if config.direction == 'BtoA' else direction]
-
-    def translate(self, images: np.ndarray, direction: str = 'AtoB', dtype: Optional[np.dtype] = None) -> np.ndarray:
+    def translate(
+        self, images: np.ndarray, direction: Optional[str] = None, dtype: Optional[np.dtype] = None
+    ) -> np.ndarray:
         """Translates an image or a batch of one size.
 
         Args:
             images: [h, w, c] or [n, h, w, c]; uint8, uint16, or float in [-1, 1]. Of integers, any number of channels
                 from 1 to 4: they are converted to what the network takes, and alpha is kept as it is. Of floats, the
                 network's.
-            direction: 'AtoB' or 'BtoA'.
+            direction: as in 'AtoB'; None: the only one that there is, or AtoB of two.
             dtype: uint8 or uint16 for the results of integers; None: the same as the images'.
 
         Returns:
@@ -166,7 +174,8 @@ class Translator:
         Raises:
             UserError: an unknown direction; a shape or channels that the network does not take.
         """
-        self.check_direction(direction)
+        translation = self.translation(direction)
+        direction, (channels_in, channels_out) = translation.name, translation.channels
         images = np.asarray(images)
         if images.ndim == 3:
             return self.translate(images[None], direction, dtype)[0]
@@ -178,10 +187,10 @@ class Translator:
             raise UserError(f'images of dtype {images.dtype} are none of: uint8, uint16, float in [-1, 1].')
         dtype = images.dtype if dtype is None else dtype
         if not len(images):
-            return np.zeros((*images.shape[:3], self.channels(direction)[1]), dtype)
-        alpha = images[..., -1:] if images.shape[-1] in (2, 4) and self.channels(direction)[0] in (1, 3) else None
+            return np.zeros((*images.shape[:3], channels_out), dtype)
+        alpha = images[..., -1:] if images.shape[-1] in (2, 4) and channels_in in (1, 3) else None
         try:
-            wanted = [decode.set_channels(image, self.channels(direction)[0]) for image in images]
+            wanted = [decode.set_channels(image, channels_in) for image in images]
         except decode.BadImage as error:
             raise UserError(f'images of shape {images.shape} do not fit: {error}.') from error
         results = self.translate_floats(preprocess.to_float(np.stack(wanted)), direction)
@@ -191,16 +200,14 @@ class Translator:
 
     def translate_floats(self, images: np.ndarray, direction: str) -> np.ndarray:
         """Float32 [n, h, w, channels in] in [-1, 1] -> float32 [n, h, w, channels out] in [-1, 1], any n, h and w."""
-        self.check_direction(direction)
+        channels_in, channels_out = self.translation(direction).channels
         _, height, width, given = images.shape
-        if given != self.channels(direction)[0]:
-            raise UserError(
-                f'images of {given} channels do not fit a network that takes {self.channels(direction)[0]}.'
-            )
+        if given != channels_in:
+            raise UserError(f'images of {given} channels do not fit a network that takes {channels_in}.')
         if 0 in images.shape:
-            return np.zeros((*images.shape[:3], self.channels(direction)[1]), np.float32)
+            return np.zeros((*images.shape[:3], channels_out), np.float32)
         padded = pad(images, self.multiple)
-        results = np.empty((*padded.shape[:3], self.channels(direction)[1]), np.float32)
+        results = np.empty((*padded.shape[:3], channels_out), np.float32)
         most = self.max_pixels // (padded.shape[1] * padded.shape[2])  # a batch counts as its pixels together
         for start in range(0, len(padded), max(1, most)):
             part = slice(start, start + max(1, most))
@@ -214,7 +221,7 @@ class Translator:
     def _in_tiles(self, image: np.ndarray, direction: str, result: np.ndarray) -> None:
         """Float32 [1, h, w, c], sides multiples -> into result, float32 of the same size."""
         if direction not in self._tiled:
-            self._tiled[direction] = _TiledNetwork(self.config, self._networks[direction], *self.channels(direction))
+            self._tiled[direction] = _TiledNetwork(self.config.norm, self._model, self._all[direction])
         network = self._tiled[direction]
         network.learn(_reduced(image, self.max_pixels, self.multiple))
         _, height, width, _ = image.shape
@@ -249,18 +256,16 @@ class Translator:
 class _TiledNetwork:
     """A generator whose instance norms keep the statistics of a reduced view of the whole image."""
 
-    def __init__(self, config: Config, network: tf.keras.Model, channels_in: int, channels_out: int):
-        self._learns = config.norm == 'instance'
+    def __init__(self, norm: str, model: BaseModel, translation: Translation):
+        self._learns, network = norm == 'instance', translation.network
+        signature = [_any_image(translation.channels[0])]
         if self._learns:
-            kept = make_generator(
-                config.netG, channels_in, channels_out, config.ngf, norm='instance_kept', precision=config.precision
-            )
+            kept = model.make_network(translation.network_name, seed=0, for_tiles=True)
             self._pairs = list(zip(kept.trainable_variables, network.trainable_variables))
             network = kept
-            signature = [_any_image(channels_in)]
             self._learn = tf.function(lambda x: network(x, training=True), input_signature=signature, autograph=False)
         self._translate = tf.function(
-            lambda x: network(x, training=False), input_signature=[_any_image(channels_in)], autograph=False
+            lambda x: network(x, training=False), input_signature=signature, autograph=False
         )
 
     def learn(self, image: np.ndarray) -> None:

@@ -5,7 +5,7 @@ import pathlib
 import subprocess
 import sys
 
-from cyclegan_tf import evaluate, options, train, translate
+from cyclegan_tf import evaluate, export, options, train, translate
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
@@ -32,6 +32,11 @@ def run_evaluation(checkpoints_dir, *flags):
     """Measures in this process; returns the exit status."""
     argv = ['evaluate', f'--checkpoints_dir={checkpoints_dir}', *flags]
     return evaluate.main(options.parse(evaluate.EvaluateConfig, argv))
+
+
+def run_export(checkpoints_dir, *flags):
+    """Exports in this process; returns the exit status."""
+    return export.main(export.parse(['export', f'--checkpoints_dir={checkpoints_dir}', *flags]))
 
 
 def start(module, *flags, **settings):
