@@ -313,9 +313,9 @@ class Config(FeatureConfig):
             split_names('eval_metrics', self.eval_metrics, MEASURES)
         if self.keep_best is not None:
             name, _, way = self.keep_best.partition('_')
-            if name not in (*MEASURES, *self.test_errors) or way not in ('', *self.directions):
+            if name not in (*MEASURES, *self.test_errors) or way not in ('', *self.translating_networks):
                 known = ', '.join((*MEASURES, *self.test_errors))
-                ways = ' or '.join(f'_{direction}' for direction in self.directions)
+                ways = ' or '.join(f'_{direction}' for direction in self.translating_networks)
                 raise UserError(f"`keep_best` ('{self.keep_best}') is not one of: {known}, alone or with {ways}.")
             if self.eval_freq is None:
                 raise UserError(f'`keep_best` ({self.keep_best}) needs `eval_freq`; set it to 1, say.')
@@ -344,11 +344,12 @@ class Config(FeatureConfig):
         return {'A': self.input_nc, 'B': self.output_nc}
 
     @property
-    def directions(self) -> tuple[str, ...]:
-        """Those in which the model translates, by the data set's domains: 'AtoB' and 'BtoA', or one of them."""
+    def translating_networks(self) -> dict[str, str]:
+        """By the data set's domains, in order: 'AtoB' -> 'G_A', or 'G_B' with direction BtoA; and 'BtoA', if there."""
         plays = dict(zip('AB', self.domains))
-        generators = [role for role in self.networks.values() if role.kind == 'generator']
-        return tuple(sorted(f'{plays[role.inputs[0]]}to{plays[role.output]}' for role in generators))
+        generators = {name: role for name, role in self.networks.items() if role.kind == 'generator'}
+        found = {f'{plays[role.inputs[0]]}to{plays[role.output]}': name for name, role in generators.items()}
+        return dict(sorted(found.items()))
 
     @property
     def crops(self) -> bool:
