@@ -313,9 +313,9 @@ class Config(FeatureConfig):
             split_names('eval_metrics', self.eval_metrics, MEASURES)
         if self.keep_best is not None:
             name, _, way = self.keep_best.partition('_')
-            if name not in (*MEASURES, *self.test_errors) or way not in ('', *self.directions):
+            if name not in (*MEASURES, *self.test_errors) or way not in ('', *self.translating_networks):
                 known = ', '.join((*MEASURES, *self.test_errors))
-                ways = ' or '.join(f'_{direction}' for direction in self.directions)
+                ways = ' or '.join(f'_{direction}' for direction in self.translating_networks)
                 raise UserError(f"`keep_best` ('{self.keep_best}') is not one of: {known}, alone or with {ways}.")
             if self.eval_freq is None:
                 raise UserError(f'`keep_best` ({self.keep_best}) needs `eval_freq`; set it to 1, say.')
@@ -344,11 +344,10 @@ class Config(FeatureConfig):
         return {'A': self.input_nc, 'B': self.output_nc}
 
     @property
-    def directions(self) -> dict[str, str]:
-        """Those in which the model translates, by the data set's domains -> the generator that does it.
+    def translating_networks(self) -> dict[str, str]:
+        """Direction, by the data set's domains -> the generator that translates in it: 'AtoB' -> 'G_A' and so on.
 
-        Of a CycleGAN 'AtoB' -> 'G_A' and 'BtoA' -> 'G_B'; with --direction=BtoA, where the model's own A is the data
-        set's B, it is G_B that makes B of A.
+        With --direction=BtoA, where the model's own A is the data set's B, it is G_B that makes B of A.
         """
         plays = dict(zip('AB', self.domains))
         generators = {name: role for name, role in self.networks.items() if role.kind == 'generator'}

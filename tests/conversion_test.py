@@ -45,7 +45,7 @@ def test_tflite_agrees(runs, tmp_path, name, direction, quantize, most, mean):
     interpreter.allocate_tensors()
     (given,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
     loaded = cyclegan_tf.load(runs / name)
-    for image in images(loaded.channels(direction)[0])[:, None]:
+    for image in images(loaded.translation(direction).channels[0])[:, None]:
         interpreter.set_tensor(given['index'], image)
         interpreter.invoke()
         difference = np.abs(interpreter.get_tensor(result['index']) - loaded.translate_floats(image, direction))
@@ -68,7 +68,7 @@ def test_onnx_agrees_at_any_size(runs, tmp_path):
         )
         (given,), (result,) = session.get_inputs(), session.get_outputs()
         loaded = cyclegan_tf.load(runs / name)
-        channels = loaded.channels(direction)
+        channels = loaded.translation(direction).channels
         for value, last in ((given, channels[0]), (result, channels[1])):
             assert value.shape == ['batch', 'height', 'width', last]
         for size in ((128, 128), (64, 36), (33, 70), (7, 5), (2, 3)):

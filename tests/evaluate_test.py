@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 from cyclegan_tf import checkpoints, evaluate, options
-from cyclegan_tf.config import Config
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.model_settings import CycleGANConfig
 from cyclegan_tf.translator import Translator
 from tests.helpers import program
 
@@ -317,7 +317,7 @@ def test_going_back_before_the_best_drops_it(run, capsys):
 )
 def test_settings_that_contradict_each_other_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
-        Config(dataroot='demo', **settings)
+        CycleGANConfig(dataroot='demo', **settings)
 
 
 @pytest.mark.slow

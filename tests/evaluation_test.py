@@ -8,9 +8,10 @@ import tensorflow as tf
 from PIL import Image
 
 from cyclegan_tf import evaluation, features, metrics
-from cyclegan_tf.config import Config
 from cyclegan_tf.data import demo
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.model_settings import CycleGANConfig
+from cyclegan_tf.models.translation import Translation
 
 SIZE = 24
 
@@ -18,11 +19,15 @@ SIZE = 24
 class Negatives:
     """Translates in both directions by turning light into dark, and makes it a little darker than that."""
 
-    def __init__(self, offset=0.0, directions=('AtoB', 'BtoA')):
-        self.offset, self.directions = offset, directions
+    def __init__(self, offset=0.0, directions=('AtoB', 'BtoA'), channels=(3, 3), test_errors=('cycle', 'identity')):
+        self.offset, self.test_errors = offset, test_errors
+        self.translations = {
+            name: Translation(name, None, 'G', name[0], name[-1], channels, f'{name[-1]}to{name[0]}')
+            for name in directions
+        }
 
     def translate_floats(self, images, direction):
-        assert direction in self.directions and images.dtype == np.float32
+        assert direction in self.translations and images.dtype == np.float32
         return -images - np.float32(self.offset)
 
 
@@ -51,7 +56,7 @@ def extractor(tmp_path_factory):
 
 
 def open_images(root, **settings):
-    return evaluation.open_test_images(Config(dataroot=str(root), crop_size=SIZE, **settings))
+    return evaluation.open_test_images(CycleGANConfig(dataroot=str(root), crop_size=SIZE, **settings))
 
 
 def levels(root, folder):
@@ -79,10 +84,11 @@ def test_untranslated_images_are_measured_too(root, extractor):
     a, b = levels(root, 'testA'), levels(root, 'testB')
     expected = np.mean([metrics.psnr(x, y) for x, y in zip(a[:5], b[:5])])
     fid = metrics.fid(extractor(a), extractor(b))
+    untranslated = evaluate.untranslated(Negatives().translations)
     for direction in ('AtoB', 'BtoA'):
-        assert evaluate.untranslated[direction]['psnr'] == pytest.approx(expected)
-        assert evaluate.untranslated[direction]['fid'] == pytest.approx(fid, rel=1e-6)
-        assert 'cycle' not in evaluate.untranslated[direction]
+        assert untranslated[direction]['psnr'] == pytest.approx(expected)
+        assert untranslated[direction]['fid'] == pytest.approx(fid, rel=1e-6)
+        assert 'cycle' not in untranslated[direction]
 
 
 def test_measures_of_features_are_of_translations_against_the_other_domain(root, extractor):
@@ -158,7 +164,7 @@ def test_with_direction_b_to_a_channels_are_the_folders(root):
     assert images.channels == {'A': 3, 'B': 1}
     assert images.read('B', 0).shape == (SIZE, SIZE, 1) and images.read('A', 0).shape == (SIZE, SIZE, 3)
     evaluate = evaluation.Evaluation(images, (), None)
-    assert evaluate.untranslated == {}
+    assert evaluate.untranslated(Negatives(channels=(1, 3)).translations) == {}
 
 
 def test_what_stands_for_a_checkpoint():
@@ -188,4 +194,4 @@ def test_what_stands_for_a_checkpoint():
 )
 def test_bad_settings_of_features_are_named(settings, message):
     with pytest.raises(UserError, match=message):
-        evaluation.make_extractor(Config(dataroot='demo', **settings))
+        evaluation.make_extractor(CycleGANConfig(dataroot='demo', **settings))

@@ -10,6 +10,7 @@ from cyclegan_tf import options
 from cyclegan_tf.config import Config
 from cyclegan_tf.evaluate import EvaluateConfig
 from cyclegan_tf.export import ExportConfig
+from cyclegan_tf.model_settings import SETTINGS
 from cyclegan_tf.translate import TranslateConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -24,6 +25,7 @@ def test_every_flag_that_readme_names_exists():
     settings = {
         name for path in paths for name in re.findall(r'^    (\w+): .+ = setting\(', path.read_text(), re.MULTILINE)
     }
+    settings |= {network.lower() for model in SETTINGS.values() for network in model.networks}  # files of weights
     assert {'lambda_A', 'g_b', 'concurrency', 'kinds'} <= settings
     known = settings | set(options.REFUSED) | {'help', 'flagfile'} | OTHERS
     named = set(re.findall(r'(?<![\w-])--([A-Za-z]\w*)', README))

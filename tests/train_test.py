@@ -12,9 +12,9 @@ import tensorflow as tf
 from PIL import Image
 
 from cyclegan_tf import checkpoints, options, training_data
-from cyclegan_tf.config import Config
 from cyclegan_tf.console import Console
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.model_settings import CycleGANConfig
 from cyclegan_tf.models import MODELS
 from tests.helpers import image_files, program
 
@@ -303,13 +303,13 @@ def test_continuing_what_is_not_there_is_refused(quick):
 
 # ------------------------------------------------------------------------------------------------------ the other way
 def test_direction_b_to_a_exchanges_the_domains(image_folders):
-    config = Config(dataroot=str(image_folders), direction='BtoA', load_size=32, crop_size=32, ngf=4)
+    config = CycleGANConfig(dataroot=str(image_folders), direction='BtoA', load_size=32, crop_size=32, ngf=4)
     data = training_data.open_training_data(config, Console(1))
     picture = Image.open(image_folders / 'trainB' / '0.png').resize((32, 32), Image.BICUBIC)
     np.testing.assert_array_equal(data.table_a.row(0), np.asarray(picture))
     model = MODELS['cycle_gan'](config, training=False)
     # Directions name the folders: B to A is the network from the domain that this run calls A.
-    assert model.translators() == {'BtoA': model.g_a, 'AtoB': model.g_b}
+    assert {name: one.network for name, one in model.translations.items()} == {'BtoA': model.g_a, 'AtoB': model.g_b}
 
 
 @pytest.mark.slow

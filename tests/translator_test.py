@@ -12,9 +12,9 @@ from PIL import Image
 
 import cyclegan_tf
 from cyclegan_tf import file_translation, results, translator
-from cyclegan_tf.config import Config
 from cyclegan_tf.data import demo
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.model_settings import CycleGANConfig
 from cyclegan_tf.models import MODELS
 from tests.helpers import program
 from tests.helpers.image_files import tiff
@@ -78,7 +78,7 @@ def test_alpha_is_kept_and_gray_is_taken(runs):
 
 def test_directions_name_the_folders_whatever_the_runs_direction_was(runs):
     loaded = cyclegan_tf.load(runs['gray'])  # its own A is the folder B
-    assert loaded.channels('BtoA') == (3, 1) and loaded.channels('AtoB') == (1, 3)
+    assert loaded.translation('BtoA').channels == (3, 1) and loaded.translation('AtoB').channels == (1, 3)
     assert loaded.translate(photograph(), 'BtoA').shape == (101, 73, 1)
     assert loaded.translate(photograph(), 'AtoB').shape == (101, 73, 3)
 
@@ -101,7 +101,7 @@ def test_what_cannot_be_translated_is_refused(runs, images, direction, message):
 # -------------------------------------------------------------------------------------------------------------- memory
 def untrained(**settings):
     """A translator with weights as they are drawn."""
-    config = Config(dataroot='demo', netG='resnet_6blocks', ngf=4, init_gain=0.3)
+    config = CycleGANConfig(dataroot='demo', netG='resnet_6blocks', ngf=4, init_gain=0.3)
     return translator.Translator(config, MODELS[config.model](config, training=False), **settings)
 
 
@@ -153,11 +153,11 @@ import sys, threading, time
 import cyclegan_tf
 import numpy as np
 import psutil
-from cyclegan_tf.config import Config
+from cyclegan_tf.model_settings import CycleGANConfig
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.translator import Translator
 
-config = Config(dataroot='demo', netG='resnet_6blocks', ngf=16)
+config = CycleGANConfig(dataroot='demo', netG='resnet_6blocks', ngf=16)
 translator = Translator(config, MODELS['cycle_gan'](config, training=False), max_pixels=int(sys.argv[1]))
 image = np.random.default_rng(0).uniform(-1, 1, (1500, 2000, 3)).astype(np.float32)
 translator.translate(image[:64, :64])

@@ -19,8 +19,9 @@ import benchmark_common as common
 import benchmark_page
 import psutil
 
-from cyclegan_tf.config import Config, setting, validate_fields
+from cyclegan_tf.config import setting, validate_fields
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.model_settings import CycleGANConfig
 
 _MEMORY_SHARE = 0.9  # of what is free that a step may take
 
@@ -64,7 +65,7 @@ class GrowthConfig:
         names = ('netG', 'ngf', 'ndf', 'precision', 'crop_size')
         values = {'dataroot': 'demo', **{name: getattr(self, name) for name in names}, **changes}
         values['load_size'] = values['crop_size']
-        Config(**values)
+        CycleGANConfig(**values)
         return values
 
 
@@ -155,11 +156,11 @@ def work(kind: str, values: Mapping[str, Any]) -> Callable[[], Any]:
     if kind == 'parts':
         import benchmark_parts
 
-        training = Config(**values['training'])
+        training = CycleGANConfig(**values['training'])
         return lambda: benchmark_parts.measure(training, values['repeats'], values['peak_side'])
     import benchmark_step
 
-    return benchmark_step.open_step(Config(**values))
+    return benchmark_step.open_step(CycleGANConfig(**values))
 
 
 if __name__ == '__main__':

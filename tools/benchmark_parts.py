@@ -20,7 +20,7 @@ from benchmark_step import make_step, open_model
 
 from cyclegan_tf.config import Config
 from cyclegan_tf.devices import Devices
-from cyclegan_tf.models.interface import Model
+from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.networks.generators import ResnetGenerator
 from cyclegan_tf.networks.layers import full_precision, pad_reflect
 
@@ -98,8 +98,8 @@ def measure(config: Config, repeats: int, peak_side: int) -> dict[str, Any]:
     for number, one in enumerate(passes):
         calls[number] = compiled(devices, one, inputs[one.part.name])
     updates = {
-        'generators': (model.optimizer_g, model.generator_variables),
-        'discriminators': (model.optimizer_d, model.discriminator_variables),
+        'generators': (model.optimizer_g, model.variables_of('G')),
+        'discriminators': (model.optimizer_d, model.variables_of('D')),
     }
     for name, (optimizer, variables) in updates.items():
         calls[name] = compiled_update(devices, optimizer, variables)
@@ -190,7 +190,7 @@ def discriminator_part(discriminator: tf.keras.Model) -> Part:
     return Part('discriminator', lambda x: d(x, training=True), d.trainable_variables, convolutions)
 
 
-def plan(model: Model, config: Config, images: tf.Tensor) -> tuple[list[Pass], dict[str, tf.Tensor]]:
+def plan(model: BaseModel, config: Config, images: tf.Tensor) -> tuple[list[Pass], dict[str, tf.Tensor]]:
     """The passes of a step as models/cycle_gan.py takes them, and what goes into each part.
 
     Both generators have one shape, and both discriminators: G_A and D_A stand for all.

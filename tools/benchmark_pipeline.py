@@ -26,6 +26,7 @@ from PIL import Image
 
 from cyclegan_tf.config import Config, setting, validate_fields
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.model_settings import CycleGANConfig
 
 PROGRAM = pathlib.Path(__file__).parent / 'benchmark.py'
 OURS = ('memory', 'disk', 'none')
@@ -66,7 +67,7 @@ class PipelineConfig:
         """
         names = ('batch_size', 'load_size', 'crop_size', 'augment', 'num_threads')
         values = {name: getattr(self, name) for name in names}
-        return Config(dataroot=self.dataroot or 'demo', **values, **changes)
+        return CycleGANConfig(dataroot=self.dataroot or 'demo', **values, **changes)
 
 
 def main(config: PipelineConfig) -> int:

@@ -12,10 +12,10 @@ from cyclegan_tf import checkpoint_store, options
 from cyclegan_tf.config import Config
 from cyclegan_tf.data import demo
 from cyclegan_tf.models import MODELS
-from cyclegan_tf.models.interface import Model
+from cyclegan_tf.models.base import BaseModel
 
 
-def make_run(config: Config, checkpoints_dir: pathlib.Path) -> Model:
+def make_run(config: Config, checkpoints_dir: pathlib.Path) -> BaseModel:
     """Makes the run's directory, with a checkpoint of generators alone; returns the model.
 
     Weights as they are drawn are as fast as trained ones.

@@ -23,7 +23,8 @@ import numpy as np
 import tensorflow as tf
 
 from cyclegan_tf import conversion, export, options, serving
-from cyclegan_tf.config import Config, setting, validate_fields
+from cyclegan_tf.config import setting, validate_fields
+from cyclegan_tf.model_settings import CycleGANConfig
 
 _NAME = 'benchmark'  # of the run
 
@@ -50,7 +51,7 @@ class ServingConfig:
 def main(config: ServingConfig) -> int:
     """Prints tables, and the result as JSON; returns the exit status."""
     with tempfile.TemporaryDirectory() as folder:
-        run = Config(dataroot='demo', name=_NAME, netG=config.netG, ngf=config.ngf)
+        run = CycleGANConfig(dataroot='demo', name=_NAME, netG=config.netG, ngf=config.ngf)
         benchmark_run.make_run(run, pathlib.Path(folder, 'checkpoints'))
         result = {
             'machine': common.machine(gpu=bool(tf.config.list_physical_devices('GPU'))),

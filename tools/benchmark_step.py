@@ -13,10 +13,10 @@ from cyclegan_tf.data.pipeline import untuned
 from cyclegan_tf.devices import Devices, open_devices, set_graph_optimizer
 from cyclegan_tf.inner_loop import compile_steps
 from cyclegan_tf.models import MODELS
-from cyclegan_tf.models.interface import Model
+from cyclegan_tf.models.base import BaseModel
 
 
-def open_model(config: Config) -> tuple[Devices, Model]:
+def open_model(config: Config) -> tuple[Devices, BaseModel]:
     """Devices and model, with what cyclegan_tf.train and its Trainer set in TensorFlow; before it is used.
 
     With jit_compile=auto nothing is compiled, on GPUs neither.
@@ -35,7 +35,7 @@ def open_step(config: Config) -> Callable[[], Any]:
     return make_step(*open_model(config), config)
 
 
-def make_step(devices: Devices, model: Model, config: Config) -> Callable[[], Any]:
+def make_step(devices: Devices, model: BaseModel, config: Config) -> Callable[[], Any]:
     """A call of one step, through the training program's loop."""
     stream = untuned(tf.data.Dataset.from_tensors(tuple(map(tf.constant, images(config)))).repeat())
     iterator, run_steps, once = iter(devices.distribute(stream)), compile_steps(model, devices.strategy), tf.constant(1)

@@ -26,6 +26,7 @@ import benchmark_common as common
 
 from cyclegan_tf.config import Config, setting, validate_fields
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.model_settings import CycleGANConfig
 
 _OURS = tuple(
     precision + option for precision in ('float32', 'bfloat16', 'float16') for option in ('', ' recompute', ' xla')
@@ -185,7 +186,7 @@ def _step(kind: str, values: Mapping[str, Any]) -> Callable[[], Any]:
 def training(kind: str, config: TrainConfig) -> Config:
     """What ours of this kind is trained with."""
     precision, _, option = kind.partition(' ')
-    return Config(
+    return CycleGANConfig(
         dataroot='demo',
         load_size=config.crop_size,
         precision=precision,

@@ -147,12 +147,12 @@ def make_files(config: TranslateConfig, folder: pathlib.Path) -> None:
     import benchmark_run
 
     from cyclegan_tf import torch_weights
-    from cyclegan_tf.config import Config
+    from cyclegan_tf.model_settings import CycleGANConfig
 
-    run = Config(dataroot='demo', name=_NAME, netG=config.netG, ngf=config.ngf)
+    run = CycleGANConfig(dataroot='demo', name=_NAME, netG=config.netG, ngf=config.ngf)
     model = benchmark_run.make_run(run, folder / 'checkpoints')
     slots = torch_weights.generator_slots(run.netG, not run.no_dropout)
-    np.savez(folder / _WEIGHTS, **torch_weights.state_dict(model.translators()['AtoB'], slots))
+    np.savez(folder / _WEIGHTS, **torch_weights.state_dict(model.translations['AtoB'].network, slots))
     benchmark_run.make_images(folder / 'images', config.images, config.size)
 
 

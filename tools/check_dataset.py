@@ -58,7 +58,7 @@ def open_phase(config: Config, phase: str) -> dict[str, tuple[sources.Source, Se
     Raises:
         UserError: training images are missing.
     """
-    channels = {domain: [count] for domain, count in zip(training_data.domains(config), training_channels(config))}
+    channels = {domain: [count] for domain, count in zip(config.domains, config.channels.values())}
     try:
         found = training_data.open_sources(config, phase, config.max_dataset_size)
     except UserError as error:
@@ -68,8 +68,8 @@ def open_phase(config: Config, phase: str) -> dict[str, tuple[sources.Source, Se
         return open_domains_alone(config, phase, channels)
     if config.dataset_mode == 'aligned':
         # Both halves are of the same files: once is enough.
-        return {phase: (found[0], training_channels(config))}
-    opened = dict(zip(training_data.domains(config), found))
+        return {phase: (found[0], list(config.channels.values()))}
+    opened = dict(zip(config.domains, found))
     return {f'{phase}{domain}': (opened[domain], channels[domain]) for domain in 'AB'}
 
 
@@ -85,11 +85,6 @@ def open_domains_alone(config, phase, channels) -> dict[str, tuple[sources.Sourc
                 continue  # it holds no image, as open_phase has said or will say of the other
             parts[f'{phase}{domain}'] = source, channels[domain]
     return parts
-
-
-def training_channels(config: Config) -> tuple[int, int]:
-    """Of the model's domains A and B."""
-    return config.input_nc, config.output_nc
 
 
 def halves(source: sources.Source) -> str:

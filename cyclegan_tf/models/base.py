@@ -195,7 +195,7 @@ class BaseModel(tf.Module):
     def translations(self) -> dict[str, Translation]:
         """By name, as in 'AtoB', in the data set's names."""
         config, found = self._config, {}
-        for name, network in config.directions.items():
+        for name, network in config.translating_networks.items():
             source, target, role = name[0], name[-1], config.networks[network]
             inverse = f'{target}to{source}'
             found[name] = Translation(
@@ -205,7 +205,7 @@ class BaseModel(tf.Module):
                 source=source,
                 target=target,
                 channels=(config.channels[role.inputs[0]], config.channels[role.output]),
-                inverse=inverse if inverse in config.directions else None,
+                inverse=inverse if inverse in config.translating_networks else None,
             )
         return found
 

@@ -10,12 +10,12 @@ import tensorflow as tf
 from PIL import Image
 
 from cyclegan_tf import checkpoint_store, checkpoints, export, options
-from cyclegan_tf.config import Config
 from cyclegan_tf.data import demo
+from cyclegan_tf.model_settings import CycleGANConfig
 from cyclegan_tf.models import MODELS
 
 # Weights wide enough for pictures full of contrast.
-SMALL = Config(dataroot='demo', netG='resnet_6blocks', ngf=4, init_gain=0.3)
+SMALL = CycleGANConfig(dataroot='demo', netG='resnet_6blocks', ngf=4, init_gain=0.3)
 
 
 def make_run(directory, name='run', untrained=(), **settings):

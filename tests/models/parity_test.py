@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cyclegan_tf.config import Config
 from cyclegan_tf.devices import set_graph_optimizer
+from cyclegan_tf.model_settings import CycleGANConfig
 from cyclegan_tf.models import MODELS
 
 torch = pytest.importorskip('torch', reason='the torch extra is not installed')
@@ -22,7 +22,7 @@ STEPS, BATCH, SIDE = 20, 1, 64
 
 
 def make_pair(**settings):
-    config = Config(
+    config = CycleGANConfig(
         dataroot='demo', netG='resnet_6blocks', batch_size=BATCH, load_size=SIDE, crop_size=SIDE,
         pool_size=0, lambda_A=8.0, lambda_B=12.0, **{'ngf': 4, 'ndf': 4, 'seed': 3, **settings},
     )  # fmt: skip

@@ -11,8 +11,8 @@ import psutil
 import pytest
 from tensorflow.python.framework.config import is_op_determinism_enabled
 
-from cyclegan_tf.config import Config
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.model_settings import CycleGANConfig
 
 SMALL = dict(dataroot='demo', netG='resnet_6blocks', ngf=4, ndf=4, load_size=32, crop_size=32)
 
@@ -102,7 +102,7 @@ def test_a_kind_is_trained_as_its_name_says():
 def test_the_step_is_compiled_if_it_is_to_be(monkeypatch, compiled):
     asked = []
     monkeypatch.setitem(benchmark_step.MODELS, 'cycle_gan', lambda config, jit_compile: asked.append(jit_compile))
-    benchmark_step.open_model(Config(**SMALL, deterministic='false', jit_compile=compiled))
+    benchmark_step.open_model(CycleGANConfig(**SMALL, deterministic='false', jit_compile=compiled))
     assert asked == [compiled == 'true']
 
 
@@ -135,7 +135,7 @@ def test_a_process_that_ends_is_named(tmp_path):
 
 @pytest.mark.own_process
 def test_the_step_is_deterministic_as_the_training_programs_and_trains():
-    config = Config(**SMALL)
+    config = CycleGANConfig(**SMALL)
     devices, model = benchmark_step.open_model(config)
     step = benchmark_step.make_step(devices, model, config)
     assert is_op_determinism_enabled()
@@ -147,5 +147,5 @@ def test_the_step_is_deterministic_as_the_training_programs_and_trains():
 
 @pytest.mark.own_process
 def test_without_determinism_where_the_training_program_is_told_so():
-    benchmark_step.open_model(Config(**SMALL, deterministic='false'))
+    benchmark_step.open_model(CycleGANConfig(**SMALL, deterministic='false'))
     assert not is_op_determinism_enabled()

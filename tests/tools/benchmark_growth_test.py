@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cyclegan_tf.config import Config
+from cyclegan_tf.model_settings import CycleGANConfig
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.networks import make_discriminator, make_generator
 from tests.helpers import program
@@ -23,7 +23,7 @@ TOOL = str(program.ROOT / 'tools' / 'benchmark.py')
 
 def small_model(**changes):
     values = dict(netG='resnet_6blocks', ngf=4, ndf=4, load_size=64, crop_size=64, pool_size=0)
-    config = Config(dataroot='demo', **{**values, **changes})
+    config = CycleGANConfig(dataroot='demo', **{**values, **changes})
     return MODELS['cycle_gan'](config), config
 
 
