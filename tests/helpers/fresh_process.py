@@ -18,7 +18,8 @@ import warnings
 
 import absl.logging
 
-_NUMBER = struct.Struct('i')
+_STARTED = struct.Struct('i')  # its number
+_ENDED = struct.Struct('id')  # status, seconds of CPU
 _REQUEST = 2**17  # bytes, at most
 # Imported before forking. Nothing here may compute with TensorFlow or start a thread.
 _PRELOADED = ('tensorflow', 'cyclegan_tf.train', 'cyclegan_tf.translate', 'cyclegan_tf.evaluate', 'cyclegan_tf.export')
@@ -76,23 +77,27 @@ def call(function, *arguments, cwd, env, timeout=1200) -> subprocess.CompletedPr
 
 
 class Process:
-    """A process that was forked, with what the tests use of subprocess.Popen: stdout and stderr are text."""
+    """A process that was forked, with what the tests use of subprocess.Popen: stdout and stderr are text.
+
+    Attributes:
+        cpu_seconds: what it and the processes that it waited for have used, once it has ended.
+    """
 
     def __init__(self, args, status: int, stdout: int, stderr: int):
-        self.args, self.returncode, self._status = args, None, status
+        self.args, self.returncode, self.cpu_seconds, self._status = args, None, None, status
         self.stdout, self.stderr = (open(end, encoding='utf-8', errors='replace') for end in (stdout, stderr))
-        self.pid = self._read()
+        (self.pid,) = self._read(_STARTED)
 
-    def _read(self):
-        data = os.read(self._status, _NUMBER.size)
+    def _read(self, numbers):
+        data = os.read(self._status, numbers.size)
         if not data:
-            raise RuntimeError(f'{self.args} was not started: the process that forks is gone')
-        return _NUMBER.unpack(data)[0]
+            raise RuntimeError(f'the process from which that of {self.args} was forked is gone')
+        return numbers.unpack(data)
 
     def poll(self):
         """The exit status, negative for a signal; None: it runs."""
         if self.returncode is None and select.select([self._status], [], [], 0)[0]:
-            self.returncode = self._read()
+            self.returncode, self.cpu_seconds = self._read(_ENDED)
             os.close(self._status)
         return self.returncode
 
@@ -182,8 +187,9 @@ def _keep(status: int, output: int, error: int, request: bytes) -> None:
             os._exit(1)
     os.close(output)
     os.close(error)
-    os.write(status, _NUMBER.pack(process))
-    os.write(status, _NUMBER.pack(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])))
+    os.write(status, _STARTED.pack(process))
+    _, end, used = os.wait4(process, 0)
+    os.write(status, _ENDED.pack(os.waitstatus_to_exitcode(end), used.ru_utime + used.ru_stime))
     os._exit(0)
 
 

@@ -40,13 +40,14 @@ def start(module, *flags, **settings):
     return start_python('-m', f'cyclegan_tf.{module}', *flags, **settings)
 
 
-def start_python(*arguments, prefix=(), preexec_fn=None, real=False, **variables):
+def start_python(*arguments, cwd=ROOT, prefix=(), preexec_fn=None, real=False, **variables):
     """Starts what `python *arguments` starts, in a process of its own; returns that, whose output is text.
 
     It is forked from a process that has TensorFlow imported already, which saves seconds, but for the real ones.
 
     Args:
         arguments: a file, or -m and a module, or -c and code; and what these are given.
+        cwd: the working directory.
         prefix, preexec_fn: a program that starts Python, what is done before it starts; such a process is real.
         real: whether Python itself is started: for what happens while it starts, or for a measure of its own memory.
         variables: more environment variables; one that TensorFlow reads when it is imported needs a real process.
@@ -54,10 +55,10 @@ def start_python(*arguments, prefix=(), preexec_fn=None, real=False, **variables
     arguments = [str(argument) for argument in arguments]
     env = {**os.environ, 'PYTHONUNBUFFERED': '1', 'PYTHONPATH': str(ROOT), **variables}
     if fresh_process.has_server() and not (real or prefix or preexec_fn):
-        return fresh_process.start(fresh_process.run_python, *arguments, cwd=ROOT, env=env)
+        return fresh_process.start(fresh_process.run_python, *arguments, cwd=cwd, env=env)
     return subprocess.Popen(
         [*prefix, sys.executable, *arguments],
-        cwd=ROOT,
+        cwd=cwd,
         env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
