@@ -1,6 +1,5 @@
 """Checkpoints on a disk that fails: what is listed, what is damaged, what is used instead."""
 
-import os
 import pathlib
 import subprocess
 import sys
@@ -146,22 +145,30 @@ def test_files_are_on_disk_before_the_list_names_them_and_the_list_before_old_on
     if strace is None:
         pytest.skip('strace is not installed')
     code = f"""
-import pathlib, sys
-sys.path.insert(0, {str(program.ROOT)!r})
+import pathlib, time
 import tests.checkpoints_test as t
+print('ready', flush=True)
+while not pathlib.Path({str(tmp_path / 'traced')!r}).exists():
+    time.sleep(0.01)
 state = t.Small()
 store = t.Checkpoints(pathlib.Path({str(tmp_path / 'run')!r}), state, t.tf.Module(), keep=2)
 t.save(store, state, 1, 2, 3)
 """
     log = tmp_path / 'log'
     calls = 'trace=fsync,rename,renameat,renameat2,unlink,unlinkat'
-    done = subprocess.run(
-        [strace, '-f', '-y', '-qq', '-s', '300', '-e', calls, '-o', log, sys.executable, '-c', code],
-        capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(program.ROOT)},
-    )  # fmt: skip
-    if 'ptrace' in done.stderr.lower():
-        pytest.skip('strace is not allowed here')
-    assert done.returncode == 0, done.stderr
+    process = program.start_python('-c', code)
+    assert process.stdout.readline() == 'ready\n'
+    command = [strace, '-f', '-y', '-s', '300', '-e', calls, '-o', log, '-p', str(process.pid)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+        line = tracer.stderr.readline()
+        if 'ptrace' in line.lower():
+            process.kill()
+            pytest.skip('strace is not allowed here')
+        assert 'attached' in line
+        (tmp_path / 'traced').touch()
+        status, _, error = program.finish(process)
+        tracer.communicate()
+    assert status == 0, error
     lines = log.read_text().splitlines()
     latest = str(tmp_path / 'run' / 'latest')
 

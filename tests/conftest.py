@@ -2,31 +2,36 @@
 
 import os
 
-import pytest
-
-# PyTorch's threads spin while they wait, and take from those of TensorFlow and of the other tests.
+# Before TensorFlow and PyTorch are imported, and for the processes that tests start as well.
+#
+# The machine's cores are shared by pytest's workers: one thread each. PyTorch's spin while they wait; and results are
+# compared to the bit between processes, which have to share the work alike.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ.setdefault('TF_NUM_INTRAOP_THREADS', '1')
+# What XLA optimises takes it longer than it gains.
+os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true')
 
-# isort: off
+import pytest  # noqa: E402
+
 import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras)
 
-# isort: on
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-
-# Before anything else uses a device: two logical CPUs, for the tests with two replicas.
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices('CPU')[0], [tf.config.LogicalDeviceConfiguration()] * 2
-)
-
-from cyclegan_tf.data import demo  # noqa: E402
-from tests.helpers import fresh_process, image_files  # noqa: E402
+# What imports TensorFlow is imported where it is needed: pytest's own process, which hands out the tests, needs none.
 
 
 def pytest_sessionstart(session):
-    """Before anything is computed here. A process of its own has one test, which needs none."""
-    if 'CYCLEGAN_TF_OWN_PROCESS' not in os.environ:
-        session.config.fresh_processes = fresh_process.FreshProcesses()
+    """Before anything is computed here: the process that others are forked from; then two logical CPUs, for the tests
+    with two replicas. Programs have one, as users' have."""
+    if session.config.pluginmanager.hasplugin('dsession'):
+        return
+    from tests.helpers import fresh_process
+
+    if 'CYCLEGAN_TF_OWN_PROCESS' not in os.environ:  # which has one test, and needs no others
+        fresh_process.start_server()
+    import tensorflow as tf
+
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices('CPU')[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -35,7 +40,9 @@ def pytest_pyfunc_call(pyfuncitem):
     and those of a second strategy over the same devices collide with the first one's."""
     if pyfuncitem.get_closest_marker('own_process') is None or 'CYCLEGAN_TF_OWN_PROCESS' in os.environ:
         return None
-    done = pyfuncitem.config.fresh_processes.call(
+    from tests.helpers import fresh_process
+
+    done = fresh_process.call(
         pytest.main,
         ['-q', '-p', 'no:cacheprovider', pyfuncitem.nodeid],
         cwd=pyfuncitem.config.rootpath,
@@ -45,16 +52,13 @@ def pytest_pyfunc_call(pyfuncitem):
     return True
 
 
-@pytest.fixture
-def run_script(request):
-    """(path, *arguments) -> how a Python program ends, as subprocess.run tells it, without the seconds of imports."""
+@pytest.fixture(scope='module', autouse=True)
+def tiny_models():
+    """The programs know the models of helpers.tiny_models."""
+    from tests.helpers import tiny_models
 
-    def run(path, *arguments, **variables):
-        env = {**os.environ, **variables}
-        call = request.config.fresh_processes.call
-        return call(fresh_process.run_script, str(path), *arguments, cwd=request.config.rootpath, env=env)
-
-    return run
+    with tiny_models.registered():
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +70,8 @@ def own_cache(tmp_path_factory, monkeypatch):
 @pytest.fixture
 def float64():
     """Keras and our models in float64 for one test."""
+    import tensorflow as tf
+
     tf.keras.backend.set_floatx('float64')
     tf.keras.mixed_precision.set_global_policy('float64')
     yield
@@ -76,6 +82,9 @@ def float64():
 @pytest.fixture
 def photographs():
     """(count, height, width) -> float64 photographs in [-1, 1], [count, height, width, 3]."""
+    import numpy as np
+
+    from cyclegan_tf.data import demo
 
     def make(count, height, width):
         pictures = list(demo.regions('test', 'A').values())[:count]
@@ -87,4 +96,6 @@ def photographs():
 @pytest.fixture
 def image_folders(tmp_path):
     """A data set of five small photographs a domain: (tmp_path / 'data') with trainA, trainB, testA, testB."""
+    from tests.helpers import image_files
+
     return image_files.make_image_folders(tmp_path)

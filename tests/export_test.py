@@ -263,5 +263,5 @@ def test_what_cannot_be_exported_is_named(runs, tmp_path, flags, message):
 def test_the_program_exits_with_a_sentence(runs, tmp_path):
     (tmp_path / 'file').touch()
     flags = [f'--checkpoints_dir={runs}', '--name=run', f'--output={tmp_path / "file"}']
-    status, _, error = program.finish(program.start('export', *flags))
+    status, _, error = program.finish(program.start('export', *flags, real=True))
     assert status == 1 and 'Not a directory' in error and 'Traceback' not in error

@@ -313,11 +313,9 @@ os._exit(0)
 def test_two_thousand_steps_take_no_more_memory_files_or_traces(quick, tmp_path):
     flags = [*quick, '--dataroot=demo', '--max_dataset_size=50', '--n_epochs=40', '--n_epochs_decay=0']
     flags += ['--ngf=2', '--ndf=2', '--display_freq=100', '--save_latest_freq=100', '--save_epoch_freq=10']
-    done = subprocess.run(
-        [sys.executable, '-c', LONG_RUN, tmp_path, *flags], cwd=program.ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    status, traces, *numbers = (int(word) for word in done.stdout.splitlines()[-1].split())
+    status, output, error = program.run_python('-c', LONG_RUN, tmp_path, *flags, timeout=1200)
+    assert status == 0, error
+    status, traces, *numbers = (int(word) for word in output.splitlines()[-1].split())
     assert (status, traces) == (0, 1)
     (memory, files, _), (memory_at_end, files_at_end, _) = numbers[:3], numbers[3:]
     assert memory_at_end < 1.05 * memory and files_at_end == files, numbers
@@ -332,7 +330,5 @@ def test_deterministic_is_on_for_cpus(quick, tmp_path, flags, expected):
         "program.run_training(*sys.argv[1:], '--n_epochs=1', '--n_epochs_decay=0', small=False);"
         'print(config.is_op_determinism_enabled(), flush=True); import os; os._exit(0)'
     )
-    done = subprocess.run(
-        [sys.executable, '-c', script, tmp_path, *quick, *flags], cwd=program.ROOT, capture_output=True, text=True
-    )
-    assert done.stdout.splitlines()[-1] == str(expected), done.stderr
+    _, output, error = program.run_python('-c', script, tmp_path, *quick, *flags)
+    assert output.splitlines()[-1] == str(expected), error

@@ -40,6 +40,11 @@ REFERENCE_OTHERS = (
 ).split()
 
 
+@pytest.fixture(scope='module', autouse=True)
+def tiny_models():
+    """None of these: the settings and flags of the package alone."""
+
+
 def parse(*arguments):
     return options.parse_training(['train', *arguments])[0]
 

@@ -1,8 +1,6 @@
 """Translating images of any size and kind: padded, in tiles, from files and from Python."""
 
 import pathlib
-import subprocess
-import sys
 
 import imagecodecs
 import numpy as np
@@ -179,8 +177,9 @@ print(peak[0] - before)
 @pytest.mark.slow
 def test_tiles_keep_memory_within_what_max_pixels_asks_for():
     def peak(max_pixels):
-        command = [sys.executable, '-c', MEMORY, str(max_pixels)]
-        return int(subprocess.run(command, cwd=program.ROOT, capture_output=True, check=True, text=True).stdout)
+        status, output, error = program.run_python('-c', MEMORY, max_pixels)
+        assert status == 0, error
+        return int(output)
 
     # As README says: 24 bytes for each filter and pixel of a tile, and four copies of the image in float32.
     bound = 24 * 16 * 400_000 + 4 * (1500 * 2000 * 3 * 4)

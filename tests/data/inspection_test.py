@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 
 import numpy as np
@@ -12,9 +10,8 @@ from PIL import Image
 
 from cyclegan_tf.data import decode, inspection, sources
 from cyclegan_tf.errors import UserError
+from tests.helpers import program
 from tests.helpers.image_files import REASONS, add_bad_images, picture, tiff
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def open_a(root):
@@ -45,7 +42,7 @@ def test_all_bad_images_are_reported_at_once_by_name_and_reason(bad_folder, tmp_
 
 @pytest.mark.skipif(os.geteuid() != 0, reason='needs the right to become somebody else')
 def test_a_file_that_may_not_be_read_is_reported_to_whom_it_is_forbidden(bad_folder):
-    program = (
+    code = (
         'import os, sys\n'
         'from cyclegan_tf.data import inspection, sources\n'
         'os.setuid(65534)\n'
@@ -60,13 +57,12 @@ def test_a_file_that_may_not_be_read_is_reported_to_whom_it_is_forbidden(bad_fol
         os.mkdir(cache)
         for path, mode in ((place, 0o755), (cache, 0o777)):
             os.chmod(path, mode)
-        command = [sys.executable, '-c', program, data, cache]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert 'forbidden.png: it may not be read (permission denied)' in done.stdout, done.stderr
+        _, output, error = program.run_python('-c', code, data, cache)
+    assert 'forbidden.png: it may not be read (permission denied)' in output, error
 
 
 def test_bad_images_cost_no_memory(bad_folder, image_folders, tmp_path):
-    program = (
+    code = (
         'import resource, sys\n'
         'from cyclegan_tf.data import inspection, sources\n'
         'source = sources.open_domains(sys.argv[1], "train")[int(sys.argv[2])]\n'
@@ -75,9 +71,9 @@ def test_bad_images_cost_no_memory(bad_folder, image_folders, tmp_path):
     )
     peaks = []
     for domain in '10':  # trainB is good
-        arguments = [sys.executable, '-c', program, str(bad_folder), domain, str(tmp_path / domain)]
-        done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
-        peaks.append(int(done.stdout.splitlines()[-1]))
+        status, output, error = program.run_python('-c', code, bad_folder, domain, tmp_path / domain)
+        assert status == 0, error
+        peaks.append(int(output.splitlines()[-1]))
     assert peaks[1] - peaks[0] < 300, peaks
 
 

@@ -1,8 +1,6 @@
 """The stream: a batch depends on (seed, step) alone, shards are its rows, augmentation does what it says."""
 
 import os
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -15,9 +13,8 @@ from cyclegan_tf.data import augment, decode, demo, pipeline, policies, preproce
 from cyclegan_tf.data.geometry import PREPROCESS, Geometry
 from cyclegan_tf.devices import set_graph_optimizer
 from cyclegan_tf.errors import UserError
+from tests.helpers import program
 from tests.helpers.image_tables import make_table
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 @pytest.fixture(scope='module')
@@ -279,7 +276,7 @@ def test_the_compiled_augmentation_equals_the_plain_one_to_the_bit(kind, dtype):
 
 def test_two_hundred_seeds_compile_once(tmp_path):
     # XLA writes one file for each module that it compiles.
-    program = (
+    code = (
         'import cyclegan_tf, tensorflow as tf\n'
         'from cyclegan_tf.data.augment import draw, make_augment\n'
         'images = tf.zeros([2, 20, 20, 3], tf.uint8)\n'
@@ -287,8 +284,9 @@ def test_two_hundred_seeds_compile_once(tmp_path):
         'for seed in range(200):\n'
         '    change(images, draw(tf.constant(seed, tf.int64), tf.constant(seed, tf.int64), 2, 3))\n'
     )
-    flags = f'--xla_dump_to={tmp_path} --xla_dump_hlo_as_text'
-    subprocess.run([sys.executable, '-c', program], check=True, cwd=ROOT, env={**os.environ, 'XLA_FLAGS': flags})
+    flags = f'{os.environ["XLA_FLAGS"]} --xla_dump_to={tmp_path} --xla_dump_hlo_as_text'
+    status, _, error = program.run_python('-c', code, XLA_FLAGS=flags)
+    assert status == 0, error
     compiled = [p.name for p in tmp_path.iterdir() if p.name.endswith('before_optimizations.txt')]
     assert len(compiled) == 1, compiled
 

@@ -1,8 +1,6 @@
 """What augmentation policies do to images, and that it depends on the numbers handed in alone."""
 
 import os
-import subprocess
-import sys
 
 import keras_cv
 import numpy as np
@@ -11,8 +9,8 @@ import tensorflow as tf
 
 from cyclegan_tf.data import policies
 from cyclegan_tf.errors import UserError
+from tests.helpers import program
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MIDDLE, LAST = policies.NUMBERS // 2, policies.NUMBERS - 1
 ROUNDING = 0.01  # levels of 255; 0.0007 is the most that was seen of images of 32x32
 COMPILING = [name for name, policy in policies.POLICIES.items() if policy.compiles]
@@ -164,7 +162,7 @@ def test_policies_that_are_said_not_to_compile_do_not(images, name):
 
 def test_a_hundred_draws_compile_once_and_importing_says_nothing(tmp_path):
     # XLA writes one file for each module that it compiles.
-    program = (
+    code = (
         'from cyclegan_tf.data import policies\n'
         'import tensorflow as tf\n'
         f'for name in {COMPILING}:\n'
@@ -174,10 +172,9 @@ def test_a_hundred_draws_compile_once_and_importing_says_nothing(tmp_path):
         '        change(tf.zeros([2, 16, 16, 3]), tf.fill([2, policy.draws], number))\n'
         '    assert change.experimental_get_tracing_count() == 1\n'
     )
-    flags = f'--xla_dump_to={tmp_path} --xla_dump_hlo_as_text'
-    environment = {**os.environ, 'XLA_FLAGS': flags, 'PYTHONPATH': ROOT}
-    done = subprocess.run([sys.executable, '-c', program], check=True, env=environment, stdout=subprocess.PIPE)
-    assert done.stdout == b''
+    flags = f'{os.environ["XLA_FLAGS"]} --xla_dump_to={tmp_path} --xla_dump_hlo_as_text'
+    status, output, error = program.run_python('-c', code, XLA_FLAGS=flags)
+    assert (status, output) == (0, ''), error
     compiled = [p.name for p in tmp_path.iterdir() if p.name.endswith('before_optimizations.txt')]
     assert len(compiled) == len(COMPILING), compiled
 

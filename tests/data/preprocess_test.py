@@ -3,8 +3,6 @@
 import dataclasses
 import errno
 import os
-import subprocess
-import sys
 
 import imagecodecs
 import numpy as np
@@ -14,9 +12,8 @@ from PIL import Image
 from cyclegan_tf.data import decode, demo, preprocess, sources, stores
 from cyclegan_tf.data.geometry import PREPROCESS, Geometry
 from cyclegan_tf.errors import UserError
+from tests.helpers import program
 from tests.helpers.image_tables import make_table
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def rows(table):
@@ -98,21 +95,20 @@ def test_a_disk_cache_that_was_cut_off_is_made_anew(photographs_folder, tmp_path
 
 def test_what_a_stopped_process_had_begun_to_fill_is_removed_and_no_other(tmp_path):
     stores.DiskStore(str(tmp_path), 'finished', 10, np.uint8).finish({})
-    program = (
+    code = (
         'import sys, numpy\n'
         'from cyclegan_tf.data import stores\n'
         'store = stores.DiskStore(sys.argv[1], "other", 1000, numpy.uint8)\n'
         'print("begun", flush=True)\n'
-        'sys.stdin.read()\n'
+        'import time; time.sleep(100)\n'
     )
-    command = [sys.executable, '-c', program, str(tmp_path)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == 'begun\n'
-        for alive in (True, False):
-            stores.choose('auto', 1, str(tmp_path))
-            assert len(list((tmp_path / 'images').glob('other.*.part'))) == alive
-            process.kill()
-            process.wait()
+    process = program.start_python('-c', code, tmp_path)
+    assert process.stdout.readline() == 'begun\n'
+    for alive in (True, False):
+        stores.choose('auto', 1, str(tmp_path))
+        assert len(list((tmp_path / 'images').glob('other.*.part'))) == alive
+        process.kill()
+        process.wait()
     assert stores.is_stored(str(tmp_path), 'finished', 10)
 
 
@@ -207,7 +203,7 @@ def test_auto_takes_memory_then_disk_then_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('where', ['disk', 'none'])
 def test_a_set_much_larger_than_the_limit_streams_without_growth(photographs_folder, tmp_path, where):
-    program = (
+    code = (
         'import sys, resource, numpy as np\n'
         'from tests.helpers.image_tables import make_table\n'
         'from cyclegan_tf.data import pipeline, stores\n'
@@ -225,10 +221,9 @@ def test_a_set_much_larger_than_the_limit_streams_without_growth(photographs_fol
         'print(*peaks, flush=True)\n'
         'del stream\n'
     )
-    arguments = [sys.executable, '-c', program, str(photographs_folder), str(tmp_path), where]
-    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    early, late = map(int, done.stdout.split()[-2:])
+    status, output, error = program.run_python('-c', code, photographs_folder, tmp_path, where, real=True)
+    assert status == 0, error
+    early, late = map(int, output.split()[-2:])
     assert late - early < 40, (early, late)
 
 

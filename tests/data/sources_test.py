@@ -3,7 +3,6 @@
 import io
 import os
 import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -13,8 +12,7 @@ from PIL import Image
 
 from cyclegan_tf.data import decode, demo, inspection, sources
 from cyclegan_tf.errors import UserError
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from tests.helpers import program
 
 
 def names(*arguments, **settings):
@@ -166,14 +164,14 @@ def test_records_are_read_in_any_order(prepared, file_format, place):
 
 @pytest.mark.parametrize('file_format', ['array_record', 'tfrecord'])
 def test_a_prepared_data_set_is_found_by_name_in_another_process(prepared, file_format):
-    program = (
+    code = (
         'from cyclegan_tf.data import sources\n'
         f'a, _ = sources.open_domains("tfds:tiny", "train", data_dir={str(prepared[0][file_format])!r})\n'
         f'_, b = sources.open_domains("tfds:tiny:1.0.0", "train", data_dir={str(prepared[0][file_format])!r})\n'
         'print(len(a), len(b), a.picture(3).size)'
     )
-    done = subprocess.run([sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1:] == ['23 23 (7, 6)'], done.stderr
+    _, output, error = program.run_python('-c', code)
+    assert output.splitlines()[-1:] == ['23 23 (7, 6)'], error
 
 
 def test_what_a_prepared_data_set_lacks_is_named(prepared):

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import benchmark_growth
 import benchmark_page
@@ -143,10 +141,10 @@ def test_the_page_says_why_its_two_times_of_a_step_differ(seconds, told):
 def test_growth_measures_and_writes_the_page(tmp_path):
     flags = ('--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--sizes=32', '--batches=1', '--crop_size=32')
     where = f'--output={tmp_path / "page.md"}'
-    command = [sys.executable, TOOL, 'growth', *flags, '--repeats=2', '--peak_side=64', '--write', where]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    arguments = (TOOL, 'growth', *flags, '--repeats=2', '--peak_side=64', '--write', where)
+    status, output, error = program.run_python(*arguments)
+    assert status == 0, error
+    result = json.loads(output)
     (step,) = result['steps']
     assert (step['size'], step['batch']) == (32, 1) and 0 < step['least'] <= step['seconds'] <= step['most']
     assert [row['replicas'] for row in result['replicas']] == [1, 2]

@@ -1,9 +1,6 @@
 """The benchmarks measure what they say, small."""
 
 import json
-import os
-import subprocess
-import sys
 
 import benchmark_pipeline
 import pytest
@@ -15,9 +12,8 @@ TOOL = str(program.ROOT / 'tools' / 'benchmark.py')
 
 
 def run(*arguments):
-    environment = {**os.environ, 'CUDA_VISIBLE_DEVICES': '-1'}  # a machine without GPUs
-    command = [sys.executable, TOOL, *arguments]
-    return subprocess.run(command, cwd=program.ROOT, capture_output=True, text=True, env=environment)
+    """Exit status, standard output and standard error, as on a machine without GPUs."""
+    return program.run_python(TOOL, *arguments, CUDA_VISIBLE_DEVICES='-1')
 
 
 @pytest.mark.torch
@@ -53,9 +49,10 @@ def test_a_kind_of_the_pipeline_that_cannot_be_measured_is_named(image_folders, 
 @pytest.mark.slow
 def test_train_measures_both_in_turns_and_the_start(tmp_path):
     flags = ('--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--crop_size=32', '--repeats=2', '--starts=1')
-    done = run('train', *flags, '--kinds=float32,bfloat16,torch,torch autocast', f'--json={tmp_path / "result.json"}')
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    kinds = 'float32,bfloat16,torch,torch autocast'
+    status, output, error = run('train', *flags, f'--kinds={kinds}', f'--json={tmp_path / "result.json"}')
+    assert status == 0, error
+    result = json.loads(output)
     assert result == json.loads((tmp_path / 'result.json').read_text())
     steps = result['steps']
     assert list(steps) == ['float32', 'bfloat16', 'torch', 'torch autocast']
@@ -80,7 +77,7 @@ def test_train_measures_both_in_turns_and_the_start(tmp_path):
 def of_all(tmp_path_factory):
     """What `all` measures, small."""
     path, small = tmp_path_factory.mktemp('all') / 'result.json', '--netG=resnet_6blocks --ngf=4'
-    done = run(
+    status, output, error = run(
         'all',
         f'--train={small} --ndf=4 --crop_size=32 --repeats=1 --kinds=float32 --starts=0',
         f'--translate={small} --size=32 --images=1 --repeats=1 --kinds=float32 --noprograms',
@@ -88,8 +85,8 @@ def of_all(tmp_path_factory):
         f'--serving={small} --sizes=16,32 --batches=1,2 --format_size=32 --repeats=2',
         f'--json={path}',
     )
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    assert status == 0, error
+    result = json.loads(output)
     assert result == json.loads(path.read_text())
     return result
 
@@ -144,7 +141,7 @@ def test_pipeline_measures_where_images_are_kept(of_all):
         (['serving', '--help'], 0, 'format_size'),
     ],
 )
-def test_what_it_takes(run_script, arguments, status, words):
-    done = run_script(TOOL, *arguments, CUDA_VISIBLE_DEVICES='-1')
-    assert done.returncode == status and words in done.stdout + done.stderr
-    assert 'Traceback' not in done.stderr
+def test_what_it_takes(arguments, status, words):
+    found, output, error = run(*arguments)
+    assert found == status and words in output + error
+    assert 'Traceback' not in error

@@ -1,8 +1,6 @@
 """The benchmark of translating goes from disk to disk, with the same pictures on both sides."""
 
 import json
-import subprocess
-import sys
 
 import benchmark_translate
 import numpy as np
@@ -16,9 +14,9 @@ SMALL = ('--netG=resnet_6blocks', '--ngf=4', '--size=64', '--images=2', '--repea
 
 
 def run(*flags):
-    done = subprocess.run([sys.executable, TOOL, 'translate', *SMALL, *flags], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    status, output, error = program.run_python(TOOL, 'translate', *SMALL, *flags)
+    assert status == 0, error
+    return json.loads(output)
 
 
 @pytest.mark.slow

@@ -2,8 +2,6 @@
 
 import pathlib
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ from PIL import Image
 from cyclegan_tf import options
 from cyclegan_tf.config import Config
 from cyclegan_tf.errors import UserError
+from tests.helpers import program
 
 TOOLS = pathlib.Path(__file__).parent.parent.parent / 'tools'
 
@@ -44,27 +43,27 @@ def save(path, width, height, channels=3):
 
 def test_program_exits_0_where_all_is_well_1_where_not_and_2_for_bad_flags(tmp_path, image_folders):
     def run(*flags):
-        command = [sys.executable, TOOLS / 'check_dataset.py', '--dataroot=data', '--cache_dir=cache', *flags]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        arguments = (TOOLS / 'check_dataset.py', '--dataroot=data', '--cache_dir=cache', *flags)
+        return program.run_python(*arguments, cwd=tmp_path)
 
-    done = run(*SMALL)
-    assert done.returncode == 0, done.stderr
-    assert 'testB   2 images, 48x40, colour, 8 bit, PNG\nAll images can be used.' in done.stdout
-    assert 'Traceback' not in done.stderr
+    status, output, error = run(*SMALL)
+    assert status == 0, error
+    assert 'testB   2 images, 48x40, colour, 8 bit, PNG\nAll images can be used.' in output
+    assert 'Traceback' not in error
 
     cut = image_folders / 'trainA' / '1.png'
     cut.write_bytes(cut.read_bytes()[:900])
     (image_folders / 'testB' / 'no.jpg').write_text('no image')
-    done = run(*SMALL)
-    assert done.returncode == 1
-    assert 'trainA  4 images, 48x40, colour, 8 bit, PNG; 1 cannot be used\n' in done.stdout
-    lines = done.stderr[done.stderr.index('tools/check_dataset.py:') :].splitlines()
+    status, output, error = run(*SMALL)
+    assert status == 1
+    assert 'trainA  4 images, 48x40, colour, 8 bit, PNG; 1 cannot be used\n' in output
+    lines = error[error.index('tools/check_dataset.py:') :].splitlines()
     assert lines[0].startswith('tools/check_dataset.py: 2 of 15 images cannot be used')
     assert re.fullmatch(r'  data/trainA/1\.png: .*truncated.*', lines[1])
     assert lines[2:] == ['  data/testB/no.jpg: it is no image of a known format']
 
-    done = run('--crop_size=30')
-    assert done.returncode == 2 and '`crop_size` (30)' in done.stderr
+    status, _, error = run('--crop_size=30')
+    assert status == 2 and '`crop_size` (30)' in error
 
 
 def test_sizes_depth_and_formats_of_each_folder_are_told(check, image_folders):

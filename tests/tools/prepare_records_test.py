@@ -7,8 +7,6 @@ import pathlib
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import tracemalloc
 
 import imagecodecs
@@ -21,6 +19,7 @@ from PIL import Image
 from cyclegan_tf import options
 from cyclegan_tf.data import decode, sources
 from cyclegan_tf.errors import UserError
+from tests.helpers import program
 
 TOOLS = pathlib.Path(__file__).parent.parent.parent / 'tools'
 
@@ -119,10 +118,9 @@ def test_large_splits_become_several_files():
 @pytest.mark.slow
 def test_records_are_read_with_the_flags_that_the_program_prints(tmp_path, image_folders):
     def run(tool, *flags):
-        command = [sys.executable, TOOLS / tool, f'--cache_dir={tmp_path}/cache', *flags]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        status, output, error = program.run_python(TOOLS / tool, f'--cache_dir={tmp_path}/cache', *flags, cwd=tmp_path)
+        assert status == 0, error
+        return output
 
     image_folders.rename(tmp_path / 'My Photos')
     lines = run('prepare_records.py', '--dataroot=My Photos', '--output=all records').splitlines()
