@@ -63,10 +63,12 @@ def main(settings: ExportConfig) -> int:
     for path in paths.values():
         if path.exists():
             raise UserError(f"'{path}' exists, which is never overwritten; set `output` to another directory.")
-    generator = torch_weights.generator_slots(config.netG, not config.no_dropout)
-    discriminator = torch_weights.discriminator_slots(config.netD, config.n_layers_D)
+    slots = {
+        'generator': torch_weights.generator_slots(config.netG, not config.no_dropout),
+        'discriminator': torch_weights.discriminator_slots(config.netD, config.n_layers_D),
+    }
     for name, network in networks.items():
-        weights = torch_weights.state_dict(network, generator if name.startswith('G') else discriminator)
+        weights = torch_weights.state_dict(network, slots[config.networks[name].kind])
         write(torch, weights, paths[name], settings)
         print(paths[name])
     for name in sorted(checkpoint.untrained):

@@ -9,7 +9,9 @@ from PIL import Image
 
 from cyclegan_tf import checkpoints, options, torch_weights
 from cyclegan_tf.models import MODELS
+from cyclegan_tf.networks.generators import GENERATORS
 from tests.helpers import program, reference_keys
+from tests.helpers.small_models import FEW_BLOCKS
 
 torch = pytest.importorskip('torch', reason='the torch extra is not installed')
 import torch_mirror as mirror  # noqa: E402
@@ -18,13 +20,14 @@ from tests.helpers.torch_files import draw, export_weights, import_weights, phot
 
 pytestmark = pytest.mark.torch
 
-SIDES = {'resnet_9blocks': 64, 'resnet_6blocks': 64, 'unet_128': 128, 'unet_256': 256}
-KINDS = {'resnet_9blocks': 'basic', 'resnet_6blocks': 'n_layers', 'unet_128': 'pixel', 'unet_256': 'basic'}
-# 'old instance': the files carry running statistics of instance norms.
+# netG, norm, channels of B, netD, side. Each generator, discriminator and norm once: every norm in every network is
+# compared with PyTorch where networks and torch_weights are tested. 'old instance': the files carry running statistics
+# of instance norms.
 CASES = [
-    *[(name, norm, 3) for name in SIDES for norm in ('instance', 'old instance', 'batch', 'none')],
-    *[('resnet_9blocks', 'instance', 1), ('resnet_6blocks', 'batch', 1), ('unet_128', 'none', 1)],
-    ('unet_256', 'old instance', 1),
+    ('resnet_9blocks', 'old instance', 3, 'basic', 64),
+    ('resnet_6blocks', 'batch', 1, 'n_layers', 64),
+    ('unet_128', 'none', 3, 'pixel', 128),
+    ('unet_256', 'instance', 3, 'basic', 256),
 ]
 
 
@@ -61,9 +64,9 @@ def read_levels(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name, norm, channels', CASES)
-def test_translation_is_pytorchs_and_the_way_back_exact(tmp_path, name, norm, channels):
-    statistics, norm, side, kind = norm.startswith('old'), norm.split()[-1], SIDES[name], KINDS[name]
+@pytest.mark.parametrize('name, norm, channels, kind, side', CASES)
+def test_translation_is_pytorchs_and_the_way_back_exact(tmp_path, name, norm, channels, kind, side):
+    statistics, norm = norm.startswith('old'), norm.split()[-1]
     mirrors = make_mirrors(name, norm, channels, kind=kind, side=side)
     # Both file formats, for a generator and a discriminator each.
     flags = [
@@ -122,17 +125,20 @@ def test_the_mirrors_keys_are_the_references(norm):
 
 
 SMALL = ('--load_size=36', '--crop_size=32', '--pool_size=3', '--num_threads=2', '--dataroot=demo', '--seed=4',
-         '--max_dataset_size=3', '--n_epochs=2', '--n_epochs_decay=0', '--no_dropout=false')  # fmt: skip
+         '--max_dataset_size=3', '--n_epochs=1', '--n_epochs_decay=0', '--no_dropout=false',
+         '--lambda_identity=0')  # fmt: skip
 
 
 @pytest.mark.slow
-def test_training_from_imported_weights_is_training_from_those_weights(tmp_path):
+def test_training_from_imported_weights_is_training_from_those_weights(tmp_path, monkeypatch):
+    for name, value in FEW_BLOCKS.items():
+        monkeypatch.setitem(GENERATORS, name, value)
     architecture = ('--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--norm=batch')
     argv = ['train', f'--checkpoints_dir={tmp_path / "new"}', '--name=run', *SMALL, *architecture]
     config, _ = options.parse_training(argv)
     flags = []
     for name, network in MODELS[config.model](config).networks().items():
-        if name[0] == 'G':
+        if config.networks[name].kind == 'generator':
             slots = torch_weights.generator_slots('resnet_6blocks', use_dropout=True)
         else:
             slots = torch_weights.discriminator_slots('basic', 3)
@@ -151,7 +157,7 @@ def test_training_from_imported_weights_is_training_from_those_weights(tmp_path)
     for name, value in expected.items():
         np.testing.assert_array_equal(actual[name], value, err_msg=name)
     # What is exported after training is what was trained.
-    assert export_weights(tmp_path / 'imported', tmp_path / 'out', '--epoch=2') == 0
-    state = torch.load(tmp_path / 'out' / '2_net_D_B.pth', weights_only=True)
+    assert export_weights(tmp_path / 'imported', tmp_path / 'out', '--epoch=1') == 0
+    state = torch.load(tmp_path / 'out' / '1_net_D_B.pth', weights_only=True)
     kernel = actual['model/d_b/conv_in/kernel/.ATTRIBUTES/VARIABLE_VALUE']
     np.testing.assert_array_equal(state['model.0.weight'], kernel.transpose(3, 2, 0, 1))

@@ -1,10 +1,20 @@
 """What the import tool takes and what it refuses; a run of one generator."""
 
+import dataclasses
+import pathlib
+from typing import ClassVar
+from unittest import mock
+
 import pytest
+from absl import flags as absl_flags
 from PIL import Image
 
 from cyclegan_tf import options
+from cyclegan_tf.config import Config, NetworkRole, changed
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.model_settings import SETTINGS
+from cyclegan_tf.models import MODELS
+from cyclegan_tf.models.base import BaseModel
 from tests.helpers import program
 
 torch = pytest.importorskip('torch', reason='the torch extra is not installed')
@@ -76,35 +86,43 @@ def test_one_generator_can_be_trained_on_images_that_are_named_then(one_generato
         program.run_training(one_generator, *train, '--dataroot=demo', small=False)
 
 
-@pytest.fixture
-def files(tmp_path):
-    """Files of generators and discriminators by a short name."""
+@pytest.fixture(scope='module')
+def made_files(tmp_path_factory):
+    """Files of generators and discriminators by a short name, and files that are neither."""
+    directory = tmp_path_factory.mktemp('files')
 
     def make(name, network, **how):
-        save(network, tmp_path / f'{name}.pth', **how)
+        save(network, directory / f'{name}.pth', **how)
 
-    make('good', mirror.generator('resnet_6blocks', 3, 3, 4, 'instance'))
-    make('wrapped', mirror.generator('resnet_6blocks', 3, 3, 4, 'instance'), prefix='module.')
+    good = mirror.generator('resnet_6blocks', 3, 3, 4, 'instance')
+    make('good', good)
+    make('wrapped', good, prefix='module.')
     make('unet', mirror.generator('unet_128', 3, 3, 4, 'instance'))
     make('gray', mirror.generator('resnet_6blocks', 1, 3, 4, 'instance'))
     make('dropout', mirror.generator('resnet_6blocks', 3, 3, 4, 'instance', use_dropout=True))
     make('seven', mirror.Resnet(3, 3, 4, 7, 'instance'))
     make('judge', mirror.discriminator('basic', 3, 4, 3, 'batch'))
     make('instance', mirror.discriminator('basic', 1, 4, 3, 'instance'))
-    state = mirror.generator('resnet_6blocks', 3, 3, 4, 'instance').state_dict()
-    del state['model.4.bias']
-    state['model.23.weight'] = torch.zeros([3, 4, 5, 5])
-    state['model.99.weight'] = torch.zeros([3])
-    torch.save(state, tmp_path / 'odd.pth')
-    torch.save(mirror.generator('resnet_6blocks', 3, 3, 4, 'instance'), tmp_path / 'whole.pth')
-    torch.save({'model': state, 'epoch': 3}, tmp_path / 'nested.pth')
-    state = mirror.generator('resnet_6blocks', 3, 3, 4, 'instance').state_dict()
-    torch.save({**state, 'model.4.bias': state['model.4.bias'] * float('nan')}, tmp_path / 'nan.pth')
-    torch.save({**state, 'model.4.bias': state['model.4.bias'] * 1j}, tmp_path / 'complex.pth')
-    torch.save({**state, 'model.4.bias': state['model.4.bias'].to_sparse()}, tmp_path / 'sparse.pth')
-    torch.save({'features.0.weight': torch.zeros([8, 3, 3, 3])}, tmp_path / 'vgg.pth')
-    (tmp_path / 'cut.pth').write_bytes((tmp_path / 'good.pth').read_bytes()[:5000])
-    (tmp_path / 'text.pth').write_text('<html>404: not found</html>')
+    make('of pairs', mirror.discriminator('basic', 6, 4, 3, 'instance'))
+    state = good.state_dict()
+    torch.save({**state, 'model.4.bias': state['model.4.bias'] * float('nan')}, directory / 'nan.pth')
+    torch.save({**state, 'model.4.bias': state['model.4.bias'] * 1j}, directory / 'complex.pth')
+    torch.save({**state, 'model.4.bias': state['model.4.bias'].to_sparse()}, directory / 'sparse.pth')
+    torch.save(good, directory / 'whole.pth')
+    odd = {key: value for key, value in state.items() if key != 'model.4.bias'}
+    odd.update({'model.23.weight': torch.zeros([3, 4, 5, 5]), 'model.99.weight': torch.zeros([3])})
+    torch.save(odd, directory / 'odd.pth')
+    torch.save({'model': odd, 'epoch': 3}, directory / 'nested.pth')
+    torch.save({'features.0.weight': torch.zeros([8, 3, 3, 3])}, directory / 'vgg.pth')
+    (directory / 'cut.pth').write_bytes((directory / 'good.pth').read_bytes()[:5000])
+    (directory / 'text.pth').write_text('<html>404: not found</html>')
+    return directory
+
+
+@pytest.fixture
+def files(made_files, tmp_path, monkeypatch):
+    """A folder for runs; made_files is the working directory."""
+    monkeypatch.chdir(made_files)
     return tmp_path
 
 
@@ -139,16 +157,14 @@ def files(tmp_path):
         (['--g_a=gray.pth', '--lambda_identity=0.5'], '`lambda_identity` .* needs equal channels'),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_named_and_nothing_written(files, flags, message, monkeypatch):
-    monkeypatch.chdir(files)
+def test_what_does_not_fit_is_named_and_nothing_written(files, flags, message):
     with pytest.raises(UserError, match=f'(?s){message}'):
         import_weights(files / 'runs', *flags)
     assert not (files / 'runs').exists()
 
 
-def test_what_fits_is_taken_without_a_flag(files, monkeypatch):
-    monkeypatch.chdir(files)
-    assert import_weights(files / 'runs', '--g_a=wrapped.pth') == 0
+def test_what_fits_is_taken_without_a_flag(files):
+    assert import_weights(files / 'runs', '--g_a=wrapped.pth', '--ndf=4') == 0
     config = options.load_config(files / 'runs' / 'run')
     assert (config.netG, config.ngf, config.norm, config.lambda_identity) == ('resnet_6blocks', 4, 'instance', 0.5)
     with pytest.raises(UserError, match="run '.*run' holds a checkpoint, which is never overwritten; set another"):
@@ -165,14 +181,69 @@ def test_what_fits_is_taken_without_a_flag(files, monkeypatch):
         import_weights(files / 'file', '--g_a=good.pth')
 
 
-def test_nothing_is_exported_over_a_file(files, monkeypatch):
-    monkeypatch.chdir(files)
-    import_weights(files, '--g_a=good.pth', '--crop_size=32', '--preprocess=none', '--pool_size=0')
+def test_nothing_is_exported_over_a_file(files):
+    import_weights(files, '--g_a=good.pth', '--ndf=4', '--crop_size=32', '--preprocess=none', '--pool_size=0')
     (files / 'latest_net_G_A.pth').write_text('precious')
     with pytest.raises(UserError, match="latest_net_G_A.pth' exists, which is never overwritten; set `output` to"):
         export_weights(files, files)
     assert (files / 'latest_net_G_A.pth').read_text() == 'precious'
     with pytest.raises(UserError, match='`output` .*text.pth.* cannot be written'):
-        export_weights(files, files / 'text.pth')
+        export_weights(files, pathlib.Path('text.pth').absolute())
     with pytest.raises(UserError, match='`epoch` .3.; those of epochs that it has: none'):
         export_weights(files, files / 'out', '--epoch=3')
+
+
+# ---------------------------------------------------------------------------------------------------- of one direction
+@dataclasses.dataclass(frozen=True)
+class OneWayConfig(Config):
+    """Of a model that only these tests know: one generator, and a discriminator of pairs."""
+
+    networks: ClassVar = {'G': NetworkRole('generator', ('A',), 'B'), 'D': NetworkRole('discriminator', ('A', 'B'))}
+
+    pool_size: int = changed(Config, 'pool_size', 0)
+
+
+class OneWay(BaseModel):
+    """It is never trained."""
+
+    players_of = {'G': ('G',), 'D': ('D',)}
+    loss_names = ('G', 'D')
+    plateau_losses = ('G',)
+
+
+@pytest.fixture
+def one_way():
+    with mock.patch.dict(SETTINGS, {'one_way': OneWayConfig}), mock.patch.dict(MODELS, {'one_way': OneWay}):
+        yield ('--model=one_way', '--ndf=4')
+
+
+def test_the_files_are_those_of_the_models_networks(files, one_way, capsys):
+    assert import_weights(files, *one_way, '--g=good.pth', '--d=of pairs.pth') == 0
+    text = capsys.readouterr().out
+    assert 'G: resnet_6blocks with 4 filters' in text and 'D: basic with 4 filters' in text
+    assert 'Without a file' not in text
+    config = options.load_config(files / 'run')
+    assert (type(config), config.netG, config.ngf, config.input_nc) == (OneWayConfig, 'resnet_6blocks', 4, 3)
+    assert export_weights(files, files / 'out') == 0
+    for name, original in (('G', 'good.pth'), ('D', 'of pairs.pth')):
+        state, expected = torch.load(files / 'out' / f'latest_net_{name}.pth'), torch.load(original)
+        assert list(state) == list(expected) and all(torch.equal(state[key], expected[key]) for key in expected)
+
+    assert import_weights(files, *one_way, '--g=good.pth', '--direction=BtoA', name='back') == 0
+    assert 'Without a file, new as for a training that begins: D\nRun' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    'flags, error, message',
+    [
+        (['--d=of pairs.pth'], UserError, r"^`g` \(''\) is required; set it to the file of a generator"),
+        (['--g=good.pth', '--d=instance.pth'], UserError, r'has shape \[4, 1, 4, 4\], not \[4, 6, 4, 4\]'),
+        (['--g=good.pth', '--d_a=judge.pth'], absl_flags.Error, '^`d_a` is a flag of model cycle_gan, not of one_way'),
+        (['--g=good.pth', '--lambda_A=1'], absl_flags.Error, '^`lambda_A` is a flag of model cycle_gan, not of one'),
+        (['--g=good.pth', '--model=cycle_gan'], absl_flags.Error, '^`g` is a flag of model one_way, not of cycle_gan'),
+    ],
+)
+def test_files_that_are_not_the_models_are_refused(files, one_way, flags, error, message):
+    with pytest.raises(error, match=message):
+        import_weights(files / 'runs', *one_way, *flags)
+    assert not (files / 'runs').exists()
