@@ -109,12 +109,12 @@ def make_training(variables: Callable[[], list[tf.Variable]], as_functions: bool
         return dataclasses.replace(segment, function=function_of(segment.function, segment.arguments), arguments=())
 
     @functools.cache
-    def recomputed(segments, outputs):
+    def recomputed(segments, outputs, in_xla):  # TensorFlow would take what it traced elsewhere for XLA too
         return _recomputed(segments, outputs, variables)
 
     def train(plan, x, seed):
         if recompute_grads:
-            return recomputed(tuple(plan.segments), tuple(plan.outputs))(x, seed)
+            return recomputed(tuple(plan.segments), tuple(plan.outputs), inside_xla())(x, seed)
         if as_functions and tf.inside_function() and not inside_xla():
             plan = dataclasses.replace(plan, segments=[in_graph(segment) for segment in plan.segments])
         return run(plan, x, True, seed)
