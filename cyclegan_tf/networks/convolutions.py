@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 import tensorflow as tf
 
 from cyclegan_tf.networks import winograd
@@ -47,17 +45,8 @@ class BlockConv(Conv):
         self.plain = False
         """True leaves the work to TensorFlow's own convolution in what is traced from now on."""
 
-    @property
-    def weights_of_call(self) -> list[tf.Variable]:
-        """What `convolve` takes."""
-        return [self.kernel, self.bias] if self.use_bias else [self.kernel]
-
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        return self.convolve(x, *self.weights_of_call)
-
-    def convolve(self, x: tf.Tensor, kernel: tf.Tensor, bias: Optional[tf.Tensor] = None) -> tf.Tensor:
-        """What call does, with these weights instead of its own."""
-        kernel = tf.cast(kernel, x.dtype)
+        kernel = tf.cast(self.kernel, x.dtype)
         # On GPUs cuDNN chooses among algorithms by itself, and in half precision the transformed tiles lose too much.
         small = min(x.shape[3], self.filters) < _WINOGRAD_CHANNELS
         small = small or any(side is not None and side < _WINOGRAD_SIDE for side in x.shape[1:3])
@@ -65,7 +54,7 @@ class BlockConv(Conv):
             y = tf.nn.conv2d(x, kernel, 1, 'VALID')
         else:
             y = winograd.convolve(x, kernel)
-        return y if bias is None else tf.nn.bias_add(y, tf.cast(bias, x.dtype))
+        return tf.nn.bias_add(y, tf.cast(self.bias, x.dtype)) if self.use_bias else y
 
 
 class NarrowConv(tf.keras.layers.Conv2D):

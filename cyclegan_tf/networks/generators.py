@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
+from collections.abc import Callable
 from typing import Optional
 
 import tensorflow as tf
@@ -18,8 +19,9 @@ from cyclegan_tf.networks.layers import (
     dropout,
     full_precision,
     leaky_relu,
+    pad_reflect,
 )
-from cyclegan_tf.networks.norms import make_norm, norm_wants_bias
+from cyclegan_tf.networks.norms import NoNorm, make_norm, norm_wants_bias
 
 DROPOUT_RATE = 0.5  # the reference's
 
@@ -42,31 +44,25 @@ class ResnetBlock(tf.keras.layers.Layer):
         self.norm_2 = make_norm(norm, initializers)
 
     def call(self, x, training=False, seed=None):
-        return self._compute(self.conv_1, self.conv_2, x, training, seed, self._dropout_index)
-
-    def own(self):
-        """What distinguishes it from another block, if their norms have no variables."""
-        weights = self.conv_1.weights_of_call + self.conv_2.weights_of_call
-        return [*map(tf.convert_to_tensor, weights), tf.constant(self._dropout_index)]
-
-    def compute_another(self, x, *own, training=False, seed=None):
-        """What the block with this `own` computes."""
-        *weights, index = own
-        half = len(weights) // 2
-
-        def conv_1(x):
-            return self.conv_1.convolve(x, *weights[:half])
-
-        def conv_2(x):
-            return self.conv_2.convolve(x, *weights[half:])
-
-        return self._compute(conv_1, conv_2, x, training, seed, index)
-
-    def _compute(self, conv_1, conv_2, x, training, seed, dropout_index):
-        y = tf.nn.relu(self.norm_1(conv_1(self._pad(x, 1)), training=training))
+        y = tf.nn.relu(self.norm_1(self.conv_1(self._pad(x, 1)), training=training))
         if self._use_dropout and training:
-            y = dropout(y, DROPOUT_RATE, seed, dropout_index)
-        return x + self.norm_2(conv_2(self._pad(y, 1)), training=training)
+            y = dropout(y, DROPOUT_RATE, seed, self._dropout_index)
+        return x + self.norm_2(self.conv_2(self._pad(y, 1)), training=training)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One module of the reference's nn.Sequential.
+
+    Attributes:
+        function: x -> the next x, with `training` or `seed` as well where `takes` names them.
+        takes: what it is given beside x.
+        in_place: in PyTorch the result takes the place of x in memory, and whoever kept x has the result instead.
+    """
+
+    function: Callable[..., tf.Tensor]
+    takes: tuple[str, ...] = ()
+    in_place: bool = False
 
 
 class ResnetGenerator(tf.keras.Model):
@@ -110,7 +106,6 @@ class ResnetGenerator(tf.keras.Model):
         # The first padding of 3 mirrors 3 pixels besides the border; mirroring in the blocks needs 2 at a quarter size.
         self._smallest_side = 5 if padding == 'reflect' else 4
         self._input_channels = input_channels
-        self._pad = PADDINGS['reflect']
         use_bias = norm_wants_bias(norm)
         kernel = initializers.kernel
         self.conv_in = Conv(filters, 7, use_bias=use_bias, kernel_initializer=kernel())
@@ -124,45 +119,60 @@ class ResnetGenerator(tf.keras.Model):
         self.ups = [UpConv(filters * n, 3, use_bias=use_bias, kernel_initializer=kernel()) for n in (2, 1)]
         self.up_norms = [make_norm(norm, initializers) for _ in self.ups]
         self.conv_out = NarrowConv(output_channels, 7, kernel_initializer=kernel())
-        self._norm = norm
         self._recompute_grads = recompute_grads
-        self._train = segments.make_training(
-            self._segments(), lambda: self.trainable_variables, norm != 'batch', recompute_grads
-        )
+        self._train = segments.make_training(lambda: self.trainable_variables, norm != 'batch', recompute_grads)
 
-    def call(self, x, training=False, seed=None):
-        check_images(x, self._input_channels, smallest_side=self._smallest_side)
-        if training:
-            return self._train(x, seed)
-        return segments.run(self._segments(), x)[-1]  # [b, h, w, output_channels]
-
-    def _segments(self):
-        # Other norms have variables, which belong to one block.
-        pattern = self.blocks[0].compute_another if self._norm in ('instance', 'none') else None
-        head = [segments.Segment(self._begin, (0,), inline=True), segments.Segment(self._encode, (1,))]
-        if self._recompute_grads:  # what is between two segments is kept, and that would be large
-            head = [segments.Segment(self._begin_and_encode, (0,))]
-        blocks = [
-            segments.Segment(block, (i,), pattern, block.own) for i, block in enumerate(self.blocks, start=len(head))
-        ]
-        return [*head, *blocks, segments.Segment(self._decode, (len(head) + len(blocks),))]
-
-    def _begin_and_encode(self, x, training, seed):
-        return self._encode(self._begin(x, training, seed), training, seed)
-
-    def _begin(self, x, training, seed):
-        return self.conv_in(self._pad(x, 3))  # [b, h, w, f]
-
-    def _encode(self, x, training, seed):
-        x = tf.nn.relu(self.norm_in(x, training=training))  # [b, h, w, f]
+    def _stages(self) -> list[Stage]:
+        """The network, with the reference's indices."""
+        pad = Stage(lambda x: pad_reflect(x, 3))
+        stages = [pad, *self._convolution(self.conv_in, self.norm_in)]  # [b, h+6, w+6, c], [b, h, w, f]
         for conv, norm in zip(self.downs, self.down_norms):
-            x = tf.nn.relu(norm(conv(x), training=training))  # [b, h/2, w/2, 2f], [b, h/4, w/4, 4f]
-        return x
-
-    def _decode(self, x, training, seed):
+            stages += self._convolution(conv, norm)  # [b, h/2, w/2, 2f], [b, h/4, w/4, 4f]
+        stages += [Stage(block, takes=('training', 'seed')) for block in self.blocks]  # [b, h/4, w/4, 4f]
         for conv, norm in zip(self.ups, self.up_norms):
-            x = tf.nn.relu(norm(conv(x), training=training))  # [b, h/2, w/2, 2f], [b, h, w, f]
-        return tf.tanh(full_precision(self.conv_out(self._pad(x, 3))))  # [b, h, w, output_channels]
+            stages += self._convolution(conv, norm)  # [b, h/2, w/2, 2f], [b, h, w, f]
+        tanh = Stage(lambda x: tf.tanh(full_precision(x)))
+        return [*stages, pad, Stage(self.conv_out), tanh]  # [b, h+6, w+6, f], [b, h, w, output_channels]
+
+    @staticmethod
+    def _convolution(conv, norm) -> list[Stage]:
+        norm = Stage(norm, takes=('training',), in_place=isinstance(norm, NoNorm))  # torch.nn.Identity returns x itself
+        return [Stage(conv), norm, Stage(tf.nn.relu, in_place=True)]
+
+    def call(self, x, training=False, seed=None, layers=()):
+        check_images(x, self._input_channels, smallest_side=self._smallest_side)
+        plan = self._plan(tuple(layers))
+        outputs = self._train(plan, x, seed) if training else segments.run(plan, x)
+        return outputs if layers else outputs[0]
+
+    def _compute(self, start, stop, kept, x, training, seed):
+        """The outputs of the stages `kept` and of the last one, from what goes into the first."""
+        outputs, given = [], {'training': training, 'seed': seed}
+        for index, stage in enumerate(self._stages()[start:stop], start):
+            x = stage.function(x, **{name: given[name] for name in stage.takes})
+            if index in kept:
+                outputs.append(x)
+        return [*outputs, x]
+
+    def _plan(self, layers):
+        stages = self._stages()
+        for layer in layers:
+            if not 0 <= layer < len(stages):
+                raise UserError(
+                    f'nce_layers ({",".join(map(str, layers))}) has {layer}; the layers of this generator are numbered '
+                    f'from 0 to {len(stages) - 1}.'
+                )
+        last = max(layers, default=len(stages) - 1)
+
+        def handed_out(layer):
+            while layer < last and stages[layer + 1].in_place:
+                layer += 1
+            return layer
+
+        blocks = range(10, 10 + len(self.blocks))
+        # Where activations are computed again, what is between two segments is kept, and behind stage 1 it is large.
+        starts = [0, *([] if self._recompute_grads else [2]), *blocks, blocks.stop]
+        return segments.cut(self._compute, starts, [handed_out(layer) for layer in layers or [last]])
 
 
 class UnetGenerator(tf.keras.Model):
@@ -204,26 +214,28 @@ class UnetGenerator(tf.keras.Model):
         self.ups = [UpConv(output_channels, 4, use_bias=True, kernel_initializer=kernel())]
         self.ups += [UpConv(c, 4, use_bias=use_bias, kernel_initializer=kernel()) for c in channels[:-1]]
         self.up_norms = [make_norm(norm, initializers) for _ in range(num_downs - 1)]
-        self._train = segments.make_training(
-            self._segments(), lambda: self.trainable_variables, norm != 'batch', recompute_grads
-        )
+        self._train = segments.make_training(lambda: self.trainable_variables, norm != 'batch', recompute_grads)
 
-    def call(self, x, training=False, seed=None):
+    def call(self, x, training=False, seed=None, layers=()):
+        if layers:
+            raise UserError(
+                f'nce_layers ({",".join(map(str, layers))}) are numbers of a sequence, which a U-Net is not; take netG '
+                f'resnet_9blocks.'
+            )
         check_images(x, self._input_channels, multiple=self.side_multiple)
-        if training:
-            return self._train(x, seed)
-        return segments.run(self._segments(), x)[-1]  # [b, h, w, output_channels]
+        plan = self._plan()
+        (y,) = self._train(plan, x, seed) if training else segments.run(plan, x)
+        return y  # [b, h, w, output_channels]
 
-    def _segments(self):
+    def _plan(self):
         levels = [
-            segments.Segment(functools.partial(self._down, level), (level,), inline=level == 0)
-            for level in range(self._num_downs)
+            segments.Segment(self._down, (level,), (level,), inline=level == 0) for level in range(self._num_downs)
         ]
         for level in reversed(range(self._num_downs)):
             # The reference's in-place LeakyReLU changes its skip too; the ReLU on the way up makes both the same.
             inputs = (len(levels), level) if level else (len(levels),)  # what comes up; what came down to here
-            levels.append(segments.Segment(functools.partial(self._up, level), inputs))
-        return levels
+            levels.append(segments.Segment(self._up, inputs, (level,)))
+        return segments.Plan(levels, [len(levels)])
 
     def _down(self, level, x, training, seed):
         x = self.downs[level](leaky_relu(x) if level else x)  # [b, h / 2**(level+1), likewise w, channels[level]]

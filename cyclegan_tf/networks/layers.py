@@ -18,7 +18,7 @@ LEAKY_SLOPE = 0.2  # the reference's
 
 # A function that graphs call rather than write out. It keeps graphs small where the same is done dozens of times; it
 # begins when its arguments are there, while steps of its own would begin as soon as they can, and keep their results.
-called = functools.partial(tf.function, autograph=False, experimental_attributes={'_noinline': True})
+noinline_function = functools.partial(tf.function, autograph=False, experimental_attributes={'_noinline': True})
 
 
 # -------------------------------------------------------------------------------------------------------- precision

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Optional
+from typing import Any, Optional, Union
 
 import tensorflow as tf
 from tensorflow.python.eager import record
 
-from cyclegan_tf.networks.layers import called
+from cyclegan_tf.networks.layers import noinline_function
 from cyclegan_tf.ordering import after, inside_xla
 
 
@@ -19,103 +19,137 @@ class Segment:
     """A part of a network.
 
     Attributes:
-        function: (*inputs, training=..., seed=...) -> output; with the same arguments it has to come to the same.
-        inputs: which values it starts from: 0 is the network's input, n the output of segment n - 1.
-        pattern: (*inputs, *own(), training=..., seed=...) -> the same output, where other segments do the same with
-            other weights; those have an equal pattern.
-        own: -> what makes this one of the pattern, its weights above all.
+        function: (*arguments, *inputs, training=..., seed=...) -> an output or a list of them; with the same arguments
+            it has to come to the same.
+        inputs: which values it starts from: 0 is the network's input, the outputs of the segments follow in their
+            order.
+        arguments: Python values, which go before the inputs; what has the same function and arguments is the same.
+        num_outputs: how many outputs it has.
         inline: it stands in the caller's graph; there, other than in a function, the gradient of an input that nobody
             asks for is not computed.
     """
 
-    function: Callable[..., tf.Tensor]
+    function: Callable[..., Union[tf.Tensor, list[tf.Tensor]]]
     inputs: tuple[int, ...]
-    pattern: Optional[Callable[..., tf.Tensor]] = None
-    own: Callable[[], Sequence[tf.Tensor]] = tuple
+    arguments: tuple[Any, ...] = ()
+    num_outputs: int = 1
     inline: bool = False
 
+    def compute(self, inputs: Sequence[tf.Tensor], training: bool, seed: Optional[tf.Tensor]) -> list[tf.Tensor]:
+        """Its outputs."""
+        return tf.nest.flatten(self.function(*self.arguments, *inputs, training=training, seed=seed))
 
-def run(
-    segments: Sequence[Segment], x: tf.Tensor, training: bool = False, seed: Optional[tf.Tensor] = None
-) -> list[tf.Tensor]:
-    """x and the outputs of all segments; the last is the network's."""
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is computed of a network: the segments in their order, and which of the values are handed out."""
+
+    segments: Sequence[Segment]
+    outputs: Sequence[int]
+
+
+def cut(compute: Callable[..., list[tf.Tensor]], starts: Sequence[int], handed_out: Sequence[int]) -> Plan:
+    """Cuts a sequence of stages into segments, up to the last stage that is handed out.
+
+    Args:
+        compute: (start, stop, kept, x, training=..., seed=...) -> the outputs of the stages `kept` between `start` and
+            `stop`, and of the last one before `stop`.
+        starts: the stages with which segments begin, 0 first, rising. What is between two segments is kept where
+            activations are computed again, so it had better be small.
+        handed_out: the stages whose outputs the network hands out, in the order in which it does.
+    """
+    end = max(handed_out) + 1
+    starts = [start for start in starts if start < end]
+    segments, stage_of_value = [], [None]  # the network's input comes from no stage
+    for start, stop in zip(starts, [*starts[1:], end]):
+        kept = tuple(stage for stage in range(start, stop - 1) if stage in handed_out)
+        newest = len(stage_of_value) - 1
+        segments.append(Segment(compute, (newest,), (start, stop, kept), len(kept) + 1, inline=start == 0))
+        stage_of_value += [*kept, stop - 1]
+    return Plan(segments, [stage_of_value.index(stage) for stage in handed_out])
+
+
+def run(plan: Plan, x: tf.Tensor, training: bool = False, seed: Optional[tf.Tensor] = None) -> list[tf.Tensor]:
+    """The values that the plan hands out, from the network's input."""
+    values = _values(plan.segments, x, training, seed)
+    return [values[i] for i in plan.outputs]
+
+
+def _values(segments, x, training, seed):
     values = [x]
     for segment in segments:
-        values.append(segment.function(*(values[i] for i in segment.inputs), training=training, seed=seed))
+        values += segment.compute([values[i] for i in segment.inputs], training, seed)
     return values
 
 
-Training = Callable[[tf.Tensor, Optional[tf.Tensor]], tf.Tensor]
-"""(x, seed) -> the output of a network in training."""
+Training = Callable[[Plan, tf.Tensor, Optional[tf.Tensor]], list[tf.Tensor]]
+"""(plan, x, seed) -> what `run` gives in training."""
 
 
-def make_training(
-    segments: Sequence[Segment],
-    variables: Callable[[], list[tf.Variable]],
-    whole: bool,
-    recompute_grads: bool,
-) -> Training:
-    """The network in training.
+def make_training(variables: Callable[[], list[tf.Variable]], as_functions: bool, recompute_grads: bool) -> Training:
+    """A network in training.
 
     Args:
-        segments: of the network.
         variables: -> its trainable ones.
-        whole: a graph may hold the segments as functions, those of one pattern as one; not so with batch norm, which
-            reduces over replicas.
-        recompute_grads: gradients compute activations again; needs `whole`.
+        as_functions: a graph may hold the segments as functions; not so with batch norm, which reduces over replicas.
+        recompute_grads: gradients compute activations again; needs `as_functions`.
     """
-    # A step calls each generator three times, and its blocks are alike. Traced and optimised once, it starts in a
-    # fraction of the time. Not so with XLA, which has to know shapes and paddings when it compiles: a function's
-    # gradient gets them from the function, among all other results; so XLA takes all that goes into the function for
-    # constants, images and weights too, and compiles anew whenever one has changed: at every step.
-    patterns = {pattern: called(pattern) for segment in segments if (pattern := segment.pattern)}
 
-    def as_function(segment):
-        if segment.pattern:
-            return functools.partial(_call_pattern, patterns[segment.pattern], segment.own)
-        # Where activations are computed again, what calls the segments is in the graph once itself.
-        return segment.function if segment.inline or recompute_grads else called(segment.function)
+    # A step calls each generator several times. Traced and optimised once, it starts in a fraction of the time. Not so
+    # with XLA, which has to know shapes and paddings when it compiles: a function's gradient gets them from the
+    # function, among all other results; so XLA takes all that goes into the function for constants, images and weights
+    # too, and compiles anew whenever one has changed: at every step.
+    @functools.cache
+    def function_of(function, arguments):
+        return noinline_function(functools.partial(function, *arguments))
 
-    functions = [dataclasses.replace(segment, function=as_function(segment)) for segment in segments]
-    if recompute_grads:
-        in_functions, inline = _recomputed(functions, variables), _recomputed(segments, variables)
-        return lambda x, seed: (inline if inside_xla() else in_functions)(x, seed)
+    def in_graph(segment):
+        if segment.inline:
+            return segment
+        return dataclasses.replace(segment, function=function_of(segment.function, segment.arguments), arguments=())
 
-    def train(x, seed):
-        in_functions = whole and tf.inside_function() and not inside_xla()
-        return run(functions if in_functions else segments, x, True, seed)[-1]
+    @functools.cache
+    def recomputed(segments, outputs, in_xla):  # TensorFlow would take what it traced elsewhere for XLA too
+        return _recomputed(segments, outputs, variables)
+
+    def train(plan, x, seed):
+        if recompute_grads:
+            return recomputed(tuple(plan.segments), tuple(plan.outputs), inside_xla())(x, seed)
+        if as_functions and tf.inside_function() and not inside_xla():
+            plan = dataclasses.replace(plan, segments=[in_graph(segment) for segment in plan.segments])
+        return run(plan, x, True, seed)
 
     return train
 
 
-def _call_pattern(pattern, own, *inputs, training, seed):
-    return pattern(*inputs, *own(), training=training, seed=seed)
-
-
-def _recomputed(segments: Sequence[Segment], variables: Callable[[], list[tf.Variable]]) -> Training:
-    """The network in training, of which only the values between segments are kept for the gradient (Chen et al. 2016).
+def _recomputed(
+    segments: Sequence[Segment], outputs: Sequence[int], variables: Callable[[], list[tf.Variable]]
+) -> Callable[[tf.Tensor, Optional[tf.Tensor]], list[tf.Tensor]]:
+    """A plan in training, of which only the values between segments are kept for the gradient (Chen et al. 2016).
 
     What is inside a segment is computed once more when the gradient comes to it. The way there and the way back are
     functions that TensorFlow leaves whole: it can neither merge what is computed twice nor compute it before its turn,
     and the network is in the graph once however often it is called, which saves memory too.
     """
 
-    @called
+    @noinline_function
     def forward(x, seed):
-        return run(segments, x, True, seed)[1:]
+        return _values(segments, x, True, seed)[1:]
 
-    @called
-    def backward(values, seed, gradient):
+    @noinline_function
+    def backward(values, seed, of_outputs):
         weights = variables()
-        of_values = [None] * len(segments) + [gradient]
+        of_values = [None] * (1 + sum(segment.num_outputs for segment in segments))
+        for i, gradient in zip(outputs, of_outputs):
+            of_values[i] = _sum(of_values[i], gradient)
         of_weights = [None] * len(weights)
-        for i in reversed(range(len(segments))):
-            segment, gradient = segments[i], of_values.pop()
-            inputs = after([gradient], [values[n] for n in segment.inputs])  # not before its turn
+        for segment in reversed(segments):
+            of_values, gradients = of_values[: -segment.num_outputs], of_values[-segment.num_outputs :]
+            inputs = after(gradients, [values[n] for n in segment.inputs])  # not before its turn
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(inputs + weights)
-                output = segment.function(*inputs, training=True, seed=seed)
-            found = tape.gradient(output, inputs + weights, output_gradients=gradient)
+                results = segment.compute(inputs, True, seed)
+            found = tape.gradient(results, inputs + weights, output_gradients=gradients)
             for n, of_one in zip(segment.inputs, found):
                 of_values[n] = _sum(of_values[n], of_one)
             of_weights = [_sum(*pair) for pair in zip(of_weights, found[len(inputs) :])]
@@ -125,19 +159,23 @@ def _recomputed(segments: Sequence[Segment], variables: Callable[[], list[tf.Var
         @tf.custom_gradient
         def connected(x):
             with record.stop_recording():
-                values = forward(x, seed)
+                values = [x, *forward(x, seed)]
 
-            def gradient(of_output, variables):
-                of_input, *of_weights = backward([x, *values[:-1]], seed, of_output)
+            # Only of variables that the segments read; if they read none, there is no such argument.
+            def gradient(*of_outputs, variables=()):
+                needed = values[: -segments[-1].num_outputs]
+                of_input, *of_weights = backward(needed, seed, list(of_outputs))
                 return of_input, [of_weights[order[id(variable.handle)]] for variable in variables]
 
-            return values[-1], gradient
+            return [values[i] for i in outputs], gradient
 
         # By handle: under mixed precision the variables of layers are wrapped, and these are not.
         order = {id(variable.handle): i for i, variable in enumerate(variables())}
         return connected(x)
 
-    return call
+    in_graph = tf.function(call, autograph=False)
+    # Outside a graph, TensorFlow does not see which variables the function reads.
+    return lambda x, seed: in_graph(x, seed) if tf.executing_eagerly() else call(x, seed)
 
 
 def _sum(one: Optional[tf.Tensor], other: Optional[tf.Tensor]) -> Optional[tf.Tensor]:

@@ -15,7 +15,7 @@ from fractions import Fraction
 import numpy as np
 import tensorflow as tf
 
-from cyclegan_tf.networks.layers import called, sides
+from cyclegan_tf.networks.layers import noinline_function, sides
 
 _TILE = 4  # results a side
 _KERNEL = 3
@@ -54,7 +54,7 @@ def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     return differentiable(x, kernel)
 
 
-@called
+@noinline_function
 def _convolve(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     _, evaluate_kernel, interpolate = _matrices(x.dtype.name)
     c, filters = kernel.shape[2:]
@@ -70,7 +70,7 @@ def _convolve(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     return y
 
 
-@called
+@noinline_function
 def _kernel_gradient(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
     """[3, 3, c, filters], from the convolution's input and the gradient of its result.
 

@@ -23,12 +23,12 @@ DISCRIMINATORS = [
 ]
 
 
-def make_pair(name, norm, padding='reflect', layers=3, kind='generator', use_dropout=False):
+def make_pair(name, norm, padding='reflect', layers=3, kind='generator', use_dropout=False, **others):
     # Weights that keep the signal's size: the initial N(0, 0.02) would hide errors behind outputs near zero.
     initial = dict(norm=norm, init_type='kaiming', seed=1)
     if kind == 'generator':
         initial.update(init_type='normal', init_gain=0.05)
-        ours = make_generator(name, 3, 2, 4, use_dropout=use_dropout, padding=padding, **initial)
+        ours = make_generator(name, 3, 2, 4, use_dropout=use_dropout, padding=padding, **initial, **others)
         theirs = mirror.generator(name, 3, 2, 4, norm, use_dropout, padding)
     else:
         ours = make_discriminator(name, 3, 4, layers, **initial)
@@ -103,3 +103,57 @@ def test_generator_with_dropout_equals_torch_in_inference(float64, photographs, 
     with torch.no_grad():
         expected = mirror.to_numpy(theirs.eval()(mirror.to_torch(images)))
     np.testing.assert_allclose(ours(tf.constant(images)).numpy(), expected, rtol=0, atol=1e-10)
+
+
+def collect(sequence, x, layers):
+    """The outputs of these layers as CUT collects them: what is behind the last is not run."""
+    kept = {}
+    for index, layer in enumerate(sequence):
+        x = layer(x)
+        if index in layers:
+            kept[index] = x
+        if index == max(layers):
+            return [kept[index] for index in layers]
+
+
+@pytest.mark.parametrize(
+    'name, norm, layers, recompute_grads',
+    [
+        ('resnet_9blocks', 'instance', (0, 4, 8, 12, 16), False),  # CUT's
+        ('resnet_6blocks', 'instance', (24, 22, 9, 8, 5, 2, 1), True),
+        ('resnet_9blocks', 'none', (1, 4, 5, 19, 21, 27), False),
+        ('resnet_6blocks', 'instance', (20, 17, 16, 8), False),  # the last is the norm in front of a ReLU
+        ('resnet_6blocks', 'none', (7, 1, 2), False),  # the last is the convolution in front of norm and ReLU
+        ('resnet_6blocks', 'none', (8, 7, 3), True),
+    ],
+)
+def test_layers_and_gradients_from_them_equal_torch(float64, photographs, name, norm, layers, recompute_grads):
+    ours, theirs = make_pair(name, norm, recompute_grads=recompute_grads)
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.ReLU):
+            module.inplace = True  # as in the reference: what was kept of the layer in front of it changes
+    images = photographs(2, 36, 52)
+    theirs_x = mirror.to_torch(images).requires_grad_(True)
+    expected = collect(theirs.model, theirs_x, layers)
+    sum((i + 1) * (y**3).mean() for i, y in enumerate(expected)).backward()
+
+    x, weights = tf.constant(images), ours.trainable_variables
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        found = ours(x, training=True, layers=layers)
+        value = tf.add_n([(i + 1) * tf.reduce_mean(y**3) for i, y in enumerate(found)])
+    of_x, of_weights = tape.gradient(value, (x, weights))
+
+    for layer, one, other, inferred in zip(layers, found, expected, ours(x, layers=layers)):
+        other = mirror.to_numpy(other)
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-10 * np.abs(other).max(), err_msg=str(layer))
+        np.testing.assert_array_equal(inferred, one)
+    np.testing.assert_allclose(of_x, mirror.to_numpy(theirs_x.grad), rtol=0, atol=1e-10)
+    of_weights = {variable.ref(): gradient for variable, gradient in zip(weights, of_weights)}
+    for variable, tensor, permutation in mirror.pairs(ours, theirs):
+        gradient = of_weights[variable.ref()]
+        assert (gradient is None) == (tensor.grad is None), variable.name  # it stands behind the last
+        if gradient is not None:
+            other = tensor.grad.numpy()
+            atol = 1e-10 * max(1, np.abs(other).max())
+            np.testing.assert_allclose(mirror.as_torch(gradient, permutation), other, rtol=0, atol=atol)
