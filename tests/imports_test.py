@@ -105,4 +105,3 @@ def test_the_package_is_imported_without_tensorflow():
 def test_first_line_says_what_the_file_is(module):
     text = (PACKAGE / f'{module}.py').read_text()
     assert ast.get_docstring(ast.parse(text)), module
-    assert len(text.splitlines()) <= 350, module
