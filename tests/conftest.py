@@ -18,6 +18,10 @@ import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras
 # What imports TensorFlow is imported where it is needed: pytest's own process, which hands out the tests, needs none.
 
 
+def pytest_addoption(parser):
+    parser.addoption('--nightly', action='store_true', help='run the tests as well that take minutes')
+
+
 def pytest_sessionstart(session):
     """Before anything is computed here: the process that others are forked from; then two logical CPUs, for the tests
     with two replicas. Programs have one, as users' have."""
@@ -34,6 +38,19 @@ def pytest_sessionstart(session):
     )
 
 
+def pytest_collection_modifyitems(config, items):
+    """Leaves the nightly tests out, unless they are asked for. Tests of a module that share what it made stay on one of
+    pytest's workers (--dist loadgroup): it is made once."""
+    if not config.getoption('--nightly'):
+        nightly = [item for item in items if item.get_closest_marker('nightly')]
+        items[:] = [item for item in items if item not in nightly]
+        config.hook.pytest_deselected(items=nightly)
+    for item in items:
+        shared = [one for found in item._fixtureinfo.name2fixturedefs.values() for one in found]
+        if any(one.scope == 'module' for one in shared):
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem):
     """Runs a test marked own_process in a fresh process: TensorFlow numbers the collective operations of a process,
@@ -42,9 +59,11 @@ def pytest_pyfunc_call(pyfuncitem):
         return None
     from tests.helpers import fresh_process
 
+    group = pyfuncitem.get_closest_marker('xdist_group')
+    name = pyfuncitem.nodeid.removesuffix(f'@{group.args[0]}') if group else pyfuncitem.nodeid
     done = fresh_process.call(
         pytest.main,
-        ['-q', '-p', 'no:cacheprovider', pyfuncitem.nodeid],
+        ['-q', '-p', 'no:cacheprovider', '--nightly', name],
         cwd=pyfuncitem.config.rootpath,
         env={**os.environ, 'CYCLEGAN_TF_OWN_PROCESS': '1'},
     )

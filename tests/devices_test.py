@@ -82,7 +82,7 @@ library.fflush(None)
 
 
 def test_threads_share_two_arenas_of_memory():
-    status, output, error = program.finish(program.start_python('-c', _COUNT_ARENAS))
+    status, output, error = program.run_python('-c', _COUNT_ARENAS)
     assert status == 0, error
     assert 1 <= output.count('<heap nr=') <= 2, output
 
@@ -116,6 +116,15 @@ def test_what_does_not_fit_the_devices_is_refused(settings, workers, complaint):
 
 
 @pytest.mark.slow
+def test_replicas_and_workers_make_no_difference(image_folders, tmp_path):
+    cases = dict.fromkeys(('one device', '2 replicas', '2 workers'), ('dropout',))
+    results = train(image_folders, tmp_path, cases)
+    for name in ('2 replicas', '2 workers'):
+        assert_equal(results[name], results['one device'], 'dropout')
+
+
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_devices_and_accumulated_batches_make_no_difference(image_folders, tmp_path):
     cases = {
         'one device': ('dropout', 'dropout, accumulated', 'batch norm'),
@@ -130,6 +139,7 @@ def test_devices_and_accumulated_batches_make_no_difference(image_folders, tmp_p
     assert_equal(results['2 workers'], expected, 'batch norm')
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_more_devices_make_no_difference(image_folders, tmp_path):
     cases = {

@@ -129,6 +129,14 @@ def test_features_of_a_given_network_are_compared_and_it_is_identified(run, extr
     assert found['features']['sha256'] != first and len(first) == 64
 
 
+def test_the_program_measures_and_exits_with_a_sentence_where_it_cannot(run, tmp_path):
+    flags = (f'--checkpoints_dir={run}', f'--results_dir={tmp_path}')
+    status, output, error = program.finish(program.start('evaluate', '--name=run', *flags, real=True))
+    assert status == 0 and output.split()[:3] == ['epoch', 'step', 'direction'], error
+    status, _, error = program.finish(program.start('evaluate', '--name=nowhere', *flags))
+    assert status == 1 and error.count('cyclegan_tf.evaluate: ') == 1 and 'Traceback' not in error
+
+
 def test_equal_images_give_an_infinite_psnr_and_still_json(run, data, tmp_path):
     root = tmp_path / 'same'
     for folder in ('testA', 'testB'):
@@ -192,8 +200,8 @@ def test_places_that_cannot_be_written_are_named_before_the_work(run, tmp_path):
         program.run_evaluation(run, '--name=run', f'--results_dir={tmp_path}')
 
 
-@pytest.mark.slow
 # ------------------------------------------------------------------------------------------------------------ resuming
+@pytest.mark.slow
 def test_the_epochs_work_is_not_lost_with_its_measure(data, tmp_path):
     from PIL import Image
 

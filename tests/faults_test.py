@@ -60,13 +60,14 @@ def wait_for(process, text):
 
 # --------------------------------------------------------------------------------------------------------------- kills
 @pytest.mark.slow
-def test_twenty_kills_at_any_moment_change_nothing(quick, tmp_path):
-    flags = [*quick, '--n_epochs=40', '--n_epochs_decay=0', '--save_latest_freq=1', '--print_freq=2']
+@pytest.mark.parametrize('kills, epochs', [(3, 6), pytest.param(20, 40, marks=pytest.mark.nightly)])
+def test_kills_at_any_moment_change_nothing(quick, tmp_path, kills, epochs):
+    flags = [*quick, f'--n_epochs={epochs}', '--n_epochs_decay=0', '--save_latest_freq=1', '--print_freq=2']
     flags += ['--display_freq=7', '--save_epoch_freq=2', '--keep_checkpoints=2']
     assert program.run_training(tmp_path / 'through', *flags, small=False) == 0
     rng, steps = np.random.default_rng(0), set()
     directory = tmp_path / 'killed' / 'run'
-    for kill in range(20):
+    for kill in range(kills):
         begun = (directory / 'latest' / 'checkpoint').exists()
         again = ['--continue_train'] if begun else []
         if directory.exists() and not begun:
@@ -82,7 +83,7 @@ def test_twenty_kills_at_any_moment_change_nothing(quick, tmp_path):
         assert program.finish(process)[0] == -signal.SIGKILL
         if (directory / 'latest' / 'checkpoint').exists():
             steps.add(checkpoints.find(directory, 'latest').step)
-    assert len(steps) > 10 and max(steps) < 200, steps
+    assert len(steps) > kills // 2 and max(steps) < 5 * epochs, steps
     assert program.run_training(tmp_path / 'killed', *flags, '--continue_train', small=False) == 0
     assert_same_run(tmp_path / 'through' / 'run', directory)
 
@@ -104,9 +105,9 @@ def test_before_training_a_signal_stops_at_once_and_gives_the_lock_back(quick, t
     wait_for(process, 'Network G_A')
     assert (tmp_path / 'run' / run_lock.NAME).exists()
     process.send_signal(signal.SIGTERM)
-    start = time.monotonic()
-    status, _, error = program.finish(process)
-    assert status == 143 and time.monotonic() - start < 10, error
+    status, output, error = program.finish(process)
+    # At once: it did not train first.
+    assert status == 143 and 'step 1/' not in output, error
     assert not (tmp_path / 'run' / run_lock.NAME).exists()
 
 
@@ -120,10 +121,10 @@ def test_a_second_signal_stops_at_once(quick, tmp_path):
     process.send_signal(signal.SIGTERM)
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    start = time.monotonic()
     status, output, error = program.finish(process)
-    assert status == 130 and time.monotonic() - start < 2, error
-    assert 'the state is saved' not in output
+    # At once: neither the step was finished nor the state saved.
+    assert status == 130, error
+    assert 'the state is saved' not in output and not checkpoints.find_all(tmp_path / 'run')
     assert not (tmp_path / 'run' / run_lock.NAME).exists()
 
 
@@ -295,9 +296,11 @@ def remember(self, *arguments):
     create(self, *arguments)
     trainers.append(self)
 
+begin, end = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+
 def look(self, step, *arguments):
     advance(self, step, *arguments)
-    if step >= 200 and not seen or step == 2000:
+    if step >= begin and not seen or step == end:
         process = psutil.Process()
         seen[step] = process.memory_info().rss, process.num_fds(), process.num_threads()
 
@@ -310,10 +313,12 @@ os._exit(0)
 
 
 @pytest.mark.slow
-def test_two_thousand_steps_take_no_more_memory_files_or_traces(quick, tmp_path):
-    flags = [*quick, '--dataroot=demo', '--max_dataset_size=50', '--n_epochs=40', '--n_epochs_decay=0']
-    flags += ['--ngf=2', '--ndf=2', '--display_freq=100', '--save_latest_freq=100', '--save_epoch_freq=10']
-    status, output, error = program.run_python('-c', LONG_RUN, tmp_path, *flags, timeout=1200)
+@pytest.mark.parametrize('begin, end', [(100, 300), pytest.param(200, 2000, marks=pytest.mark.nightly)])
+def test_many_steps_take_no_more_memory_files_or_traces(quick, tmp_path, begin, end):
+    flags = [*quick, '--dataroot=demo', '--max_dataset_size=50', f'--n_epochs={end // 50}', '--n_epochs_decay=0']
+    flags += ['--ngf=2', '--ndf=2', f'--display_freq={begin // 2}', f'--save_latest_freq={begin // 2}']
+    flags += ['--save_epoch_freq=1' if end < 1000 else '--save_epoch_freq=10']
+    status, output, error = program.run_python('-c', LONG_RUN, begin, end, tmp_path, *flags, timeout=1200)
     assert status == 0, error
     status, traces, *numbers = (int(word) for word in output.splitlines()[-1].split())
     assert (status, traces) == (0, 1)
@@ -322,7 +327,9 @@ def test_two_thousand_steps_take_no_more_memory_files_or_traces(quick, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('flags, expected', [((), True), (('--deterministic=false',), False)])
+@pytest.mark.parametrize(
+    'flags, expected', [((), True), pytest.param(('--deterministic=false',), False, marks=pytest.mark.nightly)]
+)
 def test_deterministic_is_on_for_cpus(quick, tmp_path, flags, expected):
     script = (
         "import sys; from tests.helpers import program;"

@@ -53,6 +53,16 @@ def test_every_test_image_is_translated_both_ways_and_measured(run, tmp_path, ca
     assert 'http' not in page and page.count('loading="lazy"') == 60
 
 
+def test_the_program_translates_and_exits_with_a_sentence_where_it_cannot(drawn, tmp_path):
+    Image.fromarray(photograph(16, 16)).save(tmp_path / 'x.png')
+    flags = ('--name=run', f'--checkpoints_dir={drawn}', f'--output={tmp_path / "out"}', '--direction=AtoB')
+    status, output, error = program.finish(program.start('translate', *flags, f'--input={tmp_path}/x.png', real=True))
+    assert status == 0 and f'1 picture in {tmp_path / "out"}' in output, error
+    assert Image.open(tmp_path / 'out' / 'x.png').size == (16, 16)
+    status, _, error = program.finish(program.start('translate', *flags, f'--input={tmp_path}/y.png'))
+    assert status == 1 and error.count('cyclegan_tf.translate: `input`') == 1 and 'Traceback' not in error
+
+
 def test_equal_pairs_give_valid_json(run, tmp_path, capsys):
     for domain in 'AB':
         (tmp_path / 'same' / f'test{domain}').mkdir(parents=True)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks the style and runs the tests: bash tools/test.sh [arguments of pytest]
+# Checks the style and runs the tests: bash tools/test.sh [--nightly] [arguments of pytest]
+# --nightly: with those that take minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/environment.sh
@@ -17,4 +18,4 @@ make_environment "$environment" "$python" "$extras"
 
 "$environment/bin/ruff" check .
 # A failure is told at once, as a run may be stopped before its end.
-"$environment/bin/python" -m pytest -n 2 --dist worksteal --instafail --durations=20 "${select[@]}" "$@"
+"$environment/bin/python" -m pytest -n 2 --dist loadgroup --instafail --durations=20 "${select[@]}" "$@"

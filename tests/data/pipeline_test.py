@@ -1,7 +1,6 @@
 """The stream: a batch depends on (seed, step) alone, shards are its rows, augmentation does what it says."""
 
 import os
-import time
 
 import numpy as np
 import pytest
@@ -56,7 +55,7 @@ def assert_equal(left, right):
 # ------------------------------------------------------------------------------------------ a function of (seed, step)
 @pytest.mark.parametrize(
     'preprocess_, policy',
-    [('resize_and_crop', 'none'), ('crop', 'none'), ('none', 'none'), ('resize_and_crop', 'light'), ('crop', 'affine')],
+    [('resize_and_crop', 'light'), ('crop', 'none'), ('none', 'none')],
 )
 def test_every_cache_gives_the_same_batches_from_any_step_on(photographs_folder, tmp_path, preprocess_, policy):
     batch, crop = (1, None) if preprocess_ == 'none' else (2, 32)
@@ -95,12 +94,20 @@ def test_workers_that_do_not_divide_the_batch_are_refused():
 
 
 def test_starting_at_step_a_million_costs_no_more_than_at_zero():
-    pair, seconds = demo_tables(), []
+    rows = []
+
+    class Counting(Numbers):
+        def row(self, index, crop=None):
+            rows.append(index)
+            return super().row(index, crop)
+
+    counts = []
     for start in (0, 1_000_000):
-        begin = time.monotonic()
-        next(iter(pipeline.Stream(*pair, 1, 32, 0).from_step(start)))
-        seconds.append(time.monotonic() - begin)
-    assert seconds[1] < seconds[0] + 1
+        rows.clear()
+        next(iter(pipeline.Stream(Counting(7), Counting(4), 1, 1, 0).from_step(start)))
+        counts.append(len(rows))
+    # What is read ahead of the first batch differs a little from one run to the next, steps are never gone through.
+    assert max(counts) < 1000, counts
 
 
 def test_no_thread_tunes_the_stream():

@@ -114,7 +114,11 @@ def test_a_builder_of_tensorflow_datasets(tmp_path):
             a, b = sources.open_domains(name, 'train', max_size=4, data_dir=str(tmp_path))
             assert len(a) == len(b) == 4
             assert decode.check(a.read(3)).channels == 3
-            np.testing.assert_array_equal(*(decode.to_array(a.picture(2)) for _ in range(2)))
+            # In any order the same images; those of an index are its own.
+            images = {index: decode.to_array(a.picture(index)) for index in (2, 0, 3)}
+            for index in (0, 2, 3):
+                np.testing.assert_array_equal(decode.to_array(a.picture(index)), images[index])
+            assert not np.array_equal(images[0], images[2]) and not np.array_equal(images[2], images[3])
 
 
 @pytest.fixture(scope='module')

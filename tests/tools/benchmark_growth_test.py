@@ -137,6 +137,7 @@ def test_the_page_says_why_its_two_times_of_a_step_differ(seconds, told):
     assert (f'takes 0.5 s here and {seconds} s in the first table' in text) == told == bool(text)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_growth_measures_and_writes_the_page(tmp_path):
     flags = ('--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--sizes=32', '--batches=1', '--crop_size=32')

@@ -46,6 +46,7 @@ def test_a_kind_of_the_pipeline_that_cannot_be_measured_is_named(image_folders, 
 
 
 @pytest.mark.torch
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_train_measures_both_in_turns_and_the_start(tmp_path):
     flags = ('--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--crop_size=32', '--repeats=2', '--starts=1')
@@ -92,6 +93,16 @@ def of_all(tmp_path_factory):
 
 
 @pytest.mark.slow
+def test_train_measures_steps():
+    small = ('--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--crop_size=32')
+    status, output, error = run('train', *small, '--kinds=float32', '--repeats=2', '--starts=0')
+    assert status == 0, error
+    ((kind, row),) = json.loads(output)['steps'].items()
+    assert kind == 'float32' and 0 < row['least'] <= row['seconds'] <= row['most'] and row['peak_bytes'] > 100e6
+
+
+@pytest.mark.nightly
+@pytest.mark.slow
 def test_all_has_a_key_for_each(of_all):
     assert list(of_all) == ['train', 'translate', 'pipeline', 'serving']
     for of_one in of_all.values():
@@ -101,6 +112,7 @@ def test_all_has_a_key_for_each(of_all):
     assert list(of_all['translate']['images']) == ['float32']
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_serving_measures_signatures_sizes_batches_and_formats(of_all):
     result = of_all['serving']
@@ -118,6 +130,7 @@ def test_serving_measures_signatures_sizes_batches_and_formats(of_all):
     assert formats['saved_model float32']['ratio'] == 1
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_pipeline_measures_where_images_are_kept(of_all):
     rates = of_all['pipeline']['images_per_second']
