@@ -14,6 +14,7 @@ from cyclegan_tf.errors import UserError
 from cyclegan_tf.model_settings import CycleGANConfig
 from cyclegan_tf.translator import Translator
 from tests.helpers import program
+from tests.helpers.served_models import make_run
 
 FLAGS = ('--n_epochs=3', '--n_epochs_decay=0', '--save_epoch_freq=2', '--eval_freq=1')
 
@@ -95,7 +96,7 @@ def test_the_same_figures_come_out_of_the_program_for_every_checkpoint(run, tmp_
             assert dict(values(afterwards, tag)) == pytest.approx(expected, rel=1e-5), tag
             results = {one['step']: one['results'][direction][name] for one in found['checkpoints']}
             assert results == pytest.approx(expected, rel=1e-5)
-    assert found['images']['pairs'] == 2 and found['run']['netG'] == 'resnet_6blocks'
+    assert found['images']['pairs'] == 2 and found['run']['model'] == 'tiny_cycle_gan'
     assert found['versions']['tensorflow'] == tf.__version__ and found['flags']['epoch'] == 'all'
 
     lines = capsys.readouterr().out.splitlines()
@@ -129,8 +130,9 @@ def test_features_of_a_given_network_are_compared_and_it_is_identified(run, extr
     assert found['features']['sha256'] != first and len(first) == 64
 
 
-def test_the_program_measures_and_exits_with_a_sentence_where_it_cannot(run, tmp_path):
-    flags = (f'--checkpoints_dir={run}', f'--results_dir={tmp_path}')
+def test_the_program_measures_and_exits_with_a_sentence_where_it_cannot(data, tmp_path):
+    make_run(tmp_path, dataroot=str(data), crop_size=32)
+    flags = (f'--checkpoints_dir={tmp_path}', f'--results_dir={tmp_path}')
     status, output, error = program.finish(program.start('evaluate', '--name=run', *flags, real=True))
     assert status == 0 and output.split()[:3] == ['epoch', 'step', 'direction'], error
     status, _, error = program.finish(program.start('evaluate', '--name=nowhere', *flags))
