@@ -11,16 +11,29 @@ import torch_mirror as mirror  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
+# Every norm and every padding, which have nothing to do with each other; and every size once.
 GENERATORS = [
-    *[('resnet_9blocks', norm, padding) for norm in ('instance', 'batch', 'none') for padding in mirror.PADS],
+    *[('resnet_9blocks', norm, 'reflect') for norm in ('instance', 'batch', 'none')],
+    *[('resnet_9blocks', 'instance', padding) for padding in ('replicate', 'zero')],
     ('resnet_6blocks', 'instance', 'reflect'),
-    *[(name, norm, 'reflect') for name in ('unet_128', 'unet_256') for norm in ('instance', 'batch', 'none')],
+    *[('unet_128', norm, 'reflect') for norm in ('instance', 'batch', 'none')],
+    ('unet_256', 'batch', 'reflect'),
+]
+# In float32 the rounding differs, which depends on the norm and the depth.
+GENERATORS_IN_FLOAT32 = [
+    ('resnet_9blocks', 'instance', 'reflect'),
+    ('resnet_9blocks', 'batch', 'zero'),
+    ('resnet_9blocks', 'none', 'replicate'),
+    ('unet_128', 'none', 'reflect'),
+    ('unet_256', 'instance', 'reflect'),
+    ('unet_256', 'batch', 'reflect'),
 ]
 DISCRIMINATORS = [
     (name, layers, norm)
     for name, layers in (('basic', 3), ('n_layers', 2), ('n_layers', 5), ('pixel', 3))
     for norm in ('instance', 'batch', 'none')
 ]
+DISCRIMINATORS_IN_FLOAT32 = [(name, layers, norm) for name, layers, norm in DISCRIMINATORS if name != 'n_layers']
 
 
 def make_pair(name, norm, padding='reflect', layers=3, kind='generator', use_dropout=False, **others):
@@ -76,7 +89,7 @@ def test_generator_equals_torch_in_float64(float64, photographs, name, norm, pad
         check(ours, theirs, images[:, :, :width], (1e-10, 1e-10))
 
 
-@pytest.mark.parametrize('name, norm, padding', GENERATORS)
+@pytest.mark.parametrize('name, norm, padding', GENERATORS_IN_FLOAT32)
 def test_generator_equals_torch_in_float32(photographs, name, norm, padding):
     ours, theirs = make_pair(name, norm, padding)
     height, width = sizes(name)[-1]
@@ -90,7 +103,7 @@ def test_discriminator_equals_torch_in_float64(float64, photographs, name, layer
         check(ours, theirs, photographs(2, height, width), (1e-10, 1e-10))
 
 
-@pytest.mark.parametrize('name, layers, norm', DISCRIMINATORS)
+@pytest.mark.parametrize('name, layers, norm', DISCRIMINATORS_IN_FLOAT32)
 def test_discriminator_equals_torch_in_float32(photographs, name, layers, norm):
     ours, theirs = make_pair(name, norm, layers=layers, kind='discriminator')
     check(ours, theirs, photographs(2, 112, 150), (1e-4, 1e-3 if norm == 'batch' else 1e-4))
