@@ -77,7 +77,7 @@ def test_onnx_agrees_at_any_size(runs, tmp_path):
         channels = loaded.translation(direction).channels
         for value, last in ((given, channels[0]), (result, channels[1])):
             assert value.shape == ['batch', 'height', 'width', last]
-        for size in ((128, 128), (64, 36), (33, 70), (7, 5), (2, 3)):
+        for size in ((128, 128), (33, 70), (2, 3)):
             batch = images(channels[0], *size)
             (answer,) = session.run(None, {'images': batch})
             np.testing.assert_allclose(answer, loaded.translate_floats(batch, direction), atol=1e-3, err_msg=str(size))
