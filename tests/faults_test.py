@@ -29,6 +29,12 @@ def quick(image_folders):
     return [*program.SMALL, f'--dataroot={image_folders}', '--name=run', '--lambda_identity=0']
 
 
+@pytest.fixture
+def real(quick):
+    """The same with the real networks, for programs that are started as a user starts them, and for long steps."""
+    return [*program.REAL, *quick[len(program.SMALL) :]]
+
+
 def curves(run_directory):
     """tag -> [(step, value)] of losses, pictures' tag -> their steps; as TensorBoard reads them."""
     reader = EventAccumulator(str(run_directory), size_guidance={'tensors': 0})
@@ -44,7 +50,7 @@ def curves(run_directory):
 
 def assert_same_run(expected, actual):
     one, other = program.weights(expected), program.weights(actual)
-    assert one.keys() == other.keys() and len(one) > 100
+    assert one.keys() == other.keys() and len(one) > 50
     for name, value in one.items():
         np.testing.assert_array_equal(value, other[name], err_msg=name)
     assert curves(expected) == curves(actual)
@@ -112,10 +118,10 @@ def test_before_training_a_signal_stops_at_once_and_gives_the_lock_back(quick, t
 
 
 @pytest.mark.slow
-def test_a_second_signal_stops_at_once(quick, tmp_path):
+def test_a_second_signal_stops_at_once(real, tmp_path):
     # Steps of about a second.
     larger = ['--load_size=128', '--crop_size=128', '--ngf=48', '--ndf=48', '--print_freq=2', '--display_freq=9']
-    process = program.start('train', *quick, *larger, f'--checkpoints_dir={tmp_path}')
+    process = program.start('train', *real, *larger, f'--checkpoints_dir={tmp_path}')
     wait_for(process, 'step 2/')
     time.sleep(0.3)
     process.send_signal(signal.SIGTERM)
@@ -248,8 +254,8 @@ def test_a_folder_that_is_removed_stops_training_with_one_sentence(quick, tmp_pa
     assert status == 1 and re.search(r'step \d+ could not be saved \(.*\); no checkpoint is left', message)
 
 
-def test_a_folder_that_becomes_read_only_stops_training_with_one_sentence(quick, tmp_path):
-    flags = [*quick, f'--checkpoints_dir={tmp_path}', '--save_latest_freq=2', '--print_freq=1']
+def test_a_folder_that_becomes_read_only_stops_training_with_one_sentence(real, tmp_path):
+    flags = [*real, f'--checkpoints_dir={tmp_path}', '--save_latest_freq=2', '--print_freq=1']
     # Root may write anywhere, unless that is taken from it.
     as_others = ['setpriv', '--bounding-set=-dac_override,-dac_read_search'] if os.getuid() == 0 else []
     process = program.start('train', *flags, prefix=as_others)
@@ -268,11 +274,11 @@ def test_a_folder_that_becomes_read_only_stops_training_with_one_sentence(quick,
 
 
 # -------------------------------------------------------------------------------------------------------------- memory
-def test_memory_that_is_not_enough_is_one_sentence_with_what_helps(quick, tmp_path):
+def test_memory_that_is_not_enough_is_one_sentence_with_what_helps(real, tmp_path):
     def limit():
         resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))
 
-    flags = [*quick, f'--checkpoints_dir={tmp_path}', '--load_size=256', '--crop_size=256', '--pool_size=20000']
+    flags = [*real, f'--checkpoints_dir={tmp_path}', '--load_size=256', '--crop_size=256', '--pool_size=20000']
     status, message = one_sentence(program.start('train', *flags, preexec_fn=limit))
     assert status == 1 and '--crop_size (now 256)' in message and '--pool_size (20000)' in message
     assert 'set --recompute_grads, or lower ' in message

@@ -304,7 +304,8 @@ def test_continuing_what_is_not_there_is_refused(quick):
     with pytest.raises(UserError, match='holds no checkpoint to continue from'):
         program.run_training(*quick, '--continue_train')
     (quick[0] / 'run').mkdir(parents=True)
-    (quick[0] / 'run' / 'flags.cfg').write_text('\n'.join([*program.SMALL, *quick[1:]]))  # stopped before it saved anything
+    # Stopped before it saved anything.
+    (quick[0] / 'run' / 'flags.cfg').write_text('\n'.join([*program.SMALL, *quick[1:]]))
     with pytest.raises(UserError, match='holds no checkpoint to continue from'):
         program.run_training(*quick, '--continue_train')
 
