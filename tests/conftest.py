@@ -46,7 +46,8 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in nightly]
         config.hook.pytest_deselected(items=nightly)
     for item in items:
-        shared = [one for found in item._fixtureinfo.name2fixturedefs.values() for one in found]
+        fixtures = item._fixtureinfo.name2fixturedefs.items()
+        shared = [one for name, found in fixtures for one in found if name != 'tiny_models']  # which costs nothing
         if any(one.scope == 'module' for one in shared):
             item.add_marker(pytest.mark.xdist_group(item.module.__name__))
 
