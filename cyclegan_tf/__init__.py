@@ -23,8 +23,9 @@ def load(run_directory, epoch='latest', max_pixels=None):
         max_pixels: images with more are translated in tiles; None: what fits into half of the machine's free memory.
 
     Returns:
-        A cyclegan_tf.translator.Translator, whose translate(images, direction='AtoB') takes uint8, uint16 or float
-        images in [-1, 1], [h, w, c] or [n, h, w, c] of any size.
+        A cyclegan_tf.translator.Translator, whose translate(images, direction=None) takes uint8, uint16 or float
+        images in [-1, 1], [h, w, c] or [n, h, w, c] of any size; without a direction, as in 'BtoA', it is AtoB, or the
+        only one that the run has.
 
     Raises:
         cyclegan_tf.errors.UserError: there is no such run or checkpoint, or `epoch` is none of these.
