@@ -82,7 +82,9 @@ class ResnetGenerator(tf.keras.Model):
 
     Call: images float [b, h, w, input_channels] in [-1, 1] -> float [b, h, w, output_channels] in [-1, 1] for sides
     that are multiples of 4; other sides come out rounded up to the next multiple, as in the reference. `seed`, int
-    [b, 2], is needed in training with dropout. Raises UserError for sides too small for the padding.
+    [b, 2], is needed in training with dropout. With `layers`, indices of the reference's sequence, it hands out a list
+    of what these compute, in this order and in the precision of computation, and computes nothing behind the highest.
+    Raises UserError for sides too small for the padding, and for an index that the sequence does not have.
     """
 
     def __init__(
@@ -165,6 +167,7 @@ class ResnetGenerator(tf.keras.Model):
         last = max(layers, default=len(stages) - 1)
 
         def handed_out(layer):
+            # What the reference kept is changed in place, values and gradients, unless the pass has ended before.
             while layer < last and stages[layer + 1].in_place:
                 layer += 1
             return layer
@@ -184,7 +187,7 @@ class UnetGenerator(tf.keras.Model):
         num_downs: halvings, 7 ('unet_128') or 8 ('unet_256').
         use_dropout: dropout of 0.5 in the num_downs - 5 levels of 8 * filters above the bottleneck, in training.
 
-    Call: as ResnetGenerator. Raises UserError unless both sides are multiples of 2 ** num_downs.
+    Call: as ResnetGenerator, without `layers`. Raises UserError unless both sides are multiples of 2 ** num_downs.
     """
 
     def __init__(
@@ -296,7 +299,8 @@ def make_generator(
 
     Returns:
         A model, float [b, h, w, input_channels] in [-1, 1] -> float [b, h, w, output_channels] in [-1, 1]. Its
-        attribute side_multiple says of what the sides have to be multiples, so that they are kept.
+        attribute side_multiple says of what the sides have to be multiples, so that they are kept. A ResNet hands out
+        what its layers compute, see ResnetGenerator.
 
     Raises:
         UserError: an unknown name, norm, padding, init_type or precision, or recompute_grads with norm 'batch'.

@@ -47,13 +47,11 @@ def pair(name, **settings):
     [
         ('float64', 1e-12, 'resnet_6blocks', 'instance', True),
         ('float64', 1e-12, 'unet_128', 'instance', True),
-        ('float32', 1e-4, 'resnet_6blocks', 'none', False),
+        ('float32', 1e-4, 'resnet_6blocks', 'instance', False),
         ('float32', 1e-4, 'unet_128', 'none', False),
-        ('float32', 1e-4, 'resnet_6blocks', 'instance', True),
-        ('bfloat16', 2**-6, 'resnet_6blocks', 'instance', True),
-        ('bfloat16', 2**-6, 'unet_128', 'none', False),
+        ('bfloat16', 2**-6, 'resnet_6blocks', 'instance', False),
         ('float16', 2**-9, 'resnet_6blocks', 'none', False),
-        ('float16', 2**-9, 'unet_128', 'instance', True),
+        ('float16', 2**-9, 'unet_128', 'instance', False),
     ],
 )
 def test_gradients_are_the_same(photographs, name, precision, share, norm, use_dropout):
