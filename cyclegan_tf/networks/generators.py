@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from typing import Optional
 
 import tensorflow as tf
@@ -22,6 +20,7 @@ from cyclegan_tf.networks.layers import (
     pad_reflect,
 )
 from cyclegan_tf.networks.norms import NoNorm, make_norm, norm_wants_bias
+from cyclegan_tf.networks.stages import Stage, StageSequence
 
 DROPOUT_RATE = 0.5  # the reference's
 
@@ -48,21 +47,6 @@ class ResnetBlock(tf.keras.layers.Layer):
         if self._use_dropout and training:
             y = dropout(y, DROPOUT_RATE, seed, self._dropout_index)
         return x + self.norm_2(self.conv_2(self._pad(y, 1)), training=training)
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """One module of the reference's nn.Sequential.
-
-    Attributes:
-        function: x -> the next x, with `training` or `seed` as well where `takes` names them.
-        takes: what it is given beside x.
-        in_place: in PyTorch the result takes the place of x in memory, and whoever kept x has the result instead.
-    """
-
-    function: Callable[..., tf.Tensor]
-    takes: tuple[str, ...] = ()
-    in_place: bool = False
 
 
 class ResnetGenerator(tf.keras.Model):
@@ -121,8 +105,11 @@ class ResnetGenerator(tf.keras.Model):
         self.ups = [UpConv(filters * n, 3, use_bias=use_bias, kernel_initializer=kernel()) for n in (2, 1)]
         self.up_norms = [make_norm(norm, initializers) for _ in self.ups]
         self.conv_out = NarrowConv(output_channels, 7, kernel_initializer=kernel())
-        self._recompute_grads = recompute_grads
-        self._train = segments.make_training(lambda: self.trainable_variables, norm != 'batch', recompute_grads)
+        train = segments.make_training(lambda: self.trainable_variables, norm != 'batch', recompute_grads)
+        blocks = range(10, 10 + num_blocks)
+        # Where activations are computed again, what is between two segments is kept, and behind stage 1 it is large.
+        starts = [0, *([] if recompute_grads else [2]), *blocks, blocks.stop]
+        self._sequence = StageSequence(self._stages, starts, train)
 
     def _stages(self) -> list[Stage]:
         """The network, with the reference's indices."""
@@ -143,39 +130,7 @@ class ResnetGenerator(tf.keras.Model):
 
     def call(self, x, training=False, seed=None, layers=()):
         check_images(x, self._input_channels, smallest_side=self._smallest_side)
-        plan = self._plan(tuple(layers))
-        outputs = self._train(plan, x, seed) if training else segments.run(plan, x)
-        return outputs if layers else outputs[0]
-
-    def _compute(self, start, stop, kept, x, training, seed):
-        """The outputs of the stages `kept` and of the last one, from what goes into the first."""
-        outputs, given = [], {'training': training, 'seed': seed}
-        for index, stage in enumerate(self._stages()[start:stop], start):
-            x = stage.function(x, **{name: given[name] for name in stage.takes})
-            if index in kept:
-                outputs.append(x)
-        return [*outputs, x]
-
-    def _plan(self, layers):
-        stages = self._stages()
-        for layer in layers:
-            if not 0 <= layer < len(stages):
-                raise UserError(
-                    f'nce_layers ({",".join(map(str, layers))}) has {layer}; the layers of this generator are numbered '
-                    f'from 0 to {len(stages) - 1}.'
-                )
-        last = max(layers, default=len(stages) - 1)
-
-        def handed_out(layer):
-            # What the reference kept is changed in place, values and gradients, unless the pass has ended before.
-            while layer < last and stages[layer + 1].in_place:
-                layer += 1
-            return layer
-
-        blocks = range(10, 10 + len(self.blocks))
-        # Where activations are computed again, what is between two segments is kept, and behind stage 1 it is large.
-        starts = [0, *([] if self._recompute_grads else [2]), *blocks, blocks.stop]
-        return segments.cut(self._compute, starts, [handed_out(layer) for layer in layers or [last]])
+        return self._sequence(x, training, seed, layers)
 
 
 class UnetGenerator(tf.keras.Model):

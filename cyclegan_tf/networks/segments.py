@@ -48,27 +48,6 @@ class Plan:
     outputs: Sequence[int]
 
 
-def cut(compute: Callable[..., list[tf.Tensor]], starts: Sequence[int], handed_out: Sequence[int]) -> Plan:
-    """Cuts a sequence of stages into segments, up to the last stage that is handed out.
-
-    Args:
-        compute: (start, stop, kept, x, training=..., seed=...) -> the outputs of the stages `kept` between `start` and
-            `stop`, and of the last one before `stop`.
-        starts: the stages with which segments begin, 0 first, rising. What is between two segments is kept where
-            activations are computed again, so it had better be small.
-        handed_out: the stages whose outputs the network hands out, in the order in which it does.
-    """
-    end = max(handed_out) + 1
-    starts = [start for start in starts if start < end]
-    segments, stage_of_value = [], [None]  # the network's input comes from no stage
-    for start, stop in zip(starts, [*starts[1:], end]):
-        kept = tuple(stage for stage in range(start, stop - 1) if stage in handed_out)
-        newest = len(stage_of_value) - 1
-        segments.append(Segment(compute, (newest,), (start, stop, kept), len(kept) + 1, inline=start == 0))
-        stage_of_value += [*kept, stop - 1]
-    return Plan(segments, [stage_of_value.index(stage) for stage in handed_out])
-
-
 def run(plan: Plan, x: tf.Tensor, training: bool = False, seed: Optional[tf.Tensor] = None) -> list[tf.Tensor]:
     """The values that the plan hands out, from the network's input."""
     values = _values(plan.segments, x, training, seed)
