@@ -11,6 +11,7 @@ from cyclegan_tf.devices import set_graph_optimizer
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.networks import make_generator
 from cyclegan_tf.networks.generators import GENERATORS
+from tests.helpers import program
 from tests.helpers.small_models import FEW_BLOCKS, xla_modules
 
 SEED = tf.constant([[3, 4], [5, 6]])
@@ -224,12 +225,10 @@ print(peak() - small)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != 'linux', reason='/proc is of Linux')
-def test_the_peak_memory_falls(run_script, tmp_path):
-    script = tmp_path / 'measure.py'
-    script.write_text(MEASURE)
+def test_the_peak_memory_falls():
     taken = {}
     for kind in ('kept', 'again'):
-        done = run_script(script, kind)
-        assert done.returncode == 0, done.stderr
-        taken[kind] = int(done.stdout.split()[-1])
+        status, output, error = program.run_python('-c', MEASURE, kind)
+        assert status == 0, error
+        taken[kind] = int(output.split()[-1])
     assert taken['again'] < 0.6 * taken['kept'], taken
