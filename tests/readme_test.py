@@ -15,8 +15,8 @@ from cyclegan_tf.translate import TranslateConfig
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / 'README.md').read_text()
 PROGRAMS = {'train': Config, 'translate': TranslateConfig, 'evaluate': EvaluateConfig, 'export': ExportConfig}
-# Of other programs: TensorBoard, and the PyTorch program where README compares with it.
-OTHERS = {'logdir', 'epoch_count', 'eval'}
+# Of other programs: TensorBoard, tools/test.sh, and the PyTorch program where README compares with it.
+OTHERS = {'logdir', 'epoch_count', 'eval', 'nightly'}
 
 
 def test_every_flag_that_readme_names_exists():
