@@ -39,17 +39,11 @@ def pytest_sessionstart(session):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves the nightly tests out, unless they are asked for. Tests of a module that share what it made stay on one of
-    pytest's workers (--dist loadgroup): it is made once."""
+    """Leaves the nightly tests out, unless they are asked for."""
     if not config.getoption('--nightly'):
         nightly = [item for item in items if item.get_closest_marker('nightly')]
         items[:] = [item for item in items if item not in nightly]
         config.hook.pytest_deselected(items=nightly)
-    for item in items:
-        fixtures = item._fixtureinfo.name2fixturedefs.items()
-        shared = [one for name, found in fixtures for one in found if name != 'tiny_models']  # which costs nothing
-        if any(one.scope == 'module' for one in shared):
-            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -60,11 +54,9 @@ def pytest_pyfunc_call(pyfuncitem):
         return None
     from tests.helpers import fresh_process
 
-    group = pyfuncitem.get_closest_marker('xdist_group')
-    name = pyfuncitem.nodeid.removesuffix(f'@{group.args[0]}') if group else pyfuncitem.nodeid
     done = fresh_process.call(
         pytest.main,
-        ['-q', '-p', 'no:cacheprovider', '--nightly', name],
+        ['-q', '-p', 'no:cacheprovider', '--nightly', pyfuncitem.nodeid],
         cwd=pyfuncitem.config.rootpath,
         env={**os.environ, 'CYCLEGAN_TF_OWN_PROCESS': '1'},
     )

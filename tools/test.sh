@@ -17,5 +17,6 @@ environment=.venv-test-$("$python" -c 'import sys; print("%d.%d" % sys.version_i
 make_environment "$environment" "$python" "$extras"
 
 "$environment/bin/ruff" check .
-# A failure is told at once, as a run may be stopped before its end.
-"$environment/bin/python" -m pytest -n 2 --dist loadgroup --instafail --durations=20 "${select[@]}" "$@"
+# A file's tests run in one process: what they share is made once. A failure is told at once, as a run may be stopped
+# before its end.
+"$environment/bin/python" -m pytest -n 2 --dist loadfile --instafail --durations=20 "${select[@]}" "$@"
