@@ -59,7 +59,7 @@ def test_tflite_agrees(runs, tmp_path, name, direction, quantize, most, mean):
 
 
 def test_tflite_sizes_go_down_with_quantization(runs):
-    network = cyclegan_tf.load(runs / 'unet').network('AtoB')
+    network = cyclegan_tf.load(runs / 'unet').translation('AtoB').network
     none, half, dynamic = (len(conversion.to_tflite(network, 3, 128, kind)) for kind in conversion.QUANTIZATIONS)
     weights = 4 * sum(int(tf.size(variable)) for variable in network.variables)
     assert weights < none < weights + 100_000

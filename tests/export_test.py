@@ -19,10 +19,11 @@ from tests.helpers.served_models import decode_png, encode, make_run, photograph
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    """The directory of runs 'run', and 'half', which has weights of one generator only."""
+    """The directory of runs 'run', 'tiny', and 'half', which has weights of one generator only."""
     directory = tmp_path_factory.mktemp('runs')
     make_run(directory, 'run')
-    make_run(directory, 'half', untrained=['G_A', 'D_A', 'D_B'], direction='BtoA')
+    make_run(directory, 'tiny', model='tiny_cycle_gan')
+    make_run(directory, 'half', model='tiny_cycle_gan', untrained=['G_A', 'D_A', 'D_B'], direction='BtoA')
     return directory
 
 
@@ -76,7 +77,7 @@ def test_size_is_that_of_the_weights_and_less_than_a_megabyte(tmp_path, netG, no
     make_run(tmp_path / 'runs', netG=netG, norm=norm)
     flags = ['--name=run', '--direction=AtoB', f'--precision={precision}']
     run_export(tmp_path / 'runs', tmp_path / 'out', *flags)
-    variables = cyclegan_tf.load(tmp_path / 'runs' / 'run').network('AtoB').variables
+    variables = cyclegan_tf.load(tmp_path / 'runs' / 'run').translation('AtoB').network.variables
     weights = sum(int(tf.size(v)) * (width if 'kernel' in v.name or 'bias' in v.name else 4) for v in variables)
     folder = tmp_path / 'out' / 'run_AtoB' / '1'
     assert weights < size(folder) < weights + 1_000_000
@@ -134,17 +135,17 @@ def test_files_come_out_as_translate_writes_them(exported, runs, tmp_path):
 
 # ------------------------------------------------------------------------------------------------------------- versions
 def test_versions_count_up_and_are_never_overwritten(runs, tmp_path, capsys):
-    one = ['--name=run', '--direction=BtoA', '--nowarmup']
+    one = ['--name=tiny', '--direction=BtoA', '--nowarmup']
     run_export(runs, tmp_path, *one)
     run_export(runs, tmp_path, *one, '--version=7')
-    run_export(runs, tmp_path, '--name=run', '--direction=both', '--nowarmup')
-    assert sorted(path.name for path in (tmp_path / 'run_BtoA').iterdir()) == ['1', '7', '8']
-    assert [path.name for path in (tmp_path / 'run_AtoB').iterdir()] == ['8']
-    assert str(tmp_path / 'run_BtoA' / '8') in capsys.readouterr().out
+    run_export(runs, tmp_path, '--name=tiny', '--direction=both', '--nowarmup')
+    assert sorted(path.name for path in (tmp_path / 'tiny_BtoA').iterdir()) == ['1', '7', '8']
+    assert [path.name for path in (tmp_path / 'tiny_AtoB').iterdir()] == ['8']
+    assert str(tmp_path / 'tiny_BtoA' / '8') in capsys.readouterr().out
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*')}
-    with pytest.raises(UserError, match=r"`version` \(7\) exists: .*run_BtoA/7' is never overwritten"):
-        run_export(runs, tmp_path, '--name=run', '--direction=both', '--version=7')
+    with pytest.raises(UserError, match=r"`version` \(7\) exists: .*tiny_BtoA/7' is never overwritten"):
+        run_export(runs, tmp_path, '--name=tiny', '--direction=both', '--version=7')
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*')} == before
 
 
@@ -156,7 +157,7 @@ def test_a_version_appears_whole_or_not_at_all(runs, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(export.warmup, 'write', full)
     with pytest.raises(OSError, match='No space left'):
-        run_export(runs, tmp_path, '--name=run')
+        run_export(runs, tmp_path, '--name=tiny')
     assert any(path.endswith('saved_model.pb') for path in seen)
     assert not [path for path in seen if not path.startswith('.')]
     assert list(tmp_path.iterdir()) == []
@@ -197,10 +198,10 @@ def test_warm_up_requests_fit_a_network_for_gray_and_few_pixels(tmp_path):
 def test_a_missing_package_is_named_before_anything_is_written(runs, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'tensorflow_serving.apis', None)  # what makes the import fail
     with pytest.raises(UserError, match="tensorflow-serving-api is not installed, .* extra 'serving' .* --nowarmup"):
-        run_export(runs, tmp_path / 'out', '--name=run')
+        run_export(runs, tmp_path / 'out', '--name=tiny')
     assert not (tmp_path / 'out').exists()
-    assert run_export(runs, tmp_path / 'out', '--name=run', '--nowarmup', '--direction=AtoB') == 0
-    assert not (tmp_path / 'out' / 'run_AtoB' / '1' / 'assets.extra').exists()
+    assert run_export(runs, tmp_path / 'out', '--name=tiny', '--nowarmup', '--direction=AtoB') == 0
+    assert not (tmp_path / 'out' / 'tiny_AtoB' / '1' / 'assets.extra').exists()
 
 
 # ----------------------------------------------------------------------------------------------------------------- card

@@ -25,7 +25,7 @@ class Served:
 
     def __init__(self, run_directory, folder, max_pixels=MAX_PIXELS):
         self.reference = cyclegan_tf.load(run_directory)
-        network = self.reference.network('AtoB')
+        network = self.reference.translation('AtoB').network
         servable = serving.Servable(network, self.reference.translation('AtoB').channels[0], max_pixels)
         tf.saved_model.save(servable, str(folder), signatures=servable.signatures())
         self._model = tf.saved_model.load(str(folder))

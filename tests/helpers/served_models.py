@@ -11,16 +11,17 @@ from PIL import Image
 
 from cyclegan_tf import checkpoint_store, checkpoints, export, options
 from cyclegan_tf.data import demo
-from cyclegan_tf.model_settings import CycleGANConfig
+from cyclegan_tf.model_settings import SETTINGS, CycleGANConfig
 from cyclegan_tf.models import MODELS
 
 # Weights wide enough for pictures full of contrast.
 SMALL = CycleGANConfig(dataroot='demo', netG='resnet_6blocks', ngf=4, init_gain=0.3)
 
 
-def make_run(directory, name='run', untrained=(), **settings):
+def make_run(directory, name='run', untrained=(), model=SMALL.model, **settings):
     """A run's directory with a checkpoint, as a training leaves it, of weights as they are drawn."""
-    config = dataclasses.replace(SMALL, name=name, **settings)
+    of_all = dataclasses.asdict(SMALL) if model == SMALL.model else {'dataroot': 'demo'}
+    config = SETTINGS[model](**{**of_all, 'model': model, 'name': name, **settings})
     run_directory = pathlib.Path(directory) / name
     run_directory.mkdir(parents=True)
     options.save_config(config, run_directory)
