@@ -87,7 +87,7 @@ class NetworkRole:
     """What a network of a model is for, in the model's own names of domains, 'A' and 'B'.
 
     Attributes:
-        kind: 'generator' or 'discriminator'.
+        kind: 'generator', 'discriminator', or another, which its model makes itself.
         inputs: the domains of the images that it takes, concatenated along the channels.
         output: the domain of the images that a generator makes.
     """
@@ -263,7 +263,8 @@ class Config(FeatureConfig):
     eval_metrics: Optional[str] = setting(
         None,
         'what is measured, of psnr, ssim (of pairs), kid, fid, with commas, or none; unset: psnr,ssim where most '
-        'images have a counterpart, of their size, else kid,fid; cycle and identity errors always',
+        'images have a counterpart, of their size, else kid,fid; cycle and identity errors of models '
+        'that have them always',
     )
     eval_images: Optional[int] = setting(None, 'test images per domain that are measured; unset: all', minimum=1)
     eval_load_size: Optional[int] = setting(
@@ -271,7 +272,7 @@ class Config(FeatureConfig):
     )
     keep_best: Optional[str] = setting(
         None,
-        'keeps the checkpoint with the best of this: psnr, ssim, kid, fid, cycle or identity, the mean over both '
+        'keeps the checkpoint with the best of this: psnr, ssim, kid, fid, cycle or identity, the mean over the '
         'directions, or of one as in psnr_AtoB; needs eval_freq',
     )
     # Reports and checkpoints; frequencies are in images, as in the reference

@@ -45,7 +45,8 @@ class EvaluateConfig(FeatureConfig):
     metrics: Optional[str] = setting(
         None,
         'of psnr, ssim (of pairs: images of one name in testA and testB), kid, fid, with commas, or none; unset: '
-        'psnr,ssim where most images have a counterpart, of their size, else kid,fid; cycle and identity errors always',
+        'psnr,ssim where most images have a counterpart, of their size, else kid,fid; cycle and identity errors '
+        'of models that have them always',
     )
     phase: str = setting('test', 'which images of the data set', choices=('train', 'test'))
     num_test: Optional[int] = setting(None, 'images per domain; unset: all', minimum=1)

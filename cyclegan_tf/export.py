@@ -217,7 +217,8 @@ def model_card(translator: Translator, direction: str, name: str, settings: Expo
     metrics = '\n'.join(f'| {what} | {value:.4g} | {where} |' for what, value, where in figures)
     table = f'| measure | value | from |\n|---|---|---|\n{metrics}' if figures else 'None were found for this step.'
     shared = {field.name for field in dataclasses.fields(Config)}
-    own = [f'{name} {value}' for name, value in dataclasses.asdict(config).items() if name not in shared]
+    values = {name: value for name, value in dataclasses.asdict(config).items() if name not in shared}
+    own = [f'{name} {value:g}' if isinstance(value, float) else f'{name} {value}' for name, value in values.items()]
     weights = sum(int(tf.size(variable)) for variable in translation.network.variables)
     return f"""# {name}
 
@@ -230,7 +231,7 @@ such of domain {translation.target}.
 | run | `{settings.name}`, step {translator.step:,} (`--epoch={settings.epoch}`), batch size {config.batch_size} |
 | architecture | {config.netG}, {config.ngf} filters, norm {config.norm}, {weights:,} weights in {settings.precision} |
 | channels | {channels_in} in, {channels_out} out |
-| losses | {', '.join([config.gan_mode, *own])} |
+| losses and settings of the model | {', '.join([config.gan_mode, *own])} |
 | exported with | TensorFlow {tf.__version__} |
 
 ## Measures

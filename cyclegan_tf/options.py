@@ -229,9 +229,11 @@ def parse_training(argv: Sequence[str]) -> tuple[Config, Optional[Config]]:
         run_directory = pathlib.Path(names.checkpoints_dir) / fill_in(names.name, names.suffix, given)
         stored_flags = run_directory / 'flags.cfg'
         if not stored_flags.is_file():
+            # The suffix was filled in with this model's settings.
+            model = ', and --model, whose settings --suffix names' if '{' in names.suffix else ''
             raise UserError(
-                f"run '{run_directory}' holds no checkpoint to continue from; check --name and --checkpoints_dir, "
-                f'or leave out --continue_train.'
+                f"run '{run_directory}' holds no checkpoint to continue from; check --name and --checkpoints_dir"
+                f'{model}, or leave out --continue_train.'
             )
         stored = load_config(run_directory)
         if names['model'].present and names.model != stored.model:

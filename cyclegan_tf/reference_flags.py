@@ -4,29 +4,30 @@ Where a flag or a value is defined here after all, by a program or by a later mo
 """
 
 # ------------------------------------------------------------------------------------------------------ flags of models
-_UNKNOWN_MODEL = 'it is of a model that is not there yet, so leave it out'
+_PIX2PIX = 'it is of pix2pix, which is not there yet, so leave it out'
+_CUT = 'it is of CUT, which is not there yet, so leave it out'
 _ANTIALIAS = 'generators and discriminators sample here as those of CycleGAN do, without antialiasing; leave it out'
 _ONE_NORM = 'set --norm, which generators and discriminators share here'
 
 # Those of pix2pix, CUT and what else comes with them, as long as no model has them. --help passes over these.
 OF_MODELS = {
     # pix2pix, and the template for models of one's own
-    'lambda_L1': _UNKNOWN_MODEL,
-    'lambda_regression': _UNKNOWN_MODEL,
-    'new_dataset_option': _UNKNOWN_MODEL,
+    'lambda_L1': _PIX2PIX,
+    'lambda_regression': _PIX2PIX,
+    'new_dataset_option': _PIX2PIX,
     # CUT, FastCUT, SinCUT
-    'CUT_mode': _UNKNOWN_MODEL,
-    'lambda_GAN': _UNKNOWN_MODEL,
-    'lambda_NCE': _UNKNOWN_MODEL,
-    'lambda_R1': _UNKNOWN_MODEL,
-    'nce_idt': _UNKNOWN_MODEL,
-    'nce_layers': _UNKNOWN_MODEL,
-    'nce_includes_all_negatives_from_minibatch': _UNKNOWN_MODEL,
-    'nce_T': _UNKNOWN_MODEL,
-    'netF': _UNKNOWN_MODEL,
-    'netF_nc': _UNKNOWN_MODEL,
-    'num_patches': _UNKNOWN_MODEL,
-    'flip_equivariance': _UNKNOWN_MODEL,
+    'CUT_mode': _CUT,
+    'lambda_GAN': _CUT,
+    'lambda_NCE': _CUT,
+    'lambda_R1': _CUT,
+    'nce_idt': _CUT,
+    'nce_layers': _CUT,
+    'nce_includes_all_negatives_from_minibatch': _CUT,
+    'nce_T': _CUT,
+    'netF': _CUT,
+    'netF_nc': _CUT,
+    'num_patches': _CUT,
+    'flip_equivariance': _CUT,
     'normG': _ONE_NORM,
     'normD': _ONE_NORM,
     'no_antialias': _ANTIALIAS,
@@ -95,7 +96,7 @@ REFUSED_WITH_A_RUN = {
     'no_dropout': _ARCHITECTURE,
     'dataroot': 'an export reads no images',
     'dataset_mode': "the run's own is used",
-    'direction': 'both directions are measured',
+    'direction': 'all directions that the run has are measured',
     'serial_batches': _ORDER,
     'num_threads': 'one thread reads',
     'batch_size': 'the model takes batches of any size',
@@ -139,8 +140,7 @@ ABSENT_VALUES = {
         'sincut': _NO_MODEL,
         'template': _NO_MODEL,
         'colorization': f'{_NO_MODEL}, but cycle_gan learns to colour with --input_nc=1 --lambda_identity=0',
-        'test': 'to test with one generator is python -m cyclegan_tf.translate --dataset_mode=single --direction=AtoB '
-        'here',
+        'test': 'it is python -m cyclegan_tf.translate --dataset_mode=single here, which needs no --model',
     },
     'netG': {
         'stylegan2': _STYLEGAN2,
@@ -158,7 +158,7 @@ ABSENT_VALUES = {
     },
     'norm': {'syncbatch': 'batch norm is of the whole batch on all devices here, so set batch'},
     'dataset_mode': {
-        'colorization': 'images that are made gray for domain A are not there, so put gray ones into trainA',
+        'colorization': 'images are not made gray here, so put gray ones into trainA',
         'singleimage': 'training on a single image is not there',
         'template': 'data sets of your own are folders, or tools/prepare_records.py prepares them',
     },
@@ -173,7 +173,7 @@ ABSENT_VALUES = {
         'fixsize': _CUT_PREPROCESS,
     },
     'gan_mode': {
-        'nonsaturating': 'vanilla is this very loss',
+        'nonsaturating': 'it is what vanilla is here',
         'hinge': 'the hinge loss is not there',
     },
 }

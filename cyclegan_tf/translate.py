@@ -85,8 +85,6 @@ class TranslateConfig:
     def __post_init__(self):
         validate_fields(self)
         validate_epoch(self.epoch)
-        if self.dataset_mode == 'single' and self.direction not in ('AtoB', 'BtoA'):
-            raise UserError('`dataset_mode` (single) needs a `direction`; set --direction to AtoB or BtoA.')
         if self.resize and self.load_size:
             raise UserError(f'`resize` ({self.resize}) and `load_size` ({self.load_size}) exclude each other.')
         _ = self.resized  # raises for a value that cannot be read
@@ -150,7 +148,7 @@ def translate_input(settings: TranslateConfig, config: Config, translator: Trans
         )
     except OSError as error:
         raise UserError(f"'{output}' cannot be written any more ({error.strerror}); mend that and repeat.") from error
-    print(f'{count(outcome.written, "picture")} in {output}.')
+    print(f'{count(outcome.written, "picture")} ({", ".join(directions)}) in {output}.')
     return outcome.problems
 
 
@@ -186,6 +184,9 @@ def translate_phase(settings: TranslateConfig, config: Config, translator: Trans
     geometry = make_test_geometry(config, settings.load_size)
     dataroot = settings.dataroot or config.dataroot
     mode = settings.dataset_mode or config.dataset_mode
+    if mode == 'single' and len(wanted) > 1:
+        ways = ' or '.join(one.name for one in wanted)
+        raise UserError(f'`dataset_mode` (single) needs a `direction`; set --direction to {ways}.')
     data_dir = settings.data_dir or config.data_dir
     found = sources.open_domains(dataroot, settings.phase, mode, settings.num_test, data_dir)
     domains = dict(zip(wanted[0].source if mode == 'single' else 'AB', found))

@@ -136,7 +136,14 @@ class Translator:
         """The translations for a flag: a name; 'both'; None: all that there are. Raises as `translation`."""
         if directions is None:
             return list(self.translations.values())
-        return [self.translation(name) for name in (('AtoB', 'BtoA') if directions == 'both' else (directions,))]
+        if directions != 'both':
+            return [self.translation(directions)]
+        if len(self._all) < 2:
+            raise UserError(
+                f'`direction` (both) asks for two, and model {self.config.model} of this run translates '
+                f'{", ".join(self._all)} only; leave it out.'
+            )
+        return [self.translation(name) for name in self._all]
 
     @property
     def test_errors(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import pytest
 from tests.helpers import fresh_process, program
 
 # Both kinds of process are held to it.
-pytestmark = pytest.mark.parametrize('real', [False, pytest.param(True, marks=pytest.mark.nightly)])
+pytestmark = pytest.mark.parametrize('real', [False, True])
 
 
 def test_it_is_forked_unless_it_is_to_be_real(real):

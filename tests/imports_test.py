@@ -45,7 +45,7 @@ ALLOWED = {
     'serving': set(),  # a network is passed in
     'warmup': set(),
     'conversion': {'serving'},
-    'models': {'config', 'model_settings', 'models', 'draws', 'ordering'} | PARTS - {'data', 'metrics', 'features'},
+    'models': {'config', 'models', 'draws', 'ordering'} | PARTS - {'data', 'metrics', 'features'},
     **{name: {name} for name in PARTS},
     'networks': {'networks', 'draws', 'ordering'},
     'image_pool': {'draws'},

@@ -11,8 +11,10 @@ from tests.helpers.small_models import make, xla_modules
 STEPS = 4
 # With the fewest passes and layers, since XLA compiles for long.
 SMALL = dict(netD='n_layers', n_layers_D=1, lambda_identity=0, pool_size=1)
+DRAWS = dict(SMALL, gan_mode='wgangp', no_dropout=False, accumulate_steps=2)
 SETTINGS = {
-    'all that draws, in parts': dict(SMALL, gan_mode='wgangp', no_dropout=False, accumulate_steps=2),
+    'all that draws, in parts': DRAWS,
+    'tiny, all that draws, in parts': dict(DRAWS, model='tiny_cycle_gan'),
     'batch norm': dict(SMALL, norm='batch'),
     # Without norms, which over 8x8 pixels enlarge float16's rounding to several percent of gradients.
     'recomputed in float16': dict(SMALL, recompute_grads=True, precision='float16', norm='none', init_gain=0.1),
@@ -58,9 +60,16 @@ def operations(function, *arguments):
     return [node.op for node in body.node_def]
 
 
-@pytest.mark.slow
 @pytest.mark.own_process
-@pytest.mark.parametrize('name', SETTINGS)
+@pytest.mark.parametrize(
+    'name',
+    [
+        'tiny, all that draws, in parts',
+        pytest.param('recomputed in float16', marks=pytest.mark.slow),
+        pytest.param('all that draws, in parts', marks=pytest.mark.nightly),
+        pytest.param('batch norm', marks=pytest.mark.nightly),
+    ],
+)
 def test_xla_compiles_the_whole_step_once(photographs, tmp_path, monkeypatch, request, name):
     modules = xla_modules(monkeypatch, tmp_path)
     half = SETTINGS[name].get('precision') == 'float16'
@@ -105,7 +114,7 @@ def test_on_one_gpu_nothing_collective_is_compiled(photographs, monkeypatch):
     assert not [op for op in everywhere if 'Collective' in op or 'Nccl' in op]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # models/conformance_test has the same of tiny models
 @pytest.mark.own_process
 def test_with_two_replicas_xla_compiles_losses_and_gradients(float64, photographs, tmp_path, monkeypatch):
     modules = xla_modules(monkeypatch, tmp_path)

@@ -408,7 +408,7 @@ def test_a_value_of_the_pytorch_programs_that_is_not_there_is_told_from_a_mistak
 def test_models_that_are_not_there_say_what_to_do():
     for model, message in (
         ('pix2pix', 'this model is not there yet; choose one of: cycle_gan$'),
-        ('test', 'is python -m cyclegan_tf.translate --dataset_mode=single --direction=AtoB here'),
+        ('test', 'it is python -m cyclegan_tf.translate --dataset_mode=single here, which needs no --model'),
         ('cutt', 'value should be one of <cycle_gan>'),
     ):
         with pytest.raises(flags.Error, match=message):

@@ -58,21 +58,24 @@ def main(settings: ExportConfig) -> int:
     model = MODELS[config.model](dataclasses.replace(config, pool_size=0))
     checkpoints.restore_networks(model, checkpoint)
 
-    networks = {name: network for name, network in model.networks().items() if name not in checkpoint.untrained}
-    paths = {name: pathlib.Path(settings.output).expanduser() / f'{settings.epoch}_net_{name}.pth' for name in networks}
-    for path in paths.values():
-        if path.exists():
-            raise UserError(f"'{path}' exists, which is never overwritten; set `output` to another directory.")
     slots = {
         'generator': torch_weights.generator_slots(config.netG, not config.no_dropout),
         'discriminator': torch_weights.discriminator_slots(config.netD, config.n_layers_D),
     }
+    known = {name: slots[role.kind] for name, role in config.networks.items() if role.kind in slots}
+    networks = {name: model.networks()[name] for name in known if name not in checkpoint.untrained}
+    paths = {name: pathlib.Path(settings.output).expanduser() / f'{settings.epoch}_net_{name}.pth' for name in networks}
+    for path in paths.values():
+        if path.exists():
+            raise UserError(f"'{path}' exists, which is never overwritten; set `output` to another directory.")
     for name, network in networks.items():
-        weights = torch_weights.state_dict(network, slots[config.networks[name].kind])
+        weights = torch_weights.state_dict(network, known[name])
         write(torch, weights, paths[name], settings)
         print(paths[name])
     for name in sorted(checkpoint.untrained):
         print(f'{name} has no weights to write: none were imported, and the run is not trained.')
+    for name in sorted(config.networks.keys() - known.keys()):
+        print(f'{name} is left out: the keys of such a network in PyTorch are not known.')
     return 0
 
 

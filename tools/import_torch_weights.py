@@ -90,7 +90,8 @@ def parse(argv: list[str]) -> Arguments:
     roles: dict[str, dict[str, NetworkRole]] = {}  # flag of a file -> model -> what its network is for
     for model, settings_class in SETTINGS.items():
         for name, role in settings_class.networks.items():
-            roles.setdefault(name.lower(), {})[model] = role
+            if role.kind in GUESSES:  # of others the keys are not known
+                roles.setdefault(name.lower(), {})[model] = role
     for flag, of_models in roles.items():
         meanings = dict.fromkeys(file_meaning(flag, role) for role in of_models.values())
         options.define_flag(values, flag, str, None, '; or '.join(meanings), group=f'model {" and ".join(of_models)}')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Optional
 
@@ -108,8 +108,7 @@ class BaseModel(tf.Module):
                 '`precision` (float16) does not hold the gradients of the penalty of gan_mode wgangp; set it to '
                 'bfloat16 or float32.'
             )
-        for player in self.players.values():
-            player.optimizer.build(player.variables)
+        self.players = self._make_players()
         for name in self.groups:
             setattr(self, f'loss_scale_{name.lower()}', LossScale(config.precision == 'float16'))
         self.plateau = schedules.Plateau()
@@ -120,7 +119,8 @@ class BaseModel(tf.Module):
         # cannot be in one.
         as_functions = compile_parts or (config.accumulate_steps > 1 and not (config.norm == 'batch' and several))
         # None and not False, which would keep them out of a whole that is compiled.
-        self.part = _Functions(compile_parts or None) if as_functions else lambda function: function
+        self.as_function: Callable = _Functions(compile_parts or None) if as_functions else lambda method: method
+        """method -> that part of the step as it is to be called: as it is, or as a function of TensorFlow."""
 
     def add_training_state(self, size_a: Size, size_b: Size) -> None:
         """Makes what a model's training needs beside players, as pools; the sizes are those of the training images."""
@@ -137,6 +137,8 @@ class BaseModel(tf.Module):
         """
         config = self._config
         role = config.networks[name]
+        if role.kind not in ('generator', 'discriminator'):
+            raise ValueError(f"network {name} is a '{role.kind}', which its model has to make: overwrite make_network.")
         initial = {key: getattr(config, key) for key in ('init_type', 'init_gain', 'precision')}
         initial.update(norm='instance_kept' if for_tiles else config.norm)
         channels = sum(config.channels[domain] for domain in role.inputs)
@@ -171,15 +173,14 @@ class BaseModel(tf.Module):
         names = {name: name.lower() for name in self._config.networks}
         return {name: getattr(self, attribute) for name, attribute in names.items() if hasattr(self, attribute)}
 
-    @functools.cached_property
-    def players(self) -> Mapping[str, Player]:
-        """By name; in training only."""
+    def _make_players(self) -> Mapping[str, Player]:
         networks, found = self.networks(), {}
         for name, names in self.players_of.items():
             optimizer = Adam(self._config.lr, self._config.beta1, BETA_2, EPSILON, jit_compile=False)
             setattr(self, f'optimizer_{name.lower()}', optimizer)
             found[name] = Player(name, {network: networks[network] for network in names}, optimizer)
-        return found
+            optimizer.build(found[name].variables)
+        return types.MappingProxyType(found)  # which a checkpoint does not list: the model's attributes are what it has
 
     @property
     def groups(self) -> dict[str, Sequence[str]]:
@@ -197,6 +198,7 @@ class BaseModel(tf.Module):
         config, found = self._config, {}
         for name, network in config.translating_networks.items():
             source, target, role = name[0], name[-1], config.networks[network]
+            assert len(role.inputs) == 1, 'a generator translates images of one domain'
             inverse = f'{target}to{source}'
             found[name] = Translation(
                 name=name,
@@ -246,7 +248,7 @@ class BaseModel(tf.Module):
 
     def accumulate(self, function: Callable, *columns: tf.Tensor):
         """Applies a method, a part of the step, to one micro-batch after the other: see models.gradients.accumulate."""
-        return gradients.accumulate(self.part(function), self._config.accumulate_steps, *columns)
+        return gradients.accumulate(self.as_function(function), self._config.accumulate_steps, *columns)
 
     def mean(self, per_example: tf.Tensor) -> tf.Tensor:
         """[b] -> these examples' part of the mean over the global batch: the one place that divides."""

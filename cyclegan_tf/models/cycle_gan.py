@@ -48,13 +48,17 @@ class CycleGAN(BaseModel):
         fake_a, fake_b = fakes
         pooled_b = self.pool_b.query(fake_b, fold(seed, _POOL_B))
         pooled_a = self.pool_a.query(fake_a, fold(seed, _POOL_A))
-        mixes = self.rows_of_replica(*(self.mixing_numbers(fold(seed, use)) for use in (_MIX_A, _MIX_B)))
+        mixes = self.rows_of_replica(*self.mixes(seed))
         _, (of_discriminators, found) = self.accumulate(
             self.discriminator_gradients, real_a, real_b, pooled_a, pooled_b, *mixes
         )
         norms |= self.update('D', found)
 
         return self.finish_step({**of_generators, **of_discriminators}, norms)
+
+    def mixes(self, seed: tf.Tensor) -> list[tf.Tensor]:
+        """Float [global_batch] each, for the gradient penalties on domains A and B of a step with this seed."""
+        return [self.mixing_numbers(fold(seed, use)) for use in (_MIX_A, _MIX_B)]
 
     # ------------------------------------------------------------------------------------------------- the generators
     def generator_gradients(self, real_a: tf.Tensor, real_b: tf.Tensor, seeds: tf.Tensor):

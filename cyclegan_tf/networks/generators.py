@@ -177,7 +177,7 @@ class UnetGenerator(tf.keras.Model):
     def call(self, x, training=False, seed=None, layers=()):
         if layers:
             raise UserError(
-                f'nce_layers ({",".join(map(str, layers))}) are numbers of a sequence, which a U-Net is not; take netG '
+                f'`layers` ({",".join(map(str, layers))}) are numbers of a sequence, which a U-Net is not; take netG '
                 f'resnet_9blocks.'
             )
         check_images(x, self._input_channels, multiple=self.side_multiple)

@@ -55,7 +55,7 @@ class StageSequence:
         for layer in layers:
             if not 0 <= layer < len(stages):
                 raise UserError(
-                    f'nce_layers ({",".join(map(str, layers))}) has {layer}; the layers of this generator are numbered '
+                    f'`layers` ({",".join(map(str, layers))}) has {layer}; the layers of this generator are numbered '
                     f'from 0 to {len(stages) - 1}.'
                 )
         last = max(layers, default=len(stages) - 1)

@@ -1,5 +1,6 @@
 """Processes that have TensorFlow imported and nothing computed: forked from one of that state, in no time."""
 
+import contextlib
 import faulthandler
 import logging
 import os
@@ -129,7 +130,8 @@ class Process:
     def send_signal(self, number: int) -> None:
         """Sends it a signal, unless it has ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended since
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """Ends it at once."""

@@ -180,10 +180,10 @@ class TinyCut(TinyNetworks):
         variables = self.variables_of('G')
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            fake = self.part(self.make_fakes)(real_a, seeds)
-            of_d, found = self.part(self.discriminator_gradients)(real_b, tf.stop_gradient(fake), mix)
+            fake = self.as_function(self.make_fakes)(real_a, seeds)
+            of_d, found = self.as_function(self.discriminator_gradients)(real_b, tf.stop_gradient(fake), mix)
             norms = self.update('D', found)
-            total, of_g = self.part(self.generator_losses)(real_a, fake)
+            total, of_g = self.as_function(self.generator_losses)(real_a, fake)
         return self.finish_step(of_d | of_g, norms | self.update('G', tape.gradient(total, variables)))
 
     def make_fakes(self, real_a, seeds):

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cyclegan_tf import models
 from tests.helpers.small_models import images, make, snapshot, xla_modules
 
 TINY = ['tiny', 'tiny_cycle_gan', 'tiny_cut']
-MODELS = [*TINY, pytest.param('cycle_gan', marks=pytest.mark.slow)]
+MODELS = [*TINY, *(pytest.param(name, marks=pytest.mark.slow) for name in models.MODELS if name not in TINY)]
 # Few steps at a rate at which rounding stays rounding.
 SETTINGS = dict(no_dropout=False, pool_size=3, lr=2e-5, netD='n_layers', n_layers_D=1)
 

@@ -25,6 +25,11 @@ from tests.helpers.torch_files import draw, export_weights, import_weights, phot
 pytestmark = pytest.mark.torch
 
 
+@pytest.fixture(scope='module', autouse=True)
+def tiny_models():
+    """None of these: the flags are those of the package's models, and of one here."""
+
+
 @pytest.fixture(params=[('--g_b', 'AtoB')])
 def one_generator(tmp_path, request, capsys):
     """A run that translates from B to A alone, with a folder of photographs beside it."""

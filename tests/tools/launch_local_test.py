@@ -17,7 +17,7 @@ import launch_local  # noqa: E402
 
 # A step an epoch, and all that only the chief does after each.
 FLAGS = (
-    *program.SMALL, '--lambda_identity=0', '--netD=n_layers', '--n_layers_D=1', '--norm=batch', '--batch_size=3',
+    *program.REAL, '--lambda_identity=0', '--netD=n_layers', '--n_layers_D=1', '--norm=batch', '--batch_size=3',
     '--max_dataset_size=3', '--n_epochs=500', '--save_epoch_freq=1', '--keep_checkpoints=2', '--eval_freq=1',
     '--keep_best=cycle', '--cache=disk',
 )  # fmt: skip
