@@ -148,7 +148,7 @@ def translate_input(settings: TranslateConfig, config: Config, translator: Trans
         )
     except OSError as error:
         raise UserError(f"'{output}' cannot be written any more ({error.strerror}); mend that and repeat.") from error
-    print(f'{count(outcome.written, "picture")} ({", ".join(directions)}) in {output}.')
+    print(f'{count(outcome.written, "picture")} in {output}, {", ".join(directions)}.')
     return outcome.problems
 
 

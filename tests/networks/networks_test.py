@@ -96,9 +96,9 @@ def test_unknown_names_are_refused_with_the_known_ones(call, message):
 @pytest.mark.parametrize(
     'name, layers, message',
     [
-        ('resnet_6blocks', (0, 25), r'nce_layers .0,25. has 25; the layers of this generator .* from 0 to 24'),
-        ('resnet_6blocks', (-1,), r'nce_layers .-1. has -1; the layers of this generator .* from 0 to 24'),
-        ('unet_128', (0, 4), r'nce_layers .0,4. are numbers of a sequence, which a U-Net is not; take netG resnet_9'),
+        ('resnet_6blocks', (0, 25), r'`layers` .0,25. has 25; the layers of this generator .* from 0 to 24'),
+        ('resnet_6blocks', (-1,), r'`layers` .-1. has -1; the layers of this generator .* from 0 to 24'),
+        ('unet_128', (0, 4), r'`layers` .0,4. are numbers of a sequence, which a U-Net is not; take netG resnet_9'),
     ],
 )
 def test_layers_that_a_generator_has_not_are_refused(name, layers, message):
