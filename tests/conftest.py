@@ -8,8 +8,6 @@ import os
 # compared to the bit between processes, which have to share the work alike.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('TF_NUM_INTRAOP_THREADS', '1')
-# What XLA optimises takes it longer than it gains.
-os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true')
 
 import pytest  # noqa: E402
 

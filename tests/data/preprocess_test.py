@@ -222,10 +222,8 @@ def test_a_set_much_larger_than_the_limit_streams_without_growth(photographs_fol
         'print(*peaks, flush=True)\n'
         'del stream\n'
     )
-    # Python's own memory: in a forked process what it shares with the other would count. And what XLA does not optimise
-    # takes more of it.
-    arguments = ('-c', code, photographs_folder, tmp_path, where, steps)
-    status, output, error = program.run_python(*arguments, real=True, XLA_FLAGS='')
+    # Python's own memory: in a forked process what it shares with the other would count.
+    status, output, error = program.run_python('-c', code, photographs_folder, tmp_path, where, steps, real=True)
     assert status == 0, error
     early, late = map(int, output.split()[-2:])
     assert late - early < 40, (early, late)

@@ -1,7 +1,6 @@
 """Small models and their steps, for the tests of models."""
 
 import functools
-import os
 from unittest import mock
 
 import numpy as np
@@ -53,5 +52,6 @@ def snapshot(variables):
 def xla_modules(monkeypatch, folder):
     """Has XLA compile quickly, for a test in its own process; returns a function: -> the modules compiled, as text."""
     # What LLVM optimises takes it minutes for a step in one piece, and is none of ours.
-    monkeypatch.setenv('XLA_FLAGS', f'{os.environ["XLA_FLAGS"]} --xla_dump_to={folder} --xla_dump_hlo_as_text')
+    quick = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
+    monkeypatch.setenv('XLA_FLAGS', f'{quick} --xla_dump_to={folder} --xla_dump_hlo_as_text')
     return lambda: [path.read_text() for path in folder.glob('*.before_optimizations.txt')]

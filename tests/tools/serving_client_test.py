@@ -287,7 +287,7 @@ def test_ctrl_c_ends_the_program_though_the_server_does_not_answer(exported, tmp
 
     def before(number):
         asked.set()
-        released.wait(60)
+        released.wait(120)
 
     with serve(exported, before=before) as server:
         flags = [f'--server={getattr(server, protocol)}', f'--model={MODEL}', f'--protocol={protocol}', 'in', 'out']
@@ -302,7 +302,7 @@ def test_ctrl_c_ends_the_program_though_the_server_does_not_answer(exported, tmp
         try:
             assert asked.wait(60)
             client.send_signal(signal.SIGINT)
-            _, printed = client.communicate(timeout=10)
+            _, printed = client.communicate(timeout=60)  # long before the server answers
         finally:
             client.kill()
             released.set()
