@@ -109,3 +109,12 @@ def image_folders(tmp_path):
     from tests.helpers import image_files
 
     return image_files.make_image_folders(tmp_path)
+
+
+@pytest.fixture
+def bad_folder(image_folders):
+    """The same with one of each kind of bad image in trainA; helpers.image_files.REASONS says what is wrong with it."""
+    from tests.helpers import image_files
+
+    image_files.add_bad_images(image_folders)
+    return image_folders

@@ -13,14 +13,7 @@ from cyclegan_tf.data import demo, stores
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.translate import TranslateConfig
 from tests.helpers import program
-from tests.helpers.image_files import REASONS, add_bad_images, tiff
-
-
-@pytest.fixture
-def bad_folder(image_folders):
-    """Good images in trainA, and one of each kind of bad one."""
-    add_bad_images(image_folders)
-    return image_folders
+from tests.helpers.image_files import REASONS, tiff
 
 ONE_EPOCH = ('--n_epochs=1', '--n_epochs_decay=0', '--print_freq=1', '--display_freq=100')
 

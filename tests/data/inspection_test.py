@@ -11,18 +11,11 @@ from PIL import Image
 from cyclegan_tf.data import decode, inspection, sources
 from cyclegan_tf.errors import UserError
 from tests.helpers import program
-from tests.helpers.image_files import REASONS, add_bad_images, picture, tiff
+from tests.helpers.image_files import REASONS, picture, tiff
 
 
 def open_a(root):
     return sources.open_domains(str(root), 'train')[0]
-
-
-@pytest.fixture
-def bad_folder(image_folders):
-    """Good images in trainA, and one of each kind of bad one."""
-    add_bad_images(image_folders)
-    return image_folders
 
 
 def test_all_bad_images_are_reported_at_once_by_name_and_reason(bad_folder, tmp_path):
