@@ -60,7 +60,7 @@ def batches(photographs, count):
 
 
 def compare(model, reference, networks, step, pairs, loss_tolerance, kernel_tolerance, gradients=False, seed=3):
-    """Losses and kernels after every step; or, after a first step, the kernels' gradients instead of them."""
+    """Losses and kernels after every step; and, after a first step, the kernels' gradients, to ten times as much."""
     for number, (real_a, real_b) in enumerate(pairs):
         mix = [mirror.torch.from_numpy(m.numpy()) for m in model.mixes(step_seed(model, seed))]
         expected = reference.step(mirror.to_torch(real_a), mirror.to_torch(real_b), *mix)
@@ -79,10 +79,12 @@ def compare(model, reference, networks, step, pairs, loss_tolerance, kernel_tole
             for variable, tensor, permutation in mirror.pairs(network, networks[name]):
                 if len(variable.shape) == 4:  # biases in front of an instance norm have gradients of pure rounding
                     ours, theirs = mirror.as_torch(variable, permutation), tensor.detach()
-                    if gradients:  # of which Adam's first moment is one half: 1 - beta1
-                        ours, theirs = 2 * mirror.as_torch(moments[id(variable.handle)], permutation), tensor.grad
                     error = (ours - theirs).norm() / theirs.norm()
                     assert error < kernel_tolerance, (number, name, variable.name, float(error))
+                    if gradients:  # of which Adam's first moment is one half: 1 - beta1
+                        ours, theirs = 2 * mirror.as_torch(moments[id(variable.handle)], permutation), tensor.grad
+                        error = (ours - theirs).norm() / theirs.norm()
+                        assert error < 10 * kernel_tolerance, (number, name, variable.name, float(error))
 
 
 def step_seed(model, seed):
@@ -106,6 +108,6 @@ def test_ten_steps_of_other_networks_equal_torch_in_float64(float64, photographs
 
 @pytest.mark.parametrize('gan_mode', ['lsgan', 'vanilla', 'wgangp'])
 def test_first_step_equals_torch_in_float32(photographs, gan_mode):
-    # Of the gradients themselves, since Adam's first step is their sign, which rounding has where they are small. They
-    # differ by 2e-5 where no ReLU has rounding's sign, and by up to 5e-3 where one has (three seeds of two modes).
-    compare(*make_pair(gan_mode=gan_mode), batches(photographs, 1), 1e-5, 1e-2, gradients=True)
+    # Adam's first step is the sign of a gradient, and some are so small that rounding has their sign: with one thread
+    # kernels differ by 4e-4 at the most with this seed, by 1.6e-3 with seed 5. A wrong factor shows in the gradients.
+    compare(*make_pair(gan_mode=gan_mode), batches(photographs, 1), 1e-5, 1e-3, gradients=True)
