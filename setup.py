@@ -25,7 +25,7 @@ setuptools.setup(
     long_description_content_type='text/markdown',
     license='MIT',
     packages=setuptools.find_packages(include=['cyclegan_tf', 'cyclegan_tf.*']),
-    package_data={'cyclegan_tf': ['gallery.css', 'gallery.js']},
+    package_data={'cyclegan_tf.translation': ['gallery.css', 'gallery.js']},
     python_requires='>=3.10,<3.14',
     install_requires=[
         'tensorflow==2.15.1' + OLD,

@@ -23,9 +23,9 @@ def load(run_directory, epoch='latest', max_pixels=None):
         max_pixels: images with more are translated in tiles; None: what fits into half of the machine's free memory.
 
     Returns:
-        A cyclegan_tf.translator.Translator, whose translate(images, direction=None) takes uint8, uint16 or float
-        images in [-1, 1], [h, w, c] or [n, h, w, c] of any size; without a direction, as in 'BtoA', it is AtoB, or the
-        only one that the run has.
+        A cyclegan_tf.translation.translator.Translator, whose translate(images, direction=None) takes uint8, uint16 or
+        float images in [-1, 1], [h, w, c] or [n, h, w, c] of any size; without a direction, as in 'BtoA', it is AtoB,
+        or the only one that the run has.
 
     Raises:
         cyclegan_tf.errors.UserError: there is no such run or checkpoint, or `epoch` is none of these.
@@ -33,8 +33,9 @@ def load(run_directory, epoch='latest', max_pixels=None):
     import pathlib
 
     # TensorFlow takes seconds to import, which the programs' --help should not pay for.
-    from cyclegan_tf import checkpoints, options
-    from cyclegan_tf.translator import Translator
+    from cyclegan_tf.runs import checkpoints
+    from cyclegan_tf.settings import options
+    from cyclegan_tf.translation.translator import Translator
 
     config = options.load_config(run_directory)
     return Translator.from_checkpoint(config, checkpoints.find(pathlib.Path(run_directory), str(epoch)), max_pixels)

@@ -14,14 +14,24 @@ import numpy as np
 import tensorflow as tf
 
 import cyclegan_tf
-from cyclegan_tf import checkpoints, evaluation, event_files, options
-from cyclegan_tf.config import MEASURES, Config, FeatureConfig, setting, split_names, validate_epoch, validate_fields
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.features import Extractor
-from cyclegan_tf.missing_gpu import missing_gpu_warning
-from cyclegan_tf.results import count, make_folder, write_json
-from cyclegan_tf.summaries import Summaries
-from cyclegan_tf.translator import Translator
+from cyclegan_tf.evaluation import evaluator
+from cyclegan_tf.evaluation.features import Extractor
+from cyclegan_tf.runs import checkpoints, event_files
+from cyclegan_tf.runs.summaries import Summaries
+from cyclegan_tf.runtime.files import count, make_folder, write_json
+from cyclegan_tf.runtime.missing_gpu import missing_gpu_warning
+from cyclegan_tf.settings import options
+from cyclegan_tf.settings.training import (
+    MEASURES,
+    Config,
+    FeatureConfig,
+    setting,
+    split_names,
+    validate_epoch,
+    validate_fields,
+)
+from cyclegan_tf.translation.translator import Translator
 
 # Column -> its format. kid_standard_error stands beside kid.
 _COLUMNS = {'psnr': '.2f', 'ssim': '.4f', 'kid': '.5f', 'fid': '.3f', 'cycle': '.4f', 'identity': '.4f'}
@@ -92,17 +102,17 @@ def main(settings: EvaluateConfig) -> int:
     path = pathlib.Path(settings.results_dir) / settings.name / f'eval_{settings.phase}_{settings.epoch}'
     make_folder('results_dir', settings.results_dir, path)
     make_folder('checkpoints_dir', settings.checkpoints_dir, run_directory / 'eval')
-    images = evaluation.open_test_images(config, settings.phase, settings.num_test, settings.load_size)
-    measures = evaluation.choose_measures(settings.metrics, images)
+    images = evaluator.open_test_images(config, settings.phase, settings.num_test, settings.load_size)
+    measures = evaluator.choose_measures(settings.metrics, images)
     if settings.metrics is None and images.doubt is not None:
         print(f'Images are not compared as pairs: {images.doubt}. --metrics=psnr,ssim compares them all the same.')
-    extractor = evaluation.make_extractor(settings) if {'kid', 'fid'} & set(measures) else None
+    extractor = evaluator.make_extractor(settings) if {'kid', 'fid'} & set(measures) else None
     if extractor is not None and extractor.name == 'inception_v3':
         print(
             'Features of inception_v3 with ImageNet weights, which are not the weights of 2015 that published FID and '
             'KID are computed with: compare these figures only among themselves.'
         )
-    evaluate = evaluation.Evaluation(images, measures, extractor, 'metrics', settings.batch_size, show_progress=True)
+    evaluate = evaluator.Evaluation(images, measures, extractor, 'metrics', settings.batch_size, show_progress=True)
     translator = None
     measured, gone, curves = [], [], {}
     try:
@@ -170,7 +180,7 @@ def find_checkpoints(run_directory: pathlib.Path, epoch: str) -> Sequence[checkp
     return list(by_step.values())
 
 
-def write_scalars(folder: pathlib.Path, measured: Mapping[int, evaluation.Results]) -> None:
+def write_scalars(folder: pathlib.Path, measured: Mapping[int, evaluator.Results]) -> None:
     """Adds results by step to the curves under eval/ in TensorBoard, in the place of earlier ones of the same step.
 
     In a folder of its own: TensorBoard reads no more of a run's earlier event file once there is a later one beside it.
@@ -178,7 +188,7 @@ def write_scalars(folder: pathlib.Path, measured: Mapping[int, evaluation.Result
     if not measured:
         return
     curves = {
-        step: {f'eval/{name}': value for name, value in evaluation.scalars(results).items()}
+        step: {f'eval/{name}': value for name, value in evaluator.scalars(results).items()}
         for step, results in measured.items()
     }
     event_files.rewrite(
@@ -195,7 +205,7 @@ def describe(checkpoint: checkpoints.Found) -> dict:
     return {'prefix': checkpoint.prefix, 'step': checkpoint.step, 'epoch': checkpoint.epoch}
 
 
-def about_images(config: Config, phase: str, images: evaluation.TestImages) -> dict:
+def about_images(config: Config, phase: str, images: evaluator.TestImages) -> dict:
     """What was measured on, for metrics.json."""
     return {
         'dataroot': config.dataroot,
@@ -228,7 +238,7 @@ def digest(path: pathlib.Path) -> Optional[str]:
     return found.hexdigest()
 
 
-def table(measured: Sequence[Mapping], untranslated: evaluation.Results) -> list[str]:
+def table(measured: Sequence[Mapping], untranslated: evaluator.Results) -> list[str]:
     """Lines for the terminal: a row for each checkpoint and direction, below the untranslated images' rows."""
     rows = [('', '', direction, 'untranslated', values) for direction, values in untranslated.items()]
     for one in measured:

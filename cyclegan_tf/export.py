@@ -13,11 +13,13 @@ from typing import Optional
 
 import tensorflow as tf
 
-from cyclegan_tf import checkpoints, conversion, options, serving, warmup
-from cyclegan_tf.config import Config, setting, validate_epoch, validate_fields
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.results import write_whole
-from cyclegan_tf.translator import Translator
+from cyclegan_tf.runs import checkpoints
+from cyclegan_tf.runtime.files import write_whole
+from cyclegan_tf.serving import conversion, signatures, warmup
+from cyclegan_tf.settings import options
+from cyclegan_tf.settings.training import Config, setting, validate_epoch, validate_fields
+from cyclegan_tf.translation.translator import Translator
 
 # Settings without a meaning for the other formats.
 _ONLY_FOR = {
@@ -53,7 +55,7 @@ class ExportConfig:
         None, 'a number, of which a server takes the highest; unset: the next that is free', minimum=1
     )
     precision: str = setting(
-        'float32', 'of the weights on the disk and of the convolutions', choices=serving.PRECISIONS
+        'float32', 'of the weights on the disk and of the convolutions', choices=signatures.PRECISIONS
     )
     max_pixels: int = setting(16_000_000, 'of one image; the model refuses images with more', minimum=64)
     warmup: bool = setting(True, 'add requests with which TensorFlow Serving warms the model up')
@@ -143,8 +145,8 @@ def write_model(
     translation = translator.translation(direction)
     network = translation.network
     if settings.precision != 'float32':
-        serving.lower_precision(network, settings.precision)
-    servable = serving.Servable(network, translation.channels[0], settings.max_pixels)
+        signatures.lower_precision(network, settings.precision)
+    servable = signatures.Servable(network, translation.channels[0], settings.max_pixels)
     tf.saved_model.save(servable, str(folder), signatures=servable.signatures())
     if settings.warmup:
         warmup.write(folder, name, servable.input_channels, settings.max_pixels)

@@ -12,26 +12,28 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
-from cyclegan_tf import checkpoints, options, training_data
-from cyclegan_tf.checkpoint_store import Checkpoints
-from cyclegan_tf.cluster import Cluster, read_cluster
-from cyclegan_tf.config import MEASURES, Config
-from cyclegan_tf.console import Console
-from cyclegan_tf.cpu_features import half_precision_warning
-from cyclegan_tf.devices import Devices, open_devices
+from cyclegan_tf.data import training_data
+from cyclegan_tf.distribution.cluster import Cluster, read_cluster
+from cyclegan_tf.distribution.devices import Devices, open_devices
+from cyclegan_tf.distribution.watch import Watch
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.evaluation import Evaluation, Results, choose_measures, make_extractor, open_test_images
-from cyclegan_tf.missing_gpu import missing_gpu_warning
+from cyclegan_tf.evaluation.evaluator import Evaluation, Results, choose_measures, make_extractor, open_test_images
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.models.translation import Translation
-from cyclegan_tf.progress import Progress
-from cyclegan_tf.results import make_folder
-from cyclegan_tf.run_lock import RunLock
-from cyclegan_tf.stop_signals import StopSignals
-from cyclegan_tf.summaries import Summaries
-from cyclegan_tf.trainer import Interrupted, Trainer
-from cyclegan_tf.translator import Translator
-from cyclegan_tf.watch import Watch
+from cyclegan_tf.runs import checkpoints
+from cyclegan_tf.runs.checkpoint_store import Checkpoints
+from cyclegan_tf.runs.lock import RunLock
+from cyclegan_tf.runs.summaries import Summaries
+from cyclegan_tf.runtime.console import Console
+from cyclegan_tf.runtime.cpu_features import half_precision_warning
+from cyclegan_tf.runtime.files import make_folder
+from cyclegan_tf.runtime.missing_gpu import missing_gpu_warning
+from cyclegan_tf.runtime.signals import StopSignals
+from cyclegan_tf.settings import options
+from cyclegan_tf.settings.training import MEASURES, Config
+from cyclegan_tf.training.progress import Progress
+from cyclegan_tf.training.trainer import Interrupted, Trainer
+from cyclegan_tf.translation.translator import Translator
 
 TEST_PICTURES = 4  # of each domain, translated after every epoch for TensorBoard
 
@@ -82,7 +84,9 @@ def run(
     for line in compare_with_stored(config, stored, begun):
         console.line(line)
 
-    devices = open_devices(config, cluster)
+    devices = open_devices(
+        cluster, config.strategy, config.batch_size, config.num_devices, config.virtual_devices
+    )
     stop_signals.renew()
     if devices.kind == 'CPU':
         missing = None if config.virtual_devices else missing_gpu_warning()

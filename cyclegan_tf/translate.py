@@ -13,16 +13,19 @@ from typing import Optional
 import numpy as np
 from tqdm import tqdm
 
-from cyclegan_tf import checkpoints, file_translation, gallery, metrics, options
-from cyclegan_tf.config import Config, setting, validate_epoch, validate_fields
-from cyclegan_tf.cpu_features import half_precision_warning
 from cyclegan_tf.data import decode, pairs, preprocess, sources
 from cyclegan_tf.data.geometry import Geometry
+from cyclegan_tf.data.training_data import make_test_geometry
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.missing_gpu import missing_gpu_warning
-from cyclegan_tf.results import count, make_folder, write_json
-from cyclegan_tf.training_data import make_test_geometry
-from cyclegan_tf.translator import Translator
+from cyclegan_tf.evaluation import metrics
+from cyclegan_tf.runs import checkpoints
+from cyclegan_tf.runtime.cpu_features import half_precision_warning
+from cyclegan_tf.runtime.files import count, make_folder, write_json
+from cyclegan_tf.runtime.missing_gpu import missing_gpu_warning
+from cyclegan_tf.settings import options
+from cyclegan_tf.settings.training import Config, setting, validate_epoch, validate_fields
+from cyclegan_tf.translation import files, gallery
+from cyclegan_tf.translation.translator import Translator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,10 +136,10 @@ def translate_input(settings: TranslateConfig, config: Config, translator: Trans
     first = translator.translation() if settings.direction is None else None
     directions = [one.name for one in ([first] if first else translator.choose(settings.direction))]
     source = leave_out_results(source, settings.input, output)
-    refuse_overwriting(source, file_translation.plan(source, directions, output), output)
+    refuse_overwriting(source, files.plan(source, directions, output), output)
     make_folder('output' if settings.output else 'results_dir', settings.output or settings.results_dir, output)
     try:
-        outcome = file_translation.translate_files(
+        outcome = files.translate_files(
             translator,
             source,
             directions,
@@ -191,7 +194,7 @@ def translate_phase(settings: TranslateConfig, config: Config, translator: Trans
     found = sources.open_domains(dataroot, settings.phase, mode, settings.num_test, data_dir)
     domains = dict(zip(wanted[0].source if mode == 'single' else 'AB', found))
     channels = dict(zip(config.domains, config.channels.values()))
-    file_translation.check_channels(translator, channels.values())
+    files.check_channels(translator, channels.values())
     doubt = pairs.doubt(*found, geometry) if len(found) == 2 else None
     if doubt is not None:
         print(f'Images are not compared as pairs: {doubt}.')
@@ -216,14 +219,14 @@ def translate_phase(settings: TranslateConfig, config: Config, translator: Trans
             pictures = {f'real_{domain}': real, f'fake_{target}': fake[0]}
             if translation.inverse in translator.translations:
                 pictures[f'rec_{domain}'] = translator.translate_floats(fake, translation.inverse)[0]
-            dtype = file_translation.choose_dtype(settings.output_depth, levels.dtype)
+            dtype = files.choose_dtype(settings.output_depth, levels.dtype)
             shown = {label: _save(picture, dtype, results, f'{name}_{label}') for label, picture in pictures.items()}
             truth = _read_counterpart(partner, counterparts.get(name), geometry, channels[target])
             note, score = '', None
             if truth is not None and truth.shape[:2] == real.shape[:2]:
                 label, dtype = (
                     f'true_{target}',
-                    file_translation.choose_dtype(settings.output_depth, truth.dtype),
+                    files.choose_dtype(settings.output_depth, truth.dtype),
                 )
                 truth = preprocess.to_float(truth)
                 shown[label] = _save(truth, dtype, results, f'{name}_{label}')
@@ -286,7 +289,7 @@ def _clear(results: pathlib.Path) -> None:
 def _save(picture: np.ndarray, dtype: np.dtype, results: pathlib.Path, name: str) -> gallery.Picture:
     """Writes images/NAME.png from float [h, w, c] in [-1, 1], whole or not at all; dtype: uint8 or uint16."""
     path = results / 'images' / f'{name}.png'
-    file_translation.write_png(path, preprocess.to_levels(picture, dtype))
+    files.write_png(path, preprocess.to_levels(picture, dtype))
     height, width = picture.shape[:2]
     return gallery.Picture(path.relative_to(results).as_posix(), width, height)
 

@@ -16,7 +16,8 @@ import tensorflow as tf
 from PIL import Image
 
 import cyclegan_tf
-from cyclegan_tf import options
+from cyclegan_tf.settings import options
+from cyclegan_tf.training.trainer import Trainer
 from tests.helpers import program
 
 FILES = pathlib.Path(__file__).parent / 'files' / 'earlier_run'
@@ -42,7 +43,7 @@ def test_all_of_its_state_is_restored_and_its_next_steps_are_the_same(run):
     saved = program.weights(run / 'run')
     with pytest.MonkeyPatch.context() as patch:
         # What continuing finds before its first step.
-        patch.setattr('cyclegan_tf.trainer.Trainer.train', lambda trainer: trainer._checkpoints.save_latest(11))
+        patch.setattr(Trainer, 'train', lambda trainer: trainer._checkpoints.save_latest(11))
         assert program.run_training(run, '--name=run', '--continue_train', '--n_epochs_decay=1', small=False) == 0
     restored = program.weights(run / 'run')
     shutil.rmtree(run / 'run' / 'latest')

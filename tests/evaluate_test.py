@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cyclegan_tf import checkpoints, evaluate, options
+from cyclegan_tf import evaluate
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.model_settings import CycleGANConfig
-from cyclegan_tf.translator import Translator
+from cyclegan_tf.runs import checkpoints
+from cyclegan_tf.settings import options
+from cyclegan_tf.settings.models import CycleGANConfig
+from cyclegan_tf.translation.translator import Translator
 from tests.helpers import program
 from tests.helpers.served_models import make_run
 

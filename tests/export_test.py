@@ -11,8 +11,9 @@ import pytest
 import tensorflow as tf
 
 import cyclegan_tf
-from cyclegan_tf import export, serving, warmup
+from cyclegan_tf import export
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.serving import signatures, warmup
 from tests.helpers import program, served_models
 from tests.helpers.served_models import decode_png, encode, make_run, photograph, run_export
 
@@ -186,7 +187,7 @@ def test_every_warm_up_request_is_answered(exported):
         (answer,) = model.signatures[request.model_spec.signature_name](**inputs).values()
         assert len(answer) == 1
         asked.append(request.model_spec.signature_name)
-    assert set(asked) == set(serving.SIGNATURES) and len(asked) == 4
+    assert set(asked) == set(signatures.SIGNATURES) and len(asked) == 4
 
 
 def test_warm_up_requests_fit_a_network_for_gray_and_few_pixels(tmp_path):

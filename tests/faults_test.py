@@ -14,10 +14,11 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cyclegan_tf import checkpoints, run_lock, train
-from cyclegan_tf.config import Config
-from cyclegan_tf.console import Console
+from cyclegan_tf import train
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runs import checkpoints, lock
+from cyclegan_tf.runtime.console import Console
+from cyclegan_tf.settings.training import Config
 from tests.helpers import program
 
 pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='signals and file systems of POSIX')
@@ -109,13 +110,13 @@ def test_the_epochs_checkpoint_that_a_kill_left_out_is_made_up_for(quick, tmp_pa
 def test_before_training_a_signal_stops_at_once_and_gives_the_lock_back(quick, tmp_path):
     process = program.start('train', *quick, f'--checkpoints_dir={tmp_path}')
     wait_for(process, 'Network G_A')
-    assert (tmp_path / 'run' / run_lock.NAME).exists()
+    assert (tmp_path / 'run' / lock.NAME).exists()
     process.send_signal(signal.SIGTERM)
     status, output, error = program.finish(process)
     # At once: it did not train first.
     assert status == 143 and 'the state is saved' not in output, error
     assert not checkpoints.find_all(tmp_path / 'run')
-    assert not (tmp_path / 'run' / run_lock.NAME).exists()
+    assert not (tmp_path / 'run' / lock.NAME).exists()
 
 
 @pytest.mark.slow
@@ -132,13 +133,13 @@ def test_a_second_signal_stops_at_once(real, tmp_path):
     # At once: neither the step was finished nor the state saved.
     assert status == 130, error
     assert 'the state is saved' not in output and not checkpoints.find_all(tmp_path / 'run')
-    assert not (tmp_path / 'run' / run_lock.NAME).exists()
+    assert not (tmp_path / 'run' / lock.NAME).exists()
 
 
 # ---------------------------------------------------------------------------------------------- losses not finite
 def spoil(monkeypatch, at, times):
     """Puts NaN into a weight after some steps, `times` times, as a step that went wrong would."""
-    from cyclegan_tf.trainer import Trainer
+    from cyclegan_tf.training.trainer import Trainer
 
     original, count = Console.advance, [0]
     trainers = []
@@ -295,7 +296,7 @@ import os, sys
 from tests.helpers import program
 import psutil
 from cyclegan_tf.console import Console
-from cyclegan_tf.trainer import Trainer
+from cyclegan_tf.training.trainer import Trainer
 
 advance, seen, trainers, create = Console.advance, {}, [], Trainer.__init__
 

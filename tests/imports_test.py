@@ -9,66 +9,32 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / 'cyclegan_tf'
 
-PROGRAMS = {'train', 'translate', 'evaluate', 'export'}
-REPORTS = {
-    'cpu_features',
-    'missing_gpu',
-    'trainer',
-    'cluster',
-    'devices',
-    'watch',
-    'checkpoints',
-    'checkpoint_store',
-    'inner_loop',
-    'progress',
-    'timetable',
-    'durable',
-    'event_files',
-    'stop_signals',
-    'run_lock',
-    'summaries',
-    'gallery',
-    'console',
-    'training_data',
-    'evaluation',
-    'results',
-}
-SEAM = {'models.base', 'models.translation'}  # what a model is, whichever it is
-PARTS = {'networks', 'losses', 'image_pool', 'schedules', 'optimizers', 'loss_scale', 'data', 'metrics', 'features'}
-USES = {'translator', 'file_translation', 'serving', 'warmup', 'conversion'}
-# module -> what of the package it may import; errors knows nothing and everyone may know it.
-ALLOWED = {
-    **{name: {'options', 'config', 'models'} | USES | REPORTS | PARTS for name in PROGRAMS},
-    **{name: {'config', 'data', 'metrics', 'features'} | SEAM | REPORTS for name in REPORTS},
-    'translator': {'config', 'models', 'networks', 'data', 'checkpoints'},
-    'file_translation': {'translator', 'data', 'results'},
-    'serving': set(),  # a network is passed in
-    'warmup': set(),
-    'conversion': {'serving'},
-    'models': {'config', 'models', 'draws', 'ordering'} | PARTS - {'data', 'metrics', 'features'},
-    **{name: {name} for name in PARTS},
-    'networks': {'networks', 'draws', 'ordering'},
-    'image_pool': {'draws'},
-    'draws': set(),
-    'ordering': set(),
-    'torch_weights': {'networks'},
-    'config': {'run_name'},
-    'model_settings': {'config'},
-    'reference_flags': set(),
-    'run_name': set(),
-    'options': {'config', 'model_settings', 'reference_flags', 'run_name'},
-    'errors': set(),
-    '__init__': {'checkpoints', 'options', 'translator'},  # load, the programs' way in from Python
-}
+# From above to below: a layer imports those below it, and its packages know nothing of each other.
+LAYERS = [
+    {'__init__'},  # load, the way in from Python
+    {'train', 'translate', 'evaluate', 'export'},
+    {'training'},
+    {'evaluation'},
+    {'translation', 'serving'},
+    {'runs'},
+    {'models'},
+    {'networks', 'data'},
+    {'settings', 'distribution', 'ops', 'runtime'},
+    {'errors'},
+]
+LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
+PROGRAMS = LAYERS[0] | LAYERS[1]
+PLAIN = {'networks', 'data'}  # take values, never a Config ...
+FROM_SETTINGS = 'data/training_data'  # ... but for the one that opens what settings name
 # Who may import what from outside, where it is one file's business.
 ONLY = {
-    'absl': {'options'},
+    'absl': {'settings/options'},
     'tensorflow_addons': {'networks/norms'},
-    'tensorboard': {'summaries', 'event_files'},
+    'tensorboard': {'runs/summaries', 'runs/event_files'},
     'keras_cv': {'data/policies'},
     'tensorflow_datasets': {'data/records'},
-    'tensorflow_serving': {'warmup'},
-    'tf2onnx': {'conversion'},
+    'tensorflow_serving': {'serving/warmup'},
+    'tf2onnx': {'serving/conversion'},
 }
 
 
@@ -87,19 +53,20 @@ def imports(module):
 
 @pytest.mark.parametrize('module', modules())
 def test_imports_go_down(module):
-    allowed = ALLOWED[module.split('/')[0]]
+    own = module.split('/')[0]
     for name in imports(module):
         if name.startswith('cyclegan_tf.'):
-            inner = name.removeprefix('cyclegan_tf.')
-            fits = inner.startswith('errors') or any(inner == one or inner.startswith(f'{one}.') for one in allowed)
-            assert fits, f'{module} imports {name}'
+            other = name.split('.')[1]
+            assert other == own or LEVELS[other] > LEVELS[own], f'{module} imports {name}'
+            assert own not in PLAIN or other != 'settings' or module == FROM_SETTINGS, f'{module} imports {name}'
+            assert own in PROGRAMS | {'settings'} or 'settings.options' not in name, f'{module} imports {name}'
         for package, where in ONLY.items():
             assert module in where or not name.startswith(package), f'{module} imports {name}'
 
 
 def test_the_package_is_imported_without_tensorflow():
     # -S: of what is installed nothing is found.
-    code = f'import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import cyclegan_tf, cyclegan_tf.config'
+    code = f'import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import cyclegan_tf, cyclegan_tf.settings.training'
     done = subprocess.run([sys.executable, '-I', '-S', '-c', code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

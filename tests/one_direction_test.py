@@ -10,8 +10,9 @@ from absl import flags
 from PIL import Image
 
 import cyclegan_tf
-from cyclegan_tf import checkpoints, options
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runs import checkpoints
+from cyclegan_tf.settings import options
 from tests.helpers import image_files, program
 
 FLAGS = (

@@ -6,11 +6,11 @@ import shlex
 
 import pytest
 
-from cyclegan_tf import options
-from cyclegan_tf.config import Config
 from cyclegan_tf.evaluate import EvaluateConfig
 from cyclegan_tf.export import ExportConfig
-from cyclegan_tf.model_settings import SETTINGS
+from cyclegan_tf.settings import options
+from cyclegan_tf.settings.models import SETTINGS
+from cyclegan_tf.settings.training import Config
 from cyclegan_tf.translate import TranslateConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -21,7 +21,7 @@ OTHERS = {'logdir', 'nightly', 'epoch_count', 'eval'}
 
 
 def test_every_flag_that_readme_names_exists():
-    paths = [*ROOT.glob('cyclegan_tf/*.py'), *ROOT.glob('tools/*.py')]
+    paths = [*ROOT.glob('cyclegan_tf/**/*.py'), *ROOT.glob('tools/*.py')]
     settings = {
         name for path in paths for name in re.findall(r'^    (\w+): .+ = setting\(', path.read_text(), re.MULTILINE)
     }

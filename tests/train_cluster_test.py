@@ -9,7 +9,7 @@ import launch_local
 import numpy as np
 import pytest
 
-from cyclegan_tf import checkpoints
+from cyclegan_tf.runs import checkpoints
 from tests.helpers import program
 
 SMALL = (*program.SMALL, '--lambda_identity=0', '--netD=n_layers', '--n_layers_D=1')  # what builds the step soonest

@@ -11,11 +11,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cyclegan_tf import checkpoints, options, training_data
-from cyclegan_tf.console import Console
+from cyclegan_tf.data import training_data
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.model_settings import CycleGANConfig
 from cyclegan_tf.models import MODELS
+from cyclegan_tf.runs import checkpoints
+from cyclegan_tf.runtime.console import Console
+from cyclegan_tf.settings import options
+from cyclegan_tf.settings.models import CycleGANConfig
 from tests.helpers import image_files, program
 
 EPOCHS = ('--n_epochs=2', '--n_epochs_decay=1')  # of five images each
@@ -102,7 +104,7 @@ def test_steps_of_an_epoch_are_rounded_up(quick, capsys):
 # ----------------------------------------------------------------------------------------------------------- resuming
 def stop_after(monkeypatch, steps):
     """Sends this process SIGTERM, for real, when the run has done so many steps."""
-    from cyclegan_tf.console import Console
+    from cyclegan_tf.runtime.console import Console
 
     original = Console.advance
 

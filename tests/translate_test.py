@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cyclegan_tf import file_translation, metrics
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.evaluation import metrics
+from cyclegan_tf.translation import files
 from tests.helpers import program
 from tests.helpers.served_models import deep, make_run, photograph
 
@@ -101,7 +102,7 @@ def test_pictures_of_the_test_images_have_their_depth(drawn, tmp_path):
     labels = ('real_A', 'fake_B', 'rec_A', 'true_B', 'real_B', 'fake_A', 'rec_B', 'true_A')
     assert [read(label).dtype.itemsize for label in labels] == [2, 2, 2, 1, 1, 1, 1, 2]
     np.testing.assert_array_equal(read('real_A'), deep(picture))
-    assert [file_translation.choose_dtype(depth, np.dtype(np.uint16)).itemsize for depth in ('auto', '8', '16')] == [
+    assert [files.choose_dtype(depth, np.dtype(np.uint16)).itemsize for depth in ('auto', '8', '16')] == [
         2,
         1,
         2,

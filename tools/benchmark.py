@@ -24,8 +24,8 @@ import benchmark_serving  # noqa: E402
 import benchmark_train  # noqa: E402
 import benchmark_translate  # noqa: E402
 
-from cyclegan_tf import options  # noqa: E402
 from cyclegan_tf.errors import UserError  # noqa: E402
+from cyclegan_tf.settings import options  # noqa: E402
 
 BENCHMARKS = {
     'train': (benchmark_train.TrainConfig, benchmark_train.main),

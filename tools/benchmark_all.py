@@ -16,8 +16,8 @@ from typing import Any, Optional
 
 import benchmark_common as common
 
-from cyclegan_tf.config import setting, validate_fields
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.settings.training import setting, validate_fields
 
 PROGRAM = pathlib.Path(__file__).parent / 'benchmark.py'
 NAMES = ('train', 'translate', 'pipeline', 'serving')

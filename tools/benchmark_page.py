@@ -105,9 +105,9 @@ def _parts(result: Mapping[str, Any]) -> Iterator[str]:
         f'Images of {size}x{size}, one of each domain. The peak is what this machine did at best in the same minutes, '
         f'**{result["peak"]:.0f} GFLOP/s** ({by}). Operations are the products and sums that convolutions need, '
         f"counted from their shapes, forward and for each of the two gradients, and Adam's; norms, activations and "
-        f'losses count none, but their time counts. Where convolutions are transformed (networks/winograd.py), fewer '
-        f'are done than are counted, and more than the peak may come out. Each part is compiled and timed by itself; '
-        f'backward is the time for both ways less that for the way forward.'
+        f'losses count none, but their time counts. Where convolutions are transformed (networks/kernels/winograd.py), '
+        f'fewer are done than are counted, and more than the peak may come out. Each part is compiled and timed by '
+        f'itself; backward is the time for both ways less that for the way forward.'
     )
     yield ''
     rows = [*result['parts'], result['step']]

@@ -18,11 +18,11 @@ import numpy as np
 import tensorflow as tf
 from benchmark_step import make_step, open_model
 
-from cyclegan_tf.config import Config
-from cyclegan_tf.devices import Devices
+from cyclegan_tf.distribution.devices import Devices
 from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.networks.generators import ResnetGenerator
 from cyclegan_tf.networks.layers import full_precision, pad_reflect
+from cyclegan_tf.settings.training import Config
 
 # Of one value, in Algorithm 1 as TensorFlow's kernel has it: 3 for the first moment, 4 for the second, 5 for the value.
 _ADAM_OPERATIONS = 12

@@ -24,9 +24,9 @@ import benchmark_common as common
 import numpy as np
 from PIL import Image
 
-from cyclegan_tf.config import Config, setting, validate_fields
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.model_settings import CycleGANConfig
+from cyclegan_tf.settings.models import CycleGANConfig
+from cyclegan_tf.settings.training import Config, setting, validate_fields
 
 PROGRAM = pathlib.Path(__file__).parent / 'benchmark.py'
 OURS = ('memory', 'disk', 'none')
@@ -131,8 +131,8 @@ def _rate(batches: Iterator[Any], config: PipelineConfig) -> float:
 
 
 def _ours(config: PipelineConfig) -> Iterator[Any]:
-    from cyclegan_tf.console import Console
-    from cyclegan_tf.training_data import open_training_data
+    from cyclegan_tf.data.training_data import open_training_data
+    from cyclegan_tf.runtime.console import Console
 
     with tempfile.TemporaryDirectory() as cache_dir:
         training = config.training(cache=config.only, cache_dir=cache_dir)

@@ -8,11 +8,12 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from cyclegan_tf import checkpoint_store, options
-from cyclegan_tf.config import Config
 from cyclegan_tf.data import demo
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.models.base import BaseModel
+from cyclegan_tf.runs import checkpoint_store
+from cyclegan_tf.settings import options
+from cyclegan_tf.settings.training import Config
 
 
 def make_run(config: Config, checkpoints_dir: pathlib.Path) -> BaseModel:

@@ -22,9 +22,11 @@ import benchmark_run
 import numpy as np
 import tensorflow as tf
 
-from cyclegan_tf import conversion, export, options, serving
-from cyclegan_tf.config import setting, validate_fields
-from cyclegan_tf.model_settings import CycleGANConfig
+from cyclegan_tf import export
+from cyclegan_tf.serving import conversion, signatures
+from cyclegan_tf.settings import options
+from cyclegan_tf.settings.models import CycleGANConfig
+from cyclegan_tf.settings.training import setting, validate_fields
 
 _NAME = 'benchmark'  # of the run
 
@@ -90,7 +92,7 @@ def measure_formats(folder: pathlib.Path, config: ServingConfig) -> list[dict[st
     side = config.format_size
     floats = (benchmark_run.picture(side)[None] / 127.5 - 1).astype(np.float32)  # [1, h, w, 3]
     calls, sizes = {}, {}
-    for precision in serving.PRECISIONS:
+    for precision in signatures.PRECISIONS:
         path = write(folder, precision, f'--precision={precision}')
         calls[f'saved_model {precision}'] = saved_model_call(path, floats)
         sizes[f'saved_model {precision}'] = sum(file.stat().st_size for file in path.rglob('*') if file.is_file())

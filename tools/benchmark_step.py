@@ -8,12 +8,12 @@ from typing import Any
 import tensorflow as tf
 from benchmark_common import images
 
-from cyclegan_tf.config import Config
 from cyclegan_tf.data.pipeline import untuned
-from cyclegan_tf.devices import Devices, open_devices, set_graph_optimizer
-from cyclegan_tf.inner_loop import compile_steps
+from cyclegan_tf.distribution.devices import Devices, open_devices, set_graph_optimizer
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.models.base import BaseModel
+from cyclegan_tf.settings.training import Config
+from cyclegan_tf.training.inner_loop import compile_steps
 
 
 def open_model(config: Config) -> tuple[Devices, BaseModel]:
@@ -21,7 +21,7 @@ def open_model(config: Config) -> tuple[Devices, BaseModel]:
 
     With jit_compile=auto nothing is compiled, on GPUs neither.
     """
-    devices = open_devices(config, None)
+    devices = open_devices(None, config.strategy, config.batch_size, config.num_devices, config.virtual_devices)
     if config.deterministic == 'true' or (config.deterministic == 'auto' and devices.kind == 'CPU'):
         tf.config.experimental.enable_op_determinism()
     set_graph_optimizer(devices.kind)

@@ -25,8 +25,8 @@ import benchmark_common as common
 import numpy as np
 from PIL import Image
 
-from cyclegan_tf.config import setting, validate_fields
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.settings.training import setting, validate_fields
 
 OURS = ('float32', 'bfloat16')
 # 'torch' is as the reference has it, under no_grad; the others are what PyTorch users can do about speed.
@@ -146,8 +146,8 @@ def make_files(config: TranslateConfig, folder: pathlib.Path) -> None:
     """The run, its generator's weights for PyTorch, and the images."""
     import benchmark_run
 
-    from cyclegan_tf import torch_weights
-    from cyclegan_tf.model_settings import CycleGANConfig
+    from cyclegan_tf.networks import torch_weights
+    from cyclegan_tf.settings.models import CycleGANConfig
 
     run = CycleGANConfig(dataroot='demo', name=_NAME, netG=config.netG, ngf=config.ngf)
     model = benchmark_run.make_run(run, folder / 'checkpoints')
@@ -185,8 +185,10 @@ def our_settings(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _our_translation(kind: str, values: Mapping[str, Any]) -> Callable[[], None]:
-    from cyclegan_tf import checkpoints, options, translate
-    from cyclegan_tf.translator import Translator
+    from cyclegan_tf import translate
+    from cyclegan_tf.runs import checkpoints
+    from cyclegan_tf.settings import options
+    from cyclegan_tf.translation.translator import Translator
 
     # What the program's main does; its work on the files is repeated.
     settings = translate.TranslateConfig(**our_settings(kind, values))

@@ -19,10 +19,15 @@ import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras
 # isort: on
 import tensorflow as tf  # noqa: E402
 
-from cyclegan_tf import options, training_data  # noqa: E402
-from cyclegan_tf.config import Config  # noqa: E402
-from cyclegan_tf.data import decode, inspection, sources  # noqa: E402
+from cyclegan_tf.data import (  # noqa: E402
+    decode,
+    inspection,
+    sources,
+    training_data,  # noqa: E402
+)
 from cyclegan_tf.errors import UserError  # noqa: E402
+from cyclegan_tf.settings import options  # noqa: E402
+from cyclegan_tf.settings.training import Config  # noqa: E402
 
 
 def main(config: Config) -> int:

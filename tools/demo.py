@@ -15,8 +15,8 @@ from collections.abc import Sequence
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cyclegan_tf import options  # noqa: E402
-from cyclegan_tf.config import Config  # noqa: E402
+from cyclegan_tf.settings import options  # noqa: E402
+from cyclegan_tf.settings.training import Config  # noqa: E402
 
 OWN = 'demo'  # the name of the run in flags/demo.cfg
 

@@ -20,11 +20,13 @@ import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras
 # isort: on
 import numpy as np  # noqa: E402
 
-from cyclegan_tf import checkpoints, options, torch_weights  # noqa: E402
-from cyclegan_tf.config import setting, validate_epoch, validate_fields  # noqa: E402
 from cyclegan_tf.data import sources  # noqa: E402
 from cyclegan_tf.errors import UserError  # noqa: E402
 from cyclegan_tf.models import MODELS  # noqa: E402
+from cyclegan_tf.networks import torch_weights  # noqa: E402
+from cyclegan_tf.runs import checkpoints  # noqa: E402
+from cyclegan_tf.settings import options  # noqa: E402
+from cyclegan_tf.settings.training import setting, validate_epoch, validate_fields  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,14 +25,16 @@ import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from cyclegan_tf import checkpoint_store, checkpoints, options, torch_weights  # noqa: E402
-from cyclegan_tf.config import Config, NetworkRole  # noqa: E402
 from cyclegan_tf.data import sources  # noqa: E402
 from cyclegan_tf.errors import UserError  # noqa: E402
-from cyclegan_tf.model_settings import SETTINGS, owners  # noqa: E402
 from cyclegan_tf.models import MODELS  # noqa: E402
 from cyclegan_tf.models.base import BaseModel  # noqa: E402
-from cyclegan_tf.progress import Progress  # noqa: E402
+from cyclegan_tf.networks import torch_weights  # noqa: E402
+from cyclegan_tf.runs import checkpoint_store, checkpoints  # noqa: E402
+from cyclegan_tf.settings import options  # noqa: E402
+from cyclegan_tf.settings.models import SETTINGS, owners  # noqa: E402
+from cyclegan_tf.settings.training import Config, NetworkRole  # noqa: E402
+from cyclegan_tf.training.progress import Progress  # noqa: E402
 
 NO_DATAROOT = 'none (weights from PyTorch)'  # what flags.cfg says of images that nobody has named
 CHANNELS = {'A': 'input_nc', 'B': 'output_nc'}  # the model's domain -> the setting of its channels

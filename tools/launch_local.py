@@ -22,9 +22,9 @@ from collections.abc import Mapping, Sequence
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cyclegan_tf import options  # noqa: E402
-from cyclegan_tf.config import setting  # noqa: E402
 from cyclegan_tf.errors import UserError  # noqa: E402
+from cyclegan_tf.settings import options  # noqa: E402
+from cyclegan_tf.settings.training import setting  # noqa: E402
 
 _GRACE = 60.0  # seconds in which the others have to notice by themselves that one has failed
 _LAST_GRACE = 10.0  # seconds to leave after SIGTERM

@@ -40,10 +40,10 @@ import tensorflow as tf  # noqa: E402
 import tensorflow_datasets as tfds  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from cyclegan_tf import options  # noqa: E402
-from cyclegan_tf.config import setting, validate_fields  # noqa: E402
 from cyclegan_tf.data import decode, inspection, sources  # noqa: E402
 from cyclegan_tf.errors import UserError  # noqa: E402
+from cyclegan_tf.settings import options  # noqa: E402
+from cyclegan_tf.settings.training import setting, validate_fields  # noqa: E402
 
 VERSION = '1.0.0'
 SHARD_BYTES = 2**30  # of pixels in a file, before compression; TensorFlow Datasets aims at files of 64 MiB to 1 GiB

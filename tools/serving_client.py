@@ -29,10 +29,11 @@ from serving_files import Task  # noqa: E402
 from serving_protocols import GrpcService, Refused, RestService, TimedOut, Unanswered  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from cyclegan_tf import options, results  # noqa: E402
-from cyclegan_tf.config import setting, validate_fields  # noqa: E402
 from cyclegan_tf.data import decode  # noqa: E402
 from cyclegan_tf.errors import UserError  # noqa: E402
+from cyclegan_tf.runtime import files  # noqa: E402
+from cyclegan_tf.settings import options  # noqa: E402
+from cyclegan_tf.settings.training import setting, validate_fields  # noqa: E402
 
 Service = Union[RestService, GrpcService]
 
@@ -166,7 +167,7 @@ def run(
     with contextlib.closing(answers):
         for task, answer in answers:
             if isinstance(answer, bytes):
-                results.write_whole(task.target, answer)
+                files.write_whole(task.target, answer)
                 written += 1
             elif isinstance(answer, Unanswered) and answer.for_all:
                 before = f' {written} of {len(tasks)} pictures were written before.' if written else ''

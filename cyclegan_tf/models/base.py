@@ -10,15 +10,14 @@ from typing import ClassVar, Optional
 import numpy as np
 import tensorflow as tf
 
-from cyclegan_tf import losses, schedules
-from cyclegan_tf.config import Config
-from cyclegan_tf.draws import fold, integers, split
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.loss_scale import LossScale
-from cyclegan_tf.models import gradients
+from cyclegan_tf.models import gradients, losses, schedules
+from cyclegan_tf.models.adam import Adam
+from cyclegan_tf.models.loss_scale import LossScale
 from cyclegan_tf.models.translation import Translation
 from cyclegan_tf.networks import make_discriminator, make_generator
-from cyclegan_tf.optimizers import Adam
+from cyclegan_tf.ops.random import fold, integers, split
+from cyclegan_tf.settings.training import Config
 
 BETA_2 = 0.999  # the reference's
 EPSILON = 1e-8  # PyTorch's Adam; Keras's default is 1e-7

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from cyclegan_tf import losses
-from cyclegan_tf.draws import fold
-from cyclegan_tf.image_pool import ImagePool
-from cyclegan_tf.models import gradients
+from cyclegan_tf.models import gradients, losses
 from cyclegan_tf.models.base import BaseModel, Size
-from cyclegan_tf.ordering import after
+from cyclegan_tf.models.image_pool import ImagePool
+from cyclegan_tf.ops.ordering import after
+from cyclegan_tf.ops.random import fold
 
 # What the random numbers of one step are for; each folds another number into the step's seed.
 _POOL_A, _POOL_B, _MIX_A, _MIX_B, _DROPOUT = range(5)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from cyclegan_tf.ordering import after
+from cyclegan_tf.ops.ordering import after
 
 Part = tuple[dict[str, tf.Tensor], dict]
 """Losses by name, and gradients by reference of their variable."""

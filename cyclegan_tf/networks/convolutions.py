@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from cyclegan_tf.networks import winograd
+from cyclegan_tf.networks.kernels import winograd
 from cyclegan_tf.networks.layers import full_precision, pad_zero, sides
 
 _COLUMNS = 4  # that NarrowConv computes at once; measured against 2 and 8

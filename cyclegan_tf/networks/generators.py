@@ -7,8 +7,8 @@ from typing import Optional
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.networks import segments
 from cyclegan_tf.networks.convolutions import BlockConv, Conv, NarrowConv, UpConv
+from cyclegan_tf.networks.kernels import segments
 from cyclegan_tf.networks.layers import (
     PADDINGS,
     Initializers,

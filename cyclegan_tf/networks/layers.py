@@ -10,8 +10,8 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
-from cyclegan_tf import draws
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.ops import random
 
 LEAKY_SLOPE = 0.2  # the reference's
 
@@ -148,5 +148,5 @@ def dropout(x: tf.Tensor, rate: float, seed: Optional[tf.Tensor], index: tf.Tens
     """
     if seed is None:
         raise ValueError('`seed` (None) is needed to train a network with dropout; pass integers of shape [b, 2].')
-    numbers = [draws.integers(tf.shape(x)[1:], draws.fold(of_image, index), 2**24) for of_image in tf.unstack(seed)]
+    numbers = [random.integers(tf.shape(x)[1:], random.fold(of_image, index), 2**24) for of_image in tf.unstack(seed)]
     return tf.where(tf.stack(numbers) < int(rate * 2**24), tf.zeros_like(x), x / (1 - rate))

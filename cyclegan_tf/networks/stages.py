@@ -9,7 +9,7 @@ from typing import Optional
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.networks import segments
+from cyclegan_tf.networks.kernels import segments
 
 
 @dataclasses.dataclass(frozen=True)

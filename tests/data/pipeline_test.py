@@ -6,11 +6,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cyclegan_tf.config import Config
 from cyclegan_tf.data import augment, decode, demo, pipeline, policies, preprocess, sources
 from cyclegan_tf.data.geometry import PREPROCESS, Geometry
-from cyclegan_tf.devices import set_graph_optimizer
+from cyclegan_tf.distribution.devices import set_graph_optimizer
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.settings.training import Config
 from tests.helpers import program
 from tests.helpers.image_tables import make_table
 

@@ -5,7 +5,8 @@ import pathlib
 import subprocess
 import sys
 
-from cyclegan_tf import evaluate, export, options, train, translate
+from cyclegan_tf import evaluate, export, train, translate
+from cyclegan_tf.settings import options
 from tests.helpers import fresh_process
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -88,7 +89,7 @@ def weights(run_directory):
     """Every value of the newest checkpoint by its name, but TensorFlow's own bookkeeping."""
     import tensorflow as tf
 
-    from cyclegan_tf import checkpoints
+    from cyclegan_tf.runs import checkpoints
 
     reader = tf.train.load_checkpoint(checkpoints.find(pathlib.Path(run_directory), 'latest').prefix)
     ignored = ('_CHECKPOINTABLE_OBJECT_GRAPH', 'save_counter')

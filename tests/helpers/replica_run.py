@@ -15,12 +15,13 @@ import dataclasses  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from cyclegan_tf import options, training_data  # noqa: E402
-from cyclegan_tf.cluster import read_cluster  # noqa: E402
-from cyclegan_tf.console import Console  # noqa: E402
-from cyclegan_tf.devices import open_devices  # noqa: E402
+from cyclegan_tf.data import training_data  # noqa: E402
+from cyclegan_tf.distribution.cluster import read_cluster  # noqa: E402
+from cyclegan_tf.distribution.devices import open_devices  # noqa: E402
 from cyclegan_tf.models import MODELS  # noqa: E402
 from cyclegan_tf.networks.generators import GENERATORS  # noqa: E402
+from cyclegan_tf.runtime.console import Console  # noqa: E402
+from cyclegan_tf.settings import options  # noqa: E402
 
 GLOBAL_BATCH = 4
 
@@ -78,7 +79,9 @@ def main() -> None:
     path, *cases = sys.argv[1:bound]
     given = options.parse_training(['replica_run', *sys.argv[bound + 1 :]])[0]
     # Divides over any devices, whatever the case does.
-    devices = open_devices(dataclasses.replace(given, batch_size=GLOBAL_BATCH), read_cluster(given.strategy))
+    devices = open_devices(
+        read_cluster(given.strategy), given.strategy, GLOBAL_BATCH, given.num_devices, given.virtual_devices
+    )
     # The graphs run a few times only: making them faster would take longer than it gains.
     tf.config.optimizer.set_experimental_options({'disable_meta_optimizer': True})
     GENERATORS['resnet_6blocks'] = ('resnet', 2)

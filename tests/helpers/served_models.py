@@ -9,10 +9,12 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from cyclegan_tf import checkpoint_store, checkpoints, export, options
+from cyclegan_tf import export
 from cyclegan_tf.data import demo
-from cyclegan_tf.model_settings import SETTINGS, CycleGANConfig
 from cyclegan_tf.models import MODELS
+from cyclegan_tf.runs import checkpoint_store, checkpoints
+from cyclegan_tf.settings import options
+from cyclegan_tf.settings.models import SETTINGS, CycleGANConfig
 
 # Weights wide enough for pictures full of contrast.
 SMALL = CycleGANConfig(dataroot='demo', netG='resnet_6blocks', ngf=4, init_gain=0.3)

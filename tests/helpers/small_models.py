@@ -6,10 +6,10 @@ from unittest import mock
 import numpy as np
 import tensorflow as tf
 
-from cyclegan_tf.devices import set_graph_optimizer
-from cyclegan_tf.model_settings import SETTINGS
+from cyclegan_tf.distribution.devices import set_graph_optimizer
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.networks.generators import GENERATORS
+from cyclegan_tf.settings.models import SETTINGS
 from tests.helpers.tiny_models import registered
 
 # The fewest that are several. TensorFlow, and XLA far more, take their time for each.

@@ -10,14 +10,13 @@ from unittest import mock
 
 import tensorflow as tf
 
-from cyclegan_tf import losses
-from cyclegan_tf.config import Config, NetworkRole, setting
-from cyclegan_tf.draws import fold
-from cyclegan_tf.model_settings import SETTINGS, CycleGANConfig
-from cyclegan_tf.models import MODELS
+from cyclegan_tf.models import MODELS, losses
 from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.models.cycle_gan import CycleGAN
 from cyclegan_tf.networks.layers import build, computed_in, dropout, full_precision
+from cyclegan_tf.ops.random import fold
+from cyclegan_tf.settings.models import SETTINGS, CycleGANConfig
+from cyclegan_tf.settings.training import Config, NetworkRole, setting
 
 
 # ---------------------------------------------------------------------------------------------------------- networks

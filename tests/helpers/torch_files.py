@@ -6,8 +6,8 @@ import import_torch_weights  # noqa: E402
 import torch
 from torch import nn
 
-from cyclegan_tf import options
 from cyclegan_tf.data import demo
+from cyclegan_tf.settings import options
 
 
 def import_weights(directory, *flags, name='run'):

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from cyclegan_tf.devices import set_graph_optimizer
+from cyclegan_tf.distribution.devices import set_graph_optimizer
 from tests.helpers.small_models import images, make
 
 READS = ('ReadVariableOp',)

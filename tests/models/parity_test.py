@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cyclegan_tf.devices import set_graph_optimizer
-from cyclegan_tf.model_settings import CycleGANConfig
+from cyclegan_tf.distribution.devices import set_graph_optimizer
 from cyclegan_tf.models import MODELS
+from cyclegan_tf.settings.models import CycleGANConfig
 
 torch = pytest.importorskip('torch', reason='the torch extra is not installed')
 import torch_mirror as mirror  # noqa: E402

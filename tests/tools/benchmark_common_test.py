@@ -12,7 +12,7 @@ import pytest
 from tensorflow.python.framework.config import is_op_determinism_enabled
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.model_settings import CycleGANConfig
+from cyclegan_tf.settings.models import CycleGANConfig
 
 SMALL = dict(dataroot='demo', netG='resnet_6blocks', ngf=4, ndf=4, load_size=32, crop_size=32)
 

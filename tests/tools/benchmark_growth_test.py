@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cyclegan_tf.model_settings import CycleGANConfig
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.networks import make_discriminator, make_generator
+from cyclegan_tf.settings.models import CycleGANConfig
 from tests.helpers import program
 
 TOOL = str(program.ROOT / 'tools' / 'benchmark.py')

@@ -8,9 +8,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from cyclegan_tf import options
-from cyclegan_tf.config import Config
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.settings import options
+from cyclegan_tf.settings.training import Config
 from tests.helpers import program
 
 TOOLS = pathlib.Path(__file__).parent.parent.parent / 'tools'

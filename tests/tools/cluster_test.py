@@ -9,8 +9,8 @@ import sys
 import pytest
 import yaml
 
-from cyclegan_tf import options
-from cyclegan_tf.cluster import read_cluster
+from cyclegan_tf.distribution.cluster import read_cluster
+from cyclegan_tf.settings import options
 
 FOLDER = pathlib.Path(__file__).parent.parent.parent / 'tools' / 'cluster'
 

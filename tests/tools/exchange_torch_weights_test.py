@@ -7,9 +7,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cyclegan_tf import checkpoints, options, torch_weights
 from cyclegan_tf.models import MODELS
+from cyclegan_tf.networks import torch_weights
 from cyclegan_tf.networks.generators import GENERATORS
+from cyclegan_tf.runs import checkpoints
+from cyclegan_tf.settings import options
 from tests.helpers import program, reference_keys
 from tests.helpers.small_models import FEW_BLOCKS
 

@@ -9,12 +9,12 @@ import pytest
 from absl import flags as absl_flags
 from PIL import Image
 
-from cyclegan_tf import options
-from cyclegan_tf.config import Config, NetworkRole, changed
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.model_settings import SETTINGS
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.models.base import BaseModel
+from cyclegan_tf.settings import options
+from cyclegan_tf.settings.models import SETTINGS
+from cyclegan_tf.settings.training import Config, NetworkRole, changed
 from tests.helpers import program
 
 torch = pytest.importorskip('torch', reason='the torch extra is not installed')

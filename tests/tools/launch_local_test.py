@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from cyclegan_tf import checkpoints
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runs import checkpoints
 from tests.helpers import program
 
 TOOLS = pathlib.Path(__file__).parent.parent.parent / 'tools'

@@ -16,9 +16,9 @@ import tensorflow_datasets as tfds
 import tifffile
 from PIL import Image
 
-from cyclegan_tf import options
 from cyclegan_tf.data import decode, sources
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.settings import options
 from tests.helpers import program
 
 TOOLS = pathlib.Path(__file__).parent.parent.parent / 'tools'

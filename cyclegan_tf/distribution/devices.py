@@ -1,0 +1,227 @@
+"""The devices of a run: which of this machine's take part, alone or with other machines', and one strategy over all."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import functools
+import os
+from collections.abc import Iterable, Sequence
+from typing import Optional
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.distribute import collective_all_reduce_strategy as collective
+
+from cyclegan_tf.distribution.cluster import Cluster
+from cyclegan_tf.errors import UserError
+
+_M_ARENA_MAX = -8  # of glibc's malloc.h
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """What trains.
+
+    Attributes:
+        strategy: over all devices of all workers.
+        kind: 'GPU' or 'CPU'.
+        cluster: of which this process is a worker; None where it trains alone.
+    """
+
+    strategy: tf.distribute.Strategy
+    kind: str
+    cluster: Optional[Cluster] = None
+
+    @property
+    def replicas(self) -> int:
+        """Devices of all workers."""
+        return self.strategy.num_replicas_in_sync
+
+    @property
+    def local_replicas(self) -> int:
+        """Devices of this worker; every worker has as many."""
+        return self.replicas // self.workers
+
+    @property
+    def workers(self) -> int:
+        """Processes that train together."""
+        return self.cluster.workers if self.cluster else 1
+
+    @property
+    def worker(self) -> int:
+        """The place of this process among them."""
+        return self.cluster.worker if self.cluster else 0
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes what the run leaves."""
+        return self.worker == 0
+
+    def exchange(self, values: Sequence[int]) -> np.ndarray:
+        """Tells the values of each worker to all; waits until all have come here.
+
+        Args:
+            values: as many integers on every worker.
+
+        Returns:
+            int64 [workers, values].
+        """
+        mine = np.zeros([self.workers, len(values)], np.int64)
+        mine[self.worker] = values
+        if self.workers == 1:
+            return mine
+        return self._add(tf.constant(mine)).numpy() // self.local_replicas  # each replica has added its worker's
+
+    @functools.cached_property
+    def _add(self):
+        # Made once: TensorFlow would trace another one, and number its reduction anew, on every call.
+        @tf.function
+        def add(values):
+            return self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(tf.identity, (values,)), None)
+
+        return add
+
+    def distribute(self, stream: tf.data.Dataset) -> Iterable:
+        """This worker's shares of the batches to its replicas.
+
+        Args:
+            stream: endless, of (real_a, real_b), [batch / workers, h, w, c].
+
+        Returns:
+            What `strategy.run` takes, one after the other.
+        """
+        count = self.local_replicas
+        if count == 1 and self.kind == 'CPU':
+            # It is where it has to be. The strategy's data set around it would copy ahead to the device, and it tunes
+            # itself, which nobody can turn off (see pipeline.untuned).
+            return stream
+
+        def split(x):
+            return tf.reshape(x, [count, x.shape[0] // count, *x.shape[1:]])
+
+        if count > 1:
+            stream = stream.map(lambda a, b: (split(a), split(b))).unbatch()
+        # Where the end could come, workers would ask each other before every step whether it has.
+        stream = stream.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+        return self.strategy.distribute_datasets_from_function(lambda context: stream)
+
+    def describe(self) -> str:
+        """In words: '2 x CPU', '2 workers of 4 x GPU'."""
+        local = f'{self.local_replicas} x {self.kind}'
+        return local if self.workers == 1 else f'{self.workers} workers of {local}'
+
+
+def open_devices(
+    cluster: Optional[Cluster], strategy: str, batch_size: int, num_devices: int = 0, virtual_devices: int = 0
+) -> Devices:
+    """Takes the devices; in a cluster it waits for all workers. Before anything else of TensorFlow is used.
+
+    Args:
+        cluster: of which this process is a worker; None where it trains alone.
+        strategy: 'one_device', or one over several.
+        batch_size: images of all devices in a step, without accumulation.
+        num_devices: of this machine; 0: all there are.
+        virtual_devices: parts into which the CPU is split; 0: it is left whole.
+
+    Raises:
+        UserError: there are fewer devices than num_devices, or they do not fit the strategy or the batch.
+    """
+    if virtual_devices:
+        cpu = tf.config.list_physical_devices('CPU')[0]
+        parts = [tf.config.LogicalDeviceConfiguration()] * virtual_devices
+        tf.config.set_logical_device_configuration(cpu, parts)
+        tf.config.set_visible_devices([], 'GPU')  # the point is to try several devices without having them
+    gpus = tf.config.get_visible_devices('GPU')
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    kind = 'GPU' if gpus else 'CPU'
+    if kind == 'CPU':
+        _share_arenas()
+    there = len(gpus) or virtual_devices or 1
+    count = _count(strategy, num_devices, there, kind)
+    _check_batch(batch_size, count, cluster.workers if cluster else 1)
+    if cluster is None or cluster.workers == 1:
+        # The strategy would read it again, to no end, and fail on an empty one.
+        os.environ.pop('TF_CONFIG', None)
+        names = [f'/{kind.lower()}:{i}' for i in range(count)]
+        return Devices(tf.distribute.MirroredStrategy(names), kind)
+    if gpus:
+        tf.config.set_visible_devices(gpus[:count], 'GPU')
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({job: list(addresses) for job, addresses in cluster.addresses.items()}),
+        task_type=cluster.job,
+        task_id=cluster.task,
+        num_accelerators={'GPU': len(gpus[:count])},
+    )
+    if gpus:
+        return Devices(tf.distribute.MultiWorkerMirroredStrategy(resolver), kind, cluster)
+    return Devices(_OverSeveralCpus(resolver, count), kind, cluster)
+
+
+def set_graph_optimizer(kind: str) -> None:
+    """Has TensorFlow optimise the graphs of training that are run from here on as is good for 'CPU' or 'GPU'.
+
+    On CPUs not at all: that takes a third of the start, and makes the step neither faster nor smaller. GPUs need it for
+    the layout of images; there one part is left out, which fails on this step's gradients and says so.
+    """
+    tf.config.optimizer.set_experimental_options({'disable_meta_optimizer': kind == 'CPU', 'remapping': False})
+
+
+def _share_arenas() -> None:
+    """Threads that start from here on share two arenas of the C library, where it is glibc.
+
+    By default there are up to eight for each core; what TensorFlow's threads leave free in one, no other can use, which
+    adds some 40 MB to a training's peak.
+    """
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if os.name == 'posix' else None
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 2)
+
+
+def _count(strategy: str, num_devices: int, there: int, kind: str) -> int:
+    """Devices of this machine that are used."""
+    if strategy == 'one_device':
+        if num_devices > 1:
+            raise UserError(
+                f'`num_devices` ({num_devices}) does not go with strategy one_device; leave it out, or set '
+                f'--strategy=mirrored.'
+            )
+        return 1
+    if num_devices > there:
+        remedy = '' if kind == 'GPU' else ', or split the CPU by --virtual_devices'
+        raise UserError(
+            f'`num_devices` ({num_devices}) is more than there are ({there} x {kind}); lower it{remedy}.'
+        )
+    return num_devices or there
+
+
+def _check_batch(batch_size: int, count: int, workers: int) -> None:
+    """Of `count` devices on each of `workers` machines."""
+    replicas = count * workers
+    if batch_size % replicas:
+        below = batch_size // replicas * replicas
+        near = [n for n in (below, below + replicas) if n]
+        # Of a single machine or of each, the most devices over which the batch divides as it is.
+        fitting = next((n for n in range(count - 1, 0, -1) if batch_size % (n * workers) == 0), None)
+        fewer = '' if fitting is None else f', or take fewer devices with --num_devices={fitting}'
+        raise UserError(
+            f'`batch_size` ({batch_size}) does not divide over {replicas} devices; '
+            f'set --batch_size={" or ".join(map(str, near))}{fewer}.'
+        )
+
+
+class _OverSeveralCpus(tf.distribute.MultiWorkerMirroredStrategy):
+    """MultiWorkerMirroredStrategy that takes `count` logical CPUs of each worker; TensorFlow's own takes the first."""
+
+    def __init__(self, resolver: tf.distribute.cluster_resolver.ClusterResolver, count: int):
+        tf.distribute.Strategy.__init__(self, _ExtendedOverSeveralCpus(self, resolver, count))
+
+
+class _ExtendedOverSeveralCpus(collective.CollectiveAllReduceExtended):
+    def __init__(self, strategy, resolver, count):
+        self._count = count
+        super().__init__(strategy, resolver, tf.distribute.experimental.CommunicationOptions())
+
+    def _initialize_local_devices(self, cluster_resolver, worker_device):
+        return tuple(f'{worker_device}/device:CPU:{i}' for i in range(self._count)), 'CPU'

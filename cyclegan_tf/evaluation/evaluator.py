@@ -1,0 +1,353 @@
+"""How good a run's translators are: measures on the test images of both domains."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Optional, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from cyclegan_tf.data import decode, pairs, preprocess, sources
+from cyclegan_tf.data.geometry import Geometry
+from cyclegan_tf.data.training_data import make_test_geometry
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.evaluation import features, metrics
+from cyclegan_tf.models.translation import Translation
+from cyclegan_tf.settings.training import MEASURES, MEASURES_OF_PAIRS, Config, FeatureConfig, split_names
+
+Results = Mapping[str, Mapping[str, float]]  # direction -> name -> value
+
+
+class Translators(Protocol):
+    """What is measured; a cyclegan_tf.translation.translator.Translator is one."""
+
+    @property
+    def translations(self) -> Mapping[str, Translation]:
+        """By name, as in 'AtoB'."""
+
+    @property
+    def test_errors(self) -> Collection[str]:
+        """Of 'cycle' and 'identity', the errors that make sense."""
+
+    def translate_floats(self, images: np.ndarray, direction: str) -> np.ndarray:
+        """Float32 [n, h, w, c] in [-1, 1] -> the same of the other domain."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TestImages:
+    """Test images of both domains, as the data set names them, at the size at which they are measured.
+
+    Attributes:
+        sources: 'A' and 'B' -> the images.
+        geometry: their size.
+        channels: 'A' and 'B' -> channels.
+    """
+
+    __test__ = False  # not a test, whatever pytest makes of its name
+
+    sources: Mapping[str, sources.Source]
+    geometry: Geometry
+    channels: Mapping[str, int]
+
+    @functools.cached_property
+    def pairs(self) -> Mapping[str, Mapping[str, int]]:
+        """'A' -> names of images that have a counterpart of the same name in B -> its index there; 'B' likewise."""
+        ways = itertools.permutations(self.sources, 2)
+        return {domain: pairs.find(self.sources[domain], self.sources[other]) for domain, other in ways}
+
+    @functools.cached_property
+    def doubt(self) -> Optional[str]:
+        """Why these are no pairs, though there are such names; None where nothing speaks against it."""
+        return pairs.doubt(self.sources['A'], self.sources['B'], self.geometry)
+
+    def read(self, domain: str, index: int) -> np.ndarray:
+        """Float32 [h, w, c] in [-1, 1].
+
+        Raises:
+            BadImage: it cannot be used.
+        """
+        return preprocess.read_uncropped(self.sources[domain], index, self.geometry, self.channels[domain])
+
+
+def open_test_images(
+    config: Config,
+    phase: str = 'test',
+    count: Optional[int] = None,
+    load_size: Optional[int] = None,
+    argument: str = 'load_size',
+) -> TestImages:
+    """The images of a phase, at most `count` of each domain, at the size at which cyclegan_tf.translate has them.
+
+    Raises:
+        UserError: folders are missing; load_size, which `argument` gives, is none for this run.
+    """
+    geometry = make_test_geometry(config, load_size, argument)
+    found = sources.open_domains(config.dataroot, phase, config.dataset_mode, count, config.data_dir)
+    channels = dict(zip(config.domains, config.channels.values()))
+    return TestImages(dict(zip('AB', found)), geometry, channels)
+
+
+def choose_measures(asked: Optional[str], images: TestImages, argument: str = 'metrics') -> tuple[str, ...]:
+    """Which measures to take, from what was asked for ('psnr,ssim', 'none', or nothing) and what the images allow.
+
+    Args:
+        asked: the value of the argument.
+        images: to measure on.
+        argument: that asks, for messages.
+
+    Raises:
+        UserError: a measure of pairs, where there are none; or of features, with less than two images of a domain.
+    """
+    if asked is not None:
+        chosen = split_names(argument, asked, MEASURES)
+    else:
+        paired = bool(images.pairs['A']) and images.doubt is None
+        chosen = tuple(name for name in MEASURES if (name in MEASURES_OF_PAIRS) == paired)
+    if not images.pairs['A']:
+        wrong = [name for name in chosen if name in MEASURES_OF_PAIRS]
+        if wrong:
+            raise UserError(
+                f'`{argument}` ({", ".join(wrong)}) compares pairs, images of one name in both domains, and there are '
+                f'none; set it to kid,fid, or give images a counterpart of the same name.'
+            )
+    of_features = [name for name in chosen if name not in MEASURES_OF_PAIRS]
+    for source in images.sources.values() if of_features else ():
+        if len(source) < 2:
+            raise UserError(
+                f'`{argument}` ({", ".join(of_features)}) compares distributions, and {source.where} holds 1 image; '
+                f'add images, or set it to none.'
+            )
+    return chosen
+
+
+def make_extractor(settings: FeatureConfig, batch_size: int = 32) -> features.Extractor:
+    """The feature extractor of some flags.
+
+    Raises:
+        UserError: a value that cannot be read, or what features.make_extractor refuses.
+    """
+    sides = _numbers('feature_size', settings.feature_size, 'x', int, (1, 2), "a side or 'HEIGHTxWIDTH'")
+    levels = _numbers('feature_range', settings.feature_range, ',', float, (2,), "two numbers, as in '-1,1'")
+    size = sides[0] if sides and len(sides) == 1 else sides
+    return features.make_extractor(settings.feature_extractor, size, levels, settings.feature_output, batch_size)
+
+
+def _numbers(name, value, separator, kind, counts, expected) -> Optional[tuple]:
+    """'1,2' -> (1, 2)."""
+    if value is None:
+        return None
+    try:
+        numbers = tuple(kind(part) for part in value.split(separator))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in counts:
+        raise UserError(f"`{name}` ('{value}') is not {expected}; mend it.")
+    return numbers
+
+
+class Evaluation:
+    """Measures translators on test images, as often as one likes; what depends on the images alone is done once.
+
+    Args:
+        images: to measure on.
+        measures: of psnr, ssim, kid and fid; cycle and identity errors come besides.
+        extractor: of features, for kid and fid.
+        argument: that asks for the measures, for messages.
+        batch_size: images of one size that are translated at once.
+        show_progress: on the terminal.
+
+    Attributes:
+        problems: a line for each image that could not be used.
+    """
+
+    def __init__(
+        self,
+        images: TestImages,
+        measures: Sequence[str],
+        extractor: Optional[features.Extractor],
+        argument: str = 'metrics',
+        batch_size: int = 8,
+        show_progress: bool = False,
+    ):
+        self._images, self._measures, self._extractor = images, measures, extractor
+        self._argument, self._batch_size, self._show_progress = argument, batch_size, show_progress
+        self._problems: dict[str, None] = {}
+        self._real_features: dict[str, np.ndarray] = {}
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """A line for each image that could not be used."""
+        return list(self._problems)
+
+    def __call__(self, translators: Translators) -> Results:
+        """Measures every translation that there is.
+
+        Returns:
+            its name -> measure -> value. psnr in dB and ssim, means over pairs; kid, its kid_standard_error, and fid,
+            of the translations against the other domain's images, all as levels of 255; images and pairs, how many were
+            measured. Where the model has such errors, in units of [-1, 1], as in the losses: cycle, the mean absolute
+            error of an image translated there and back, and identity, that of an image of the target domain translated.
+
+        Raises:
+            UserError: no image can be used, or too few; SSIM of images smaller than its window.
+        """
+        return {one.name: self._measure(translators, one) for one in translators.translations.values()}
+
+    def untranslated(self, translations: Mapping[str, Translation]) -> Results:
+        """The same of images that are left as they are, for translations between domains of as many channels; not
+        cycle and identity."""
+        results = {}
+        for one in translations.values():
+            if one.channels[0] != one.channels[1]:
+                continue
+            found = collections.defaultdict(list)
+            for names, real in self._batches(one.source, 'untranslated'):
+                self._compare(one, names, preprocess.to_uint8(real), found)
+            results[one.name] = self._summary(one, found, functools.partial(self._real, one.source))
+        return results
+
+    def _measure(self, translators: Translators, translation: Translation) -> dict[str, float]:
+        domain, target, direction = translation.source, translation.target, translation.name
+        inverse = translation.inverse if translation.inverse in translators.translations else None
+        found = collections.defaultdict(list)
+
+        def fakes() -> Iterator[np.ndarray]:
+            """Translates, measures on the way, and hands on what features are taken of."""
+            for names, real in self._batches(domain, direction):
+                fake = translators.translate_floats(real, direction)
+                if inverse is not None and 'cycle' in translators.test_errors:
+                    back = translators.translate_floats(fake, inverse)
+                    found['cycle'] += np.abs(back - real).mean(axis=(1, 2, 3)).tolist()
+                pictures = preprocess.to_uint8(fake)
+                self._compare(translation, names, pictures, found)
+                yield from pictures
+
+        if self._extractor is None:
+            collections.deque(fakes(), maxlen=0)
+            vectors = None
+        else:
+            vectors = self._extractor(fakes())
+        if 'identity' in translators.test_errors and translation.channels[0] == translation.channels[1]:
+            for _, real in self._batches(target, f'{direction}, identity'):
+                same = translators.translate_floats(real, direction)
+                found['identity'] += np.abs(same - real).mean(axis=(1, 2, 3)).tolist()
+        return self._summary(translation, found, lambda: vectors)
+
+    def _compare(
+        self, translation: Translation, names: Sequence[str], pictures: np.ndarray, found: dict[str, list]
+    ) -> None:
+        """Adds the measures of pairs: of uint8 [n, h, w, c], made of images with these names."""
+        wanted = [name for name in self._measures if name in MEASURES_OF_PAIRS]
+        found['images'] += names
+        for name, picture in zip(names, pictures):
+            index = self._images.pairs[translation.source].get(name)
+            if not wanted or index is None:
+                continue
+            try:
+                truth = preprocess.to_uint8(self._images.read(translation.target, index))
+            except decode.BadImage:
+                continue  # it is named where its own domain is read
+            if truth.shape != picture.shape:
+                continue
+            found['pairs'].append(name)
+            for measure in wanted:
+                found[measure].append(getattr(metrics, measure)(picture, truth))
+
+    def _summary(self, translation: Translation, found: Mapping[str, list], vectors) -> dict[str, float]:
+        """Means of what was found, and the measures of features, which `vectors` gives."""
+        for measure in MEASURES_OF_PAIRS:
+            if measure in self._measures and not found[measure]:
+                where = self._images.sources[translation.source].where
+                raise UserError(
+                    f'`{self._argument}` ({measure}) needs pairs of the same size, and no image of {where} has a '
+                    f'counterpart of its own size; set it to kid,fid.'
+                )
+        result = {'images': len(found['images'])}
+        if found['pairs']:
+            result['pairs'] = len(found['pairs'])
+        for name in (*MEASURES_OF_PAIRS, 'cycle', 'identity'):
+            if found.get(name):
+                result[name] = float(np.mean(found[name]))
+        if 'kid' in self._measures:
+            estimate = metrics.kid(vectors(), self._real(translation.target))
+            result['kid'], result['kid_standard_error'] = estimate.estimate, estimate.standard_error
+        if 'fid' in self._measures:
+            result['fid'] = metrics.fid(vectors(), self._real(translation.target))
+        return result
+
+    def _real(self, domain: str) -> np.ndarray:
+        """Features of a domain's own images, [n, d]."""
+        if domain not in self._real_features:
+            batches = self._batches(domain, f'features of {domain}')
+            self._real_features[domain] = self._extractor(
+                picture for _, real in batches for picture in preprocess.to_uint8(real)
+            )
+        return self._real_features[domain]
+
+    def _batches(self, domain: str, what: str) -> Iterator[tuple[list[str], np.ndarray]]:
+        """Runs of images of one size, in order: names, and float32 [n, h, w, c] in [-1, 1].
+
+        Raises:
+            UserError: not one image can be used.
+        """
+        source, names, images, usable = self._images.sources[domain], [], [], False
+        for index in tqdm(range(len(source)), what, leave=False, disable=None if self._show_progress else True):
+            try:
+                image = self._images.read(domain, index)
+            except decode.BadImage as error:
+                self._problems[f'{source.label(index)}: {error}'] = None
+                continue
+            usable = True
+            if images and (image.shape != images[0].shape or len(images) == self._batch_size):
+                yield names, np.stack(images)
+                names, images = [], []
+            names.append(source.names[index])
+            images.append(image)
+        if images:
+            yield names, np.stack(images)
+        if not usable:
+            raise UserError(
+                f'no image of {source.where} can be used; put others there:\n  ' + '\n  '.join(self.problems)
+            )
+
+
+def scalars(results: Results) -> dict[str, float]:
+    """For TensorBoard and comparisons: 'psnr_AtoB' and so on, without counts."""
+    return {
+        f'{name}_{direction}': value
+        for direction, values in results.items()
+        for name, value in values.items()
+        if name not in ('images', 'pairs')
+    }
+
+
+def overall(results: Results, measure: str) -> float:
+    """What stands for a checkpoint as a whole: the mean over the directions, or one of them, as in 'psnr_AtoB'.
+
+    Raises:
+        UserError: it was not measured.
+    """
+    value = find_overall(results, measure)
+    if value is None:
+        raise UserError(f'`keep_best` ({measure}) was not measured; set it to one of: {", ".join(scalars(results))}.')
+    return value
+
+
+def find_overall(results: Results, measure: str) -> Optional[float]:
+    """The same; None if it was not measured. Numbers may be text, as JSON has those that are not finite."""
+    name, _, direction = measure.partition('_')
+    values = [float(found[name]) for way, found in results.items() if name in found and direction in ('', way)]
+    return float(np.mean(values)) if values else None
+
+
+def is_better(measure: str, new: float, old: float) -> bool:
+    """Whether a new value of this measure is better: of psnr and ssim a higher one, else a lower one; NaN never is."""
+    if math.isnan(old) or math.isnan(new):
+        return not math.isnan(new)
+    return new > old if measure.partition('_')[0] in MEASURES_OF_PAIRS else new < old

@@ -1,0 +1,206 @@
+"""A run's checkpoints: which there are, which are damaged, and the networks that are in one."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Collection
+from typing import Optional
+
+import tensorflow as tf
+
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.models.base import BaseModel
+from cyclegan_tf.settings.training import validate_epoch
+
+_STEP = 'model/step/.ATTRIBUTES/VARIABLE_VALUE'
+_UNTRAINED = '.untrained'  # after a checkpoint's prefix: a file with the names of networks without weights of their own
+
+# What TensorFlow's reader raises for damaged files: its own errors, and Python's for OUT_OF_RANGE and others.
+_READ_ERRORS = (tf.errors.OpError, ValueError, IndexError, NotImplementedError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A complete checkpoint.
+
+    Attributes:
+        prefix: of its files.
+        step: steps done.
+        epoch: its number, if it was saved at the end of one.
+        untrained: networks, as in 'G_B', whose weights are only drawn; see mark_untrained.
+        is_best: it is kept because no other was measured to be better.
+    """
+
+    prefix: str
+    step: int
+    epoch: Optional[int]
+    untrained: frozenset[str] = frozenset()
+    is_best: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Damaged:
+    """A checkpoint that is listed and cannot be read.
+
+    Attributes:
+        prefix: of its files.
+        reason: TensorFlow's.
+    """
+
+    prefix: str
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """As in 'latest', or the number of its epoch."""
+        path = pathlib.Path(self.prefix)
+        return path.name.rsplit('-', 1)[1] if path.parent.name == 'epochs' else path.parent.name
+
+    def __str__(self):
+        return f"checkpoint '{self.prefix}' is damaged ({self.reason})"
+
+
+def scan(run_directory: pathlib.Path) -> tuple[list[Found], list[Damaged]]:
+    """The complete checkpoints of a run, the oldest first, and those of which not even the step can be read.
+
+    One that was being written during a kill is not among them. What is wrong inside complete files shows only when
+    they are read through: see verify.
+
+    Raises:
+        UserError: a list of checkpoints is damaged.
+    """
+    found, damaged = [], []
+    # Of one step in the order in which they are saved: the last one knows the most of what was done after that step.
+    for name in ('latest', 'best', 'epochs'):
+        folder = run_directory / name
+        of_folder, wrong = _scan_folder(folder)
+        # A training that goes on beside this deletes old ones after it has listed others.
+        while wrong and not {one.prefix for one in wrong} <= set(_listed(folder)):
+            of_folder, wrong = _scan_folder(folder)
+        found += of_folder
+        damaged += wrong
+    return sorted(found, key=lambda checkpoint: checkpoint.step), damaged
+
+
+def _scan_folder(folder: pathlib.Path) -> tuple[list[Found], list[Damaged]]:
+    found, damaged = [], []
+    for prefix in _listed(folder):
+        try:
+            step = int(tf.train.load_checkpoint(prefix).get_tensor(_STEP))
+        except _READ_ERRORS as error:
+            damaged.append(Damaged(prefix, _first_line(error)))
+            continue
+        epoch = None if folder.name == 'latest' else int(prefix.rsplit('-', 1)[1])
+        mark = pathlib.Path(prefix + _UNTRAINED)
+        untrained = frozenset(mark.read_text().split()) if mark.is_file() else frozenset()
+        found.append(Found(prefix, step, epoch, untrained, folder.name == 'best'))
+    return found, damaged
+
+
+def _listed(folder: pathlib.Path) -> list[str]:
+    """Prefixes in TensorFlow's own list, which names a checkpoint only after all its files are in place."""
+    path = folder / 'checkpoint'
+    if not path.exists():
+        return []
+    try:
+        state = tf.train.get_checkpoint_state(str(folder))
+    except ValueError:
+        state = None
+    if state is None:
+        raise UserError(
+            f"'{path}', the list of the checkpoints beside it, cannot be read; delete it to go on from the checkpoints "
+            f'in the other folders of the run.'
+        )
+    return list(state.all_model_checkpoint_paths)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def verify(checkpoint: Found) -> Optional[Damaged]:
+    """Reads a checkpoint through and compares TensorFlow's checksum of every tensor; None if all is well."""
+    try:
+        reader = tf.train.load_checkpoint(checkpoint.prefix)
+        for name in reader.get_variable_to_dtype_map():
+            reader.get_tensor(name)
+    except _READ_ERRORS as error:
+        return Damaged(checkpoint.prefix, _first_line(error))
+    return None
+
+
+def find_all(run_directory: pathlib.Path) -> list[Found]:
+    """The complete checkpoints of a run, the oldest first.
+
+    Raises:
+        UserError: one is damaged.
+    """
+    found, damaged = scan(run_directory)
+    if damaged:
+        raise refusal(damaged[0])
+    return found
+
+
+def refusal(damaged: Damaged) -> UserError:
+    return UserError(
+        f'{damaged}; name another with --epoch, or continue the training, which goes back to the newest one that is '
+        f'good.'
+    )
+
+
+def find(run_directory: pathlib.Path, epoch: str) -> Found:
+    """The checkpoint for 'latest', 'best' or the number of an epoch.
+
+    Raises:
+        UserError: `epoch` is none of these; it is damaged; or there is none, and the message lists what there is.
+    """
+    validate_epoch(epoch)
+    found, damaged = scan(run_directory)
+    for one in damaged:
+        if epoch in ('latest', one.name):  # which one of 'latest' would have been the newest, nobody knows
+            raise refusal(one)
+    return choose(run_directory, found, epoch)
+
+
+def choose(run_directory: pathlib.Path, found: list[Found], epoch: str) -> Found:
+    if epoch == 'latest':
+        wanted = found[-1:]
+    else:
+        wanted = [one for one in found if (one.is_best if epoch == 'best' else one.epoch == int(epoch))]
+    if not wanted:
+        present = ', '.join(map(str, sorted({one.epoch for one in found if one.epoch is not None}))) or 'none'
+        remedy = 'train with --eval_freq and --keep_best to have one; ' if epoch == 'best' else ''
+        raise UserError(
+            f"run '{run_directory}' has no checkpoint for `epoch` ({epoch}); {remedy}those of epochs that it has: "
+            f'{present}.'
+        )
+    return wanted[-1]
+
+
+def mark_untrained(run_directory: pathlib.Path, step: int, names: Collection[str]) -> None:
+    """Says of the checkpoint that save_latest(step) will write which networks were given no weights.
+
+    Training goes on to other checkpoints, of which that is not said any more.
+    """
+    mark = run_directory / 'latest' / f'step-{step}{_UNTRAINED}'
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    if names:
+        mark.write_text(''.join(f'{name}\n' for name in names))
+    else:
+        mark.unlink(missing_ok=True)
+
+
+def restore_networks(model: BaseModel, checkpoint: Found) -> None:
+    """Puts the weights into a model that was built without its training state.
+
+    Raises:
+        UserError: the checkpoint is damaged, or of another architecture.
+    """
+    try:
+        status = tf.train.Checkpoint(model=model).restore(checkpoint.prefix)
+        status.assert_existing_objects_matched().expect_partial()
+    except tf.errors.OpError as error:
+        raise refusal(Damaged(checkpoint.prefix, _first_line(error))) from error
+    except (ValueError, AssertionError) as error:
+        raise UserError(f"checkpoint '{checkpoint.prefix}' does not fit: {error}") from error

@@ -1,0 +1,85 @@
+"""TensorBoard's event files: which there are, and how to take events out of them."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import struct
+from collections.abc import Callable, Iterator
+from typing import Optional
+
+import tensorflow as tf
+from tensorboard.compat.proto import event_pb2
+
+from cyclegan_tf.runtime import durable
+from cyclegan_tf.runtime.files import whole_file
+
+# A record is framed by its length with a checksum, and a checksum of its own behind it.
+_LENGTH, _CHECKSUM = struct.Struct('<Q4x'), 4  # bytes
+
+
+def find(folder: pathlib.Path) -> list[pathlib.Path]:
+    """A folder's event files, the oldest first; none where there is no folder."""
+    return sorted(folder.glob('events.out.tfevents.*'))
+
+
+def count(path: pathlib.Path, start: int = 0) -> tuple[int, int]:
+    """Counts the whole records from a position on, by their lengths alone.
+
+    Args:
+        path: of the file.
+        start: a position between two records, in bytes.
+
+    Returns:
+        How many, and the position behind the last one.
+
+    Raises:
+        OSError: the file is gone.
+    """
+    records, size = 0, path.stat().st_size
+    with open(path, 'rb') as file:
+        while len(head := os.pread(file.fileno(), _LENGTH.size, start)) == _LENGTH.size:
+            after = start + _LENGTH.size + _LENGTH.unpack(head)[0] + _CHECKSUM
+            if after > size:
+                break
+            records, start = records + 1, after
+    return records, start
+
+
+def rewrite(folder: pathlib.Path, wanted: Callable[[event_pb2.Event], bool]) -> None:
+    """Takes events out of all files of a folder, and what a kill left half written; each file changes in one step.
+
+    Nobody may be writing there. A file of which nothing would be left but its header goes.
+
+    Args:
+        folder: which.
+        wanted: whether an event stays; headers are not asked about and do.
+    """
+    for path in find(folder):
+        answers = [event is not None and (_is_header(event) or wanted(event)) for event in _events(path)]
+        if sum(answers) <= 1:
+            path.unlink()
+            continue
+        if all(answers):
+            continue
+        with whole_file(path) as partial:
+            with tf.io.TFRecordWriter(str(partial)) as writer:
+                for event in _events(path):
+                    if event is not None and (_is_header(event) or wanted(event)):
+                        writer.write(event.SerializeToString())
+            durable.sync([partial])
+    if folder.is_dir():
+        durable.sync([folder])
+
+
+def _is_header(event: event_pb2.Event) -> bool:
+    return event.HasField('file_version')
+
+
+def _events(path: pathlib.Path) -> Iterator[Optional[event_pb2.Event]]:
+    """The events of a file, and None at its end if that is half written."""
+    try:
+        for record in tf.data.TFRecordDataset(str(path)):
+            yield event_pb2.Event.FromString(record.numpy())
+    except tf.errors.DataLossError:
+        yield None

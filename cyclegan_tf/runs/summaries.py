@@ -1,0 +1,183 @@
+"""What TensorBoard shows of a run: scalars, rows of pictures, the configuration, profiles."""
+
+from __future__ import annotations
+
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Optional
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageDraw
+from tensorboard.compat.proto import event_pb2
+from tensorboard.plugins.hparams import api as hparams
+
+from cyclegan_tf.data.preprocess import to_uint8
+from cyclegan_tf.runs import event_files
+from cyclegan_tf.runtime import durable
+
+_CONFIGURATION = 'configuration'
+_GAP = 4  # pixels between pictures
+_LABEL_HEIGHT = 16  # pixels for the names above the pictures
+_LEAST_SIDE = 128  # smaller pictures are enlarged to about this, so that their names fit and the eye sees something
+
+
+class Summaries:
+    """Writes the event file in a run's directory.
+
+    Args:
+        run_directory: where; TensorBoard names the run after it.
+        writes: False writes nothing, for all workers but one.
+        step: that the run is at, if it may have been there before: see go_back.
+        again: beginnings of the tags that are written anew at this step, beside the configuration's.
+    """
+
+    def __init__(
+        self,
+        run_directory: pathlib.Path,
+        writes: bool = True,
+        step: Optional[int] = None,
+        again: tuple[str, ...] = (),
+    ):
+        self._run_directory, self._writes = run_directory, writes
+        if writes and step is not None:
+            self._cut(step, again)
+        self._open()
+
+    def _open(self) -> None:
+        place, older = self._run_directory, set(event_files.find(self._run_directory))
+        # Files are read in the order of their names, which begin with the second.
+        while self._writes and any(path.name.split('.')[3] == str(int(time.time())) for path in older):
+            time.sleep(0.05)
+        self._writer = tf.summary.create_file_writer(str(place)) if self._writes else tf.summary.create_noop_writer()
+        self._writer.flush()  # makes the file
+        self._files = [path for path in event_files.find(place) if path not in older]
+        assert len(self._files) == self._writes, self._files
+        # Events, with the file's header: those that were handed over, those that arrived, and where these end.
+        self._written, self._on_disk, self._end = 1, 0, 0
+
+    def go_back(self, step: int) -> None:
+        """Takes what was written after a step out of the event files, as if the run had never been further.
+
+        Without that, curves of a run that was stopped later than its checkpoint would go the same way twice. The
+        configuration goes too, if it is this step's: it is written anew.
+        """
+        if not self._writes:
+            return
+        self._writer.close()
+        self._cut(step)
+        self._open()
+
+    def _cut(self, step: int, again: tuple[str, ...] = ()) -> None:
+        tags = (_CONFIGURATION, '_hparams_/', *again)
+        event_files.rewrite(
+            self._run_directory, lambda one: one.step < step or (one.step == step and not _is_of(one, tags))
+        )
+        event_files.rewrite(self._run_directory / 'eval', lambda one: one.step <= step)
+
+    def configuration(self, settings: Mapping[str, Any], step: int) -> None:
+        """The settings as a table under Text and as hyperparameters."""
+        table = '\n'.join(['| setting | value |', '|---|---|', *(f'| {k} | {v} |' for k, v in settings.items())])
+        with self._writer.as_default(step):
+            self._write(tf.summary.text, _CONFIGURATION, table)
+            self._write(
+                hparams.hparams,
+                {name: value for name, value in settings.items() if value is not None},
+                trial_id=settings['name'],
+            )
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """One point on each curve, by tag."""
+        with self._writer.as_default(step):
+            for tag, value in values.items():
+                self._write(tf.summary.scalar, tag, value)
+
+    def pictures(self, group: str, rows: Mapping[str, Mapping[str, Sequence[np.ndarray]]], step: int) -> None:
+        """One sheet for each direction, tagged GROUP/A_to_B and so on, of the domains as the model has them.
+
+        Args:
+            group: the first part of the tags.
+            rows: direction -> name of the column -> pictures, float [h, w, c] in [-1, 1]; each is a row of the sheet.
+            step: of the run.
+        """
+        with self._writer.as_default(step):
+            for direction, columns in rows.items():
+                tag, pictures = f'{group}/{direction}', sheet(columns)[None]
+                about = (
+                    f'{", ".join(columns)}. A is the domain that the run starts from: trainB under --direction=BtoA.'
+                )
+                self._write(tf.summary.image, tag, pictures, description=about)
+
+    def _write(self, kind: Callable, *arguments, **settings) -> None:
+        try:
+            kind(*arguments, **settings)
+        except tf.errors.OpError as error:
+            raise OSError(f"'{self._run_directory}': {error.message.splitlines()[0]}") from error
+        self._written += 1
+
+    def flush(self) -> None:
+        """Puts everything so far onto the disk, also for a power cut.
+
+        Raises:
+            OSError: not everything has arrived there. TensorFlow itself drops what a full disk does not take.
+        """
+        if not self._writes:
+            return
+        self._writer.flush()
+        for path in self._files:
+            records, self._end = event_files.count(path, self._end)
+            self._on_disk += records
+        if self._on_disk != self._written:
+            raise OSError(f"'{self._run_directory}': TensorBoard's curves could not be written; is the disk full?")
+        durable.sync(self._files)
+
+    def start_profile(self) -> None:
+        """From here on, what the devices do is recorded."""
+        if self._writes:
+            tf.profiler.experimental.start(str(self._run_directory))
+
+    def stop_profile(self) -> None:
+        """Writes the record for TensorBoard's profile tab."""
+        if self._writes:
+            tf.profiler.experimental.stop()
+
+
+def _is_of(event: event_pb2.Event, tags: tuple[str, ...]) -> bool:
+    return any(value.tag.startswith(tags) for value in event.summary.value)
+
+
+def sheet(columns: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
+    """Pictures side by side with their names above.
+
+    Args:
+        columns: name -> pictures, float [h, w, c] in [-1, 1]; the first of each name make the first row, and so on.
+            Rows may differ in size.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    pictures = {name: [_rgb(to_uint8(picture)) for picture in batch] for name, batch in columns.items()}
+    rows = list(zip(*pictures.values()))
+    heights = [max(picture.shape[0] for picture in row) for row in rows]
+    width = max(picture.shape[1] for row in rows for picture in row)
+    scale = max(1, _LEAST_SIDE // min(*heights, width))
+    width, heights = width * scale, [height * scale for height in heights]
+    size = (len(pictures) * (width + _GAP) - _GAP, _LABEL_HEIGHT + sum(heights) + _GAP * (len(rows) - 1))
+    canvas = Image.new('RGB', size, 'white')
+    draw = ImageDraw.Draw(canvas)
+    for i, name in enumerate(pictures):
+        draw.text((i * (width + _GAP) + width / 2, _LABEL_HEIGHT / 2), name, fill='black', anchor='mm')
+    top = _LABEL_HEIGHT
+    for row, height in zip(rows, heights):
+        for i, picture in enumerate(row):
+            enlarged = Image.fromarray(picture)
+            enlarged = enlarged.resize((picture.shape[1] * scale, picture.shape[0] * scale), Image.NEAREST)
+            canvas.paste(enlarged, (i * (width + _GAP), top))
+        top += height + _GAP
+    return np.asarray(canvas)
+
+
+def _rgb(picture: np.ndarray) -> np.ndarray:
+    """uint8 [h, w, c] -> [h, w, 3]: the first channel of one or two is repeated, of more the first three are shown."""
+    return np.repeat(picture[..., :1], 3, axis=-1) if picture.shape[-1] < 3 else picture[..., :3]

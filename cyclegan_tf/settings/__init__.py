@@ -1,0 +1,1 @@
+"""What can be set: the settings of training and of each model, their flags, and what is refused."""

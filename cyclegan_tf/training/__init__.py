@@ -1,0 +1,1 @@
+"""The training of a model: sessions, steps, when what is due."""

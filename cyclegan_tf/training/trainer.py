@@ -1,0 +1,337 @@
+"""The loop around the step: compiled inside, reports and checkpoints outside."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Optional
+
+import numpy as np
+import tensorflow as tf
+
+from cyclegan_tf.data.training_data import TrainingData
+from cyclegan_tf.distribution.devices import Devices, set_graph_optimizer
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.evaluation import evaluator
+from cyclegan_tf.models.base import BaseModel
+from cyclegan_tf.runs.checkpoint_store import Checkpoints
+from cyclegan_tf.runs.summaries import Summaries
+from cyclegan_tf.runtime.console import Console
+from cyclegan_tf.runtime.signals import StopSignals
+from cyclegan_tf.settings.training import Config
+from cyclegan_tf.training.inner_loop import compile_steps
+from cyclegan_tf.training.progress import Progress
+from cyclegan_tf.training.timetable import Timetable
+
+# Settings that change what measures of the test images come to.
+_HOW_MEASURED = (
+    'dataroot', 'eval_images', 'eval_load_size', 'feature_extractor', 'feature_size', 'feature_range', 'feature_output',
+)  # fmt: skip
+_ROLLBACKS = 3  # at the most, with on_nan=rollback
+_LONGEST_CALL = 0.5  # seconds of compiled steps between looks at signals and the clock
+
+
+class Interrupted(Exception):
+    """Training was asked to stop by a signal; the state is saved."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class NotFinite(Exception):
+    """A metric became infinite or not a number; the weights may be spoilt."""
+
+
+class Trainer:
+    """Trains a model from the step it is at to the end of its last epoch.
+
+    Args:
+        model: built under the strategy's scope, restored if the run is continued.
+        progress: its running means, restored likewise.
+        devices: what trains; their chief alone writes and measures.
+        config: the run's settings.
+        data: the images to learn from.
+        test_images: pairs of pictures of both domains, float [1, h, w, c] in [-1, 1], translated at the end of every
+            epoch; or None.
+        evaluate: measures the model as it is, for eval_freq, and calls what it is given between batches; or None.
+        checkpoints, summaries, console: where results go.
+        stop_signals: entered.
+    """
+
+    def __init__(
+        self,
+        model: BaseModel,
+        progress: Progress,
+        devices: Devices,
+        config: Config,
+        data: TrainingData,
+        test_images: Optional[Sequence[tuple[np.ndarray, np.ndarray]]],
+        evaluate: Optional[Callable[[Callable[[], None]], evaluator.Results]],
+        checkpoints: Checkpoints,
+        summaries: Summaries,
+        console: Console,
+        stop_signals: StopSignals,
+    ):
+        self._model, self._progress, self._devices, self._config = model, progress, devices, config
+        self._data, self._test_images = data, test_images
+        self._timetable = Timetable(config, data.steps_per_epoch)
+        self._evaluate = evaluate
+        self._checkpoints, self._summaries, self._console = checkpoints, summaries, console
+        self._stop_signals = stop_signals
+        self._run_steps = compile_steps(model, devices.strategy)
+        self._signal: Optional[int] = None  # that all workers follow
+        self._profiling = False
+        self._last_report = (time.monotonic(), self.step)
+        self._longest_call = 1
+        self._waited = np.zeros(2)  # seconds spent waiting for images, and in all, since the last report
+        set_graph_optimizer(devices.kind)
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return int(self._model.step.numpy())
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self._timetable.total_steps
+
+    def train(self) -> None:
+        """Trains to the end.
+
+        Raises:
+            Interrupted: SIGTERM or SIGINT came; the state is saved.
+            UserError: a loss is not finite, and training did not go back, or did in vain; or a checkpoint could not be
+                saved. The last checkpoint stays.
+        """
+        try:
+            self._make_up_for_a_kill()
+            if self.step >= self.total_steps:
+                return
+            self._console.start(self.step, self.total_steps)
+            while True:
+                try:
+                    return self._train_from_here()
+                except NotFinite as error:
+                    self._roll_back(error)
+        except OSError as error:
+            raise self._not_saved(error) from error
+        finally:
+            if self._profiling:
+                self._summaries.stop_profile()
+            with contextlib.suppress(OSError):  # where this fails, saving has failed before, and that is said
+                self._summaries.flush()
+            self._console.stop()
+
+    def _train_from_here(self) -> None:
+        self._stream = self._data.stream(self._order)
+        iterator = iter(self._devices.distribute(self._stream.from_step(self.step)))
+        self._model.start_epoch(self._timetable.epoch_of(self.step))
+        self._last_report, self._waited = (time.monotonic(), self.step), np.zeros(2)
+        try:
+            while self.step < self.total_steps:
+                self._advance(iterator)
+                self._agree()
+                if self._signal is not None:
+                    self._save_latest(self.step)
+                    raise Interrupted(self._signal)
+        finally:
+            self._stop_signals.end_deferral()
+
+    @property
+    def _order(self) -> int:
+        """Which of the orders of images, that of the seed or another."""
+        return int(self._progress.rollbacks.numpy())
+
+    def _make_up_for_a_kill(self) -> None:
+        """Does what is still due at the step that the run is at."""
+        if self._timetable.ends_epoch(self.step):
+            self._finish_epoch(self.step)
+        elif self._config.on_nan == 'rollback' and self.step == 0:
+            self._save_latest(0)  # to go back to
+
+    def _roll_back(self, error: NotFinite) -> None:
+        """Goes back to the last good checkpoint, and on from there with the images in another order."""
+        rollbacks = self._order
+        if self._config.on_nan != 'rollback' or rollbacks >= _ROLLBACKS:
+            tried = f' Training has gone back {rollbacks} times in vain.' if rollbacks else ''
+            last = self._checkpoints.newest()
+            stays = f'the checkpoint of step {last.step} stays' if last else 'there is no checkpoint yet'
+            then = 'go on with --continue_train' if last else 'start again'
+            raise UserError(
+                f'{error}: training stops and {stays}.{tried} Lower --lr, or look for broken images, and {then}.'
+            ) from error
+        restored = self._checkpoints.restore('latest', when_read=lambda: self._devices.exchange([0]), finite=True)
+        self._summaries.go_back(self.step)
+        self._console.stop()
+        self._progress.rollbacks.assign(rollbacks + 1)
+        self._console.line(
+            f'{error}: back to step {restored.found.step}, and on with the images in another order '
+            f'({rollbacks + 1} of {_ROLLBACKS} times).'
+        )
+        self._console.start(self.step, self.total_steps)
+
+    def _agree(self) -> None:
+        """All workers stop at the same step, whichever got a signal, and do equally many steps in a call."""
+        self._signal = self._stop_signals.number  # one that comes during the exchange is told at the next
+        if self._devices.workers == 1:
+            return
+        said = self._devices.exchange([self._signal or 0, self._longest_call])
+        self._signal = int(said[:, 0].max()) or None
+        self._longest_call = int(said[:, 1].min())
+
+    # ---------------------------------------------------------------------------------------------------- the events
+    def _advance(self, iterator: Iterator) -> None:
+        """Runs steps up to the next event, or as many as fit into one call, and does what is due."""
+        before = self.step
+        count = min(self._timetable.next_event(before) - before, self._longest_call)
+        self._profile(before)
+        start = time.monotonic()
+        rows, waited = (result.numpy() for result in self._run_steps(iterator, tf.constant(count)))
+        # From now on there is work to save. The first call compiles, which may take long: a signal stops that at once.
+        self._stop_signals.defer()
+        seconds = time.monotonic() - start
+        self._waited += np.array([waited, seconds])
+        seconds_per_step = seconds / count
+        # The first call compiles, so its time only errs on the side of short calls.
+        self._longest_call = max(1, int(_LONGEST_CALL / seconds_per_step))
+        step = before + count
+        self._check_finite(rows, before)
+        self._progress.add(rows.astype(np.float64))
+        self._console.advance(step, self._timetable.epoch_of(before), self._losses(rows[-1]))
+        config = self._config
+        if self._timetable.is_due(step, config.print_freq) or step == self.total_steps:
+            self._report(step, self._timetable.epoch_of(before))
+        if self._timetable.is_due(step, config.display_freq) or step == 1:
+            self._display(step)
+        if self._timetable.ends_epoch(step):
+            self._end_epoch(step, self._timetable.epoch_of(before))
+        elif self._timetable.is_due(step, config.save_latest_freq):
+            self._save_latest(step)
+
+    def _losses(self, values: np.ndarray) -> dict[str, float]:
+        named = dict(zip(self._model.metric_names, values))
+        return {name: float(named[f'loss/{name}']) for name in self._model.loss_names}
+
+    def _check_finite(self, rows: np.ndarray, before: int) -> None:
+        bad = np.argwhere(~np.isfinite(rows))
+        if len(bad):
+            row, column = bad[0]
+            raise NotFinite(f'{self._model.metric_names[column]} is {rows[row, column]} at step {before + row + 1}')
+
+    def _report(self, step: int, epoch: int) -> None:
+        now = time.monotonic()
+        seconds, steps = now - self._last_report[0], step - self._last_report[1]
+        self._last_report = (now, step)
+        means = self._progress.take_report()
+        speed = steps * self._config.images_per_step / seconds
+        (waited, working), self._waited = self._waited, np.zeros(2)
+        self._summaries.scalars(
+            {
+                **dict(zip(self._model.metric_names, means)),
+                **self._model.learning_rates(),
+                'speed/images_per_second': speed,
+                'speed/step_seconds': seconds / steps,
+                'speed/input_wait': waited / working,
+                **self._data.scalars(),
+                'epoch': epoch,
+            },
+            step,
+        )
+        self._console.report(step, epoch, self._losses(means), speed)
+
+    def _display(self, step: int) -> None:
+        if not self._devices.is_chief:
+            return
+        real_a, real_b = self._stream.batch(step)  # the next step's
+        self._summaries.pictures('images', self._translate([(real_a[:1], real_b[:1])]), step)
+
+    def _translate(self, pairs):
+        """direction -> name of the column -> pictures [h, w, c], one for each pair."""
+        dtype = tf.keras.backend.floatx()
+        sheets = {}
+        for real_a, real_b in pairs:
+            for direction, row in self._model.visuals(tf.cast(real_a, dtype), tf.cast(real_b, dtype)).items():
+                for name, picture in row.items():
+                    sheets.setdefault(direction, {}).setdefault(name, []).append(picture.numpy()[0])
+        return sheets
+
+    def _end_epoch(self, step: int, epoch: int) -> None:
+        self._model.end_epoch(dict(zip(self._model.metric_names, self._progress.take_epoch())))
+        if self._test_images is not None and self._devices.is_chief:
+            self._summaries.pictures('test', self._translate(self._test_images), step)
+        if step != self.total_steps:
+            self._model.start_epoch(epoch + 1)
+        self._finish_epoch(step)
+
+    def _finish_epoch(self, step: int) -> None:
+        """Measures and saves what is due at this end of an epoch, and not done yet."""
+        epoch, measured = self._timetable.epoch_of(step) - 1, int(self._progress.measured.numpy())
+        if self._evaluate is not None and self._timetable.measures(step) and measured < step:
+            self._save_latest(step)  # measuring may take longer than a machine that stops has
+            self._measure(step, epoch)
+        if self._timetable.keeps(step):
+            if not self._checkpoints.has_epoch(epoch):
+                self._save(lambda: self._checkpoints.save_epoch(epoch))
+        elif self._timetable.is_due(step, self._config.save_latest_freq):
+            self._save_latest(step)
+
+    def _measure(self, step: int, epoch: int) -> None:
+        """Measures on the test images, and keeps the checkpoint if it is the best."""
+        results, keep_best = self._evaluate(self._stop_if_asked), self._config.keep_best
+        self._progress.measured.assign(step)
+        values = evaluator.scalars(results)
+        self._summaries.scalars({f'eval/{name}': value for name, value in values.items()}, step)
+        self._console.line(f'Test images after epoch {epoch}: ' + ', '.join(f'{k} {v:.4g}' for k, v in values.items()))
+        if keep_best is None:
+            return
+        value, best = evaluator.overall(results, keep_best), self._checkpoints.best()
+        how = {name: getattr(self._config, name) for name in _HOW_MEASURED}
+        # A best that was measured otherwise, before the run was told so, cannot be compared.
+        old = evaluator.find_overall(best['results'], keep_best) if best and best['how'] == how else None
+        if not math.isnan(value) and (old is None or evaluator.is_better(keep_best, value, old)):
+            self._save(lambda: self._checkpoints.save_best(epoch, {'results': results, 'how': how}))
+            self._console.line(f'The best {keep_best} so far, {value:.4g}: kept as --epoch=best.')
+
+    def _stop_if_asked(self) -> None:
+        """Between two batches of a measure, before which the state was saved; with others all would have to stop."""
+        if self._devices.workers == 1 and (number := self._stop_signals.number) is not None:
+            raise Interrupted(number)
+
+    def _save_latest(self, step: int) -> None:
+        # Where it is there already, only what was measured since may be missing in it, which is measured again then;
+        # a kill while it was written over would put it at risk.
+        if not self._checkpoints.has_latest(step):
+            self._save(lambda: self._checkpoints.save_latest(step))
+
+    def _save(self, save: Callable[[], None]) -> None:
+        # What TensorBoard shows is never behind the checkpoint that a restart goes on from.
+        self._summaries.flush()
+        save()
+
+    def _not_saved(self, error: OSError) -> UserError:
+        """What a full disk or a folder that is gone comes to."""
+        with contextlib.suppress(OSError):  # it needs no room, but permission
+            self._checkpoints.tidy()
+        last = self._checkpoints.newest()
+        left = f'the last good checkpoint is of step {last.step}' if last else 'no checkpoint is left'
+        reason = f'{error.filename}: {error.strerror}' if error.filename else str(error)
+        return UserError(
+            f'step {self.step} could not be saved ({reason}); {left}. Make room, or let the folder be written, and go '
+            f'on with --continue_train.'
+        )
+
+    def _profile(self, step: int) -> None:
+        if self._config.profiled_steps is None:
+            return
+        first, last = self._config.profiled_steps
+        if step == first - 1:
+            self._summaries.start_profile()
+            self._profiling = True
+        elif step == last and self._profiling:
+            self._summaries.stop_profile()
+            self._profiling = False

@@ -1,0 +1,174 @@
+"""Translates image files of any size and kind: reading, network and writing at the same time."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import errno
+import pathlib
+from collections.abc import Collection, Iterator, Sequence
+from typing import Optional
+
+import imagecodecs
+import numpy as np
+from tqdm import tqdm
+
+from cyclegan_tf.data import decode, sources
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.files import write_whole
+from cyclegan_tf.translation.translator import Translator
+
+# What is wrong with a picture's name and not with the folder or the disk.
+_OF_NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EILSEQ)
+
+_AHEAD = 3  # batches that are read ahead, and that wait to be written
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of the files: how many pictures were written, and a line for each file that could not be used."""
+
+    written: int
+    problems: Sequence[str]
+
+
+def translate_files(
+    translator: Translator,
+    source: sources.Source,
+    directions: Sequence[str],
+    output: pathlib.Path,
+    size: Optional[tuple[int, int]] = None,
+    depth: str = 'auto',
+    batch_size: int = 8,
+    threads: int = 2,
+) -> Outcome:
+    """Translates every image and writes it as PNG at once, under its name.
+
+    Args:
+        translator: of the run.
+        source: the images.
+        directions: 'AtoB', 'BtoA' or both; with both, each has a folder of its own.
+        output: the folder; made if need be. Subfolders are kept.
+        size: (width, height) to which images are resized first; None: they stay as they are.
+        depth: bits of the pictures, '8' or '16'; 'auto': as many as the image had.
+        batch_size: images of one size that are translated at once, at most.
+        threads: that read, and that write.
+
+    Raises:
+        UserError: as check_channels.
+    """
+    channels = [translator.translation(direction).channels for direction in directions]
+    check_channels(translator, {channels_out for _, channels_out in channels})
+    wanted = {channels_in for channels_in, _ in channels}
+    targets, problems, finished = plan(source, directions, output), [], []
+    bar = tqdm(total=len(source) * len(directions), unit=' images', dynamic_ncols=True, disable=None)
+    with concurrent.futures.ThreadPoolExecutor(threads) as readers, bar:
+        with concurrent.futures.ThreadPoolExecutor(threads) as writers:
+            writing: collections.deque = collections.deque()
+            for indices, images in _batches(source, size, wanted, translator.max_pixels, batch_size, readers, threads):
+                if isinstance(images, decode.BadImage):
+                    problems.append(f'{source.label(indices[0])}: {images}')
+                    bar.update(len(directions))
+                    continue
+                for direction in directions:
+                    pictures = translator.translate(images, direction, choose_dtype(depth, images.dtype))
+                    for index, result in zip(indices, pictures):
+                        writing.append(writers.submit(_write, targets[direction][index], result, source.label(index)))
+                    bar.update(len(indices))
+                while len(writing) > _AHEAD * batch_size:
+                    finished.append(writing.popleft().result())
+            finished += [future.result() for future in writing]
+    problems += [problem for problem in finished if problem is not None]
+    return Outcome(finished.count(None), problems)
+
+
+def choose_dtype(depth: str, found: np.dtype) -> np.dtype:
+    """Of the pictures of a depth, '8', '16' or 'auto': as the image that was found."""
+    return {'auto': found, '8': np.dtype(np.uint8), '16': np.dtype(np.uint16)}[depth]
+
+
+def check_channels(translator: Translator, counts: Collection[int]) -> None:
+    """Raises UserError if these counts of channels, of the run's images, are more than a picture can have."""
+    for name in ('input_nc', 'output_nc'):
+        count = getattr(translator.config, name)
+        if count > 4 and count in counts:
+            raise UserError(
+                f'`{name}` ({count}) of this run is more channels than a PNG can have, which is 4; translate in '
+                f'Python, with cyclegan_tf.load.'
+            )
+
+
+def plan(source: sources.Source, directions: Sequence[str], output: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+    """Where the pictures of each direction go, one for each image; with several directions, each has a folder."""
+    names = _paths(source.names)
+    folders = {direction: output / direction if len(directions) > 1 else output for direction in directions}
+    return {direction: [folder / f'{name}.png' for name in names] for direction, folder in folders.items()}
+
+
+def _write(path: pathlib.Path, picture: np.ndarray, label: str) -> Optional[str]:
+    """Writes a picture; returns the problem, if it is one of this picture's name alone."""
+    try:
+        write_png(path, picture)
+    except OSError as error:
+        if error.errno not in _OF_NAMES:
+            raise
+        return f"{label}: '{path}' cannot be written ({error.strerror})"
+    return None
+
+
+def _batches(source, size, wanted, max_pixels, batch_size, readers, threads) -> Iterator[tuple[list[int], object]]:
+    """Runs of images of one shape and depth, in order: indices, and uint8 or uint16 [n, h, w, c] or a BadImage."""
+
+    def read(index):
+        try:
+            picture = source.picture(index)
+            # Fails here rather than in the middle of a batch.
+            array = decode.to_array(decode.resize(picture, *size) if size else picture)
+            for channels in wanted:
+                decode.require_channels(array.shape[-1], channels)
+            return array
+        except decode.BadImage as error:
+            return error
+
+    pending: collections.deque = collections.deque()
+    indices, images = [], []
+    for index in range(len(source)):
+        while len(pending) < _AHEAD * max(batch_size, threads) and index + len(pending) < len(source):
+            pending.append(readers.submit(read, index + len(pending)))
+        image = pending.popleft().result()
+        bad = isinstance(image, decode.BadImage)
+        most = 1 if bad else max(1, min(batch_size, max_pixels // (image.shape[0] * image.shape[1])))
+        differs = indices and (bad or image.shape != images[0].shape or image.dtype != images[0].dtype)
+        if indices and (differs or len(indices) >= most):
+            yield indices, np.stack(images)
+            indices, images = [], []
+        if bad:
+            yield [index], image
+        else:
+            indices.append(index)
+            images.append(image)
+    if indices:
+        yield indices, np.stack(images)
+
+
+def _paths(names: Sequence[str]) -> list[str]:
+    """Names as paths of PNGs without suffix, no two of them the same, also not where letters' case does not count, and
+    none of them another one's folder."""
+    folders = {str(parent).lower() for name in names for parent in pathlib.PurePosixPath(name).parents}
+    taken = {folder.removesuffix('.png') for folder in folders if folder.endswith('.png')}
+    paths = []
+    for name in names:
+        path, count = name, 1
+        while path.lower() in taken:
+            count += 1
+            path = f'{name}_{count}'
+        taken.add(path.lower())
+        paths.append(path)
+    return paths
+
+
+def write_png(path: pathlib.Path, picture: np.ndarray) -> None:
+    """Writes uint8 or uint16 [h, w, c], c from 1 to 4, whole or not at all."""
+    picture = np.ascontiguousarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+    write_whole(path, imagecodecs.png_encode(picture))

@@ -1,0 +1,306 @@
+"""A run's generators, for images of any size: padded, or in tiles that share one set of statistics."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Optional
+
+import numpy as np
+import tensorflow as tf
+
+from cyclegan_tf.data import decode, preprocess, stores
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.models import MODELS
+from cyclegan_tf.models.base import BaseModel
+from cyclegan_tf.models.translation import Translation
+from cyclegan_tf.runs import checkpoints
+from cyclegan_tf.settings.training import Config
+
+_MARGIN = 192  # pixels that a tile shows beyond its own: half of it is dropped, the other half blended with the next
+_LEAST_TILE = 64  # pixels of a tile's own, a side
+# Bytes that a generator takes for each pixel and each of its first layer's filters, measured with tf.function on a CPU.
+_BYTES_PER_PIXEL_AND_FILTER = 24
+_MEMORY_SHARE = 0.5  # of what is free
+
+
+class Translator:
+    """Translates images with a model's generators, whose weights may go on changing.
+
+    Directions are the names of the model's translations, as in 'AtoB'.
+
+    Args:
+        config: the run's settings.
+        model: whose generators.
+        untrained: its networks, as in 'G_B', that have no weights of their own.
+        max_pixels: that are translated at once: a batch with more is split, an image with more is translated in tiles;
+            None: as many as fit into half of the machine's free memory, which says nothing of a GPU's.
+
+    Raises:
+        UserError: max_pixels leaves nothing of a tile.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        model: BaseModel,
+        untrained: frozenset[str] = frozenset(),
+        max_pixels: Optional[int] = None,
+    ):
+        self.config, self._model, self._untrained = config, model, untrained
+        self._all = model.translations
+        self.multiple = math.lcm(*(one.network.side_multiple for one in self._all.values()))
+        # The U-Net sees whole blocks: its tiles and their margins lie on multiples of them.
+        self._margin = -(-_MARGIN // self.multiple) * self.multiple
+        if max_pixels is None:
+            max_pixels = max(
+                int(stores.free_memory() * _MEMORY_SHARE / (_BYTES_PER_PIXEL_AND_FILTER * config.ngf)),
+                self.least_max_pixels,
+            )
+        if max_pixels < self.least_max_pixels:
+            raise UserError(
+                f'`max_pixels` ({max_pixels}) leaves nothing of a tile beside its margins; '
+                f'raise it to {self.least_max_pixels} or more.'
+            )
+        self.max_pixels = max_pixels
+        # Departs from the reference: batch norm always uses its running statistics, there only under --eval.
+        self._whole = {
+            name: tf.function(one.network, input_signature=[_any_image(one.channels[0])], autograph=False)
+            for name, one in self._all.items()
+        }
+        self._tiled: dict[str, _TiledNetwork] = {}
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        config: Config,
+        checkpoint: checkpoints.Found,
+        max_pixels: Optional[int] = None,
+        precision: str = 'float32',
+    ) -> Translator:
+        """With the weights of a checkpoint, computing in a precision of its own, whatever the run's was.
+
+        Raises:
+            UserError: the checkpoint does not fit; max_pixels leaves nothing of a tile.
+        """
+        config = dataclasses.replace(config, precision=precision)
+        model = MODELS[config.model](config, training=False)
+        checkpoints.restore_networks(model, checkpoint)
+        return cls(config, model, checkpoint.untrained, max_pixels)
+
+    def restore(self, checkpoint: checkpoints.Found) -> None:
+        """Goes on with the weights of another checkpoint of the same run."""
+        checkpoints.restore_networks(self._model, checkpoint)
+        self._untrained = checkpoint.untrained
+
+    @property
+    def step(self) -> int:
+        """Steps that the weights were trained for."""
+        return int(self._model.step.numpy())
+
+    @property
+    def least_max_pixels(self) -> int:
+        """The least max_pixels that tiles can be made for."""
+        return (2 * self._margin + max(_LEAST_TILE, self.multiple)) ** 2
+
+    @property
+    def translations(self) -> dict[str, Translation]:
+        """Those whose generator has weights, by name; a run of imported weights may lack one."""
+        return {name: one for name, one in self._all.items() if one.network_name not in self._untrained}
+
+    def translation(self, direction: Optional[str] = None) -> Translation:
+        """The translation of a name; None: the first that there is, and so the only one where there is one.
+
+        Raises:
+            UserError: it is unknown, or the run lacks its generator.
+        """
+        there = self.translations
+        if direction is None:
+            return next(iter(there.values()))
+        if direction not in self._all:
+            raise UserError(
+                f"`direction` ('{direction}') is not one of: {', '.join(self._all)}, which model {self.config.model} "
+                f'of this run translates.'
+            )
+        if direction not in there:
+            raise UserError(
+                f'`direction` ({direction}) needs a generator that this run has no weights of; set it to '
+                f'{next(iter(there))}, import the weights of both, or train the run.'
+            )
+        return there[direction]
+
+    def choose(self, directions: Optional[str]) -> list[Translation]:
+        """The translations for a flag: a name; 'both'; None: all that there are. Raises as `translation`."""
+        if directions is None:
+            return list(self.translations.values())
+        if directions != 'both':
+            return [self.translation(directions)]
+        if len(self._all) < 2:
+            raise UserError(
+                f'`direction` (both) asks for two, and model {self.config.model} of this run translates '
+                f'{", ".join(self._all)} only; leave it out.'
+            )
+        return [self.translation(name) for name in self._all]
+
+    @property
+    def test_errors(self) -> tuple[str, ...]:
+        """Of 'cycle' and 'identity', the errors that make sense for the model."""
+        return self.config.test_errors
+
+    @contextlib.contextmanager
+    def out_of_memory_named(self) -> Iterator[None]:
+        """A context for programs with the flag max_pixels: memory that is not enough becomes a UserError about it."""
+        try:
+            yield
+        except tf.errors.ResourceExhaustedError as error:
+            kind = 'GPU' if tf.config.get_visible_devices('GPU') else 'CPU'
+            least = self.least_max_pixels
+            remedy = f'lower it, to {least} at the least' if self.max_pixels > least else 'use a device with more'
+            raise UserError(
+                f'`max_pixels` ({self.max_pixels}) at once need more memory than the {kind} has; {remedy}.'
+            ) from error
+
+    def translate(
+        self, images: np.ndarray, direction: Optional[str] = None, dtype: Optional[np.dtype] = None
+    ) -> np.ndarray:
+        """Translates an image or a batch of one size.
+
+        Args:
+            images: [h, w, c] or [n, h, w, c]; uint8, uint16, or float in [-1, 1]. Of integers, any number of channels
+                from 1 to 4: they are converted to what the network takes, and alpha is kept as it is. Of floats, the
+                network's.
+            direction: as in 'AtoB'; None: the only one that there is, or AtoB of two.
+            dtype: uint8 or uint16 for the results of integers; None: the same as the images'.
+
+        Returns:
+            The same height and width; float32 for floats.
+
+        Raises:
+            UserError: an unknown direction; a shape or channels that the network does not take.
+        """
+        translation = self.translation(direction)
+        direction, (channels_in, channels_out) = translation.name, translation.channels
+        images = np.asarray(images)
+        if images.ndim == 3:
+            return self.translate(images[None], direction, dtype)[0]
+        if images.ndim != 4:
+            raise UserError(f'images of shape {images.shape} are neither [h, w, c] nor [n, h, w, c].')
+        if images.dtype.kind == 'f':
+            return self.translate_floats(images.astype(np.float32), direction)
+        if images.dtype not in (np.uint8, np.uint16):
+            raise UserError(f'images of dtype {images.dtype} are none of: uint8, uint16, float in [-1, 1].')
+        dtype = images.dtype if dtype is None else dtype
+        if not len(images):
+            return np.zeros((*images.shape[:3], channels_out), dtype)
+        alpha = images[..., -1:] if images.shape[-1] in (2, 4) and channels_in in (1, 3) else None
+        try:
+            wanted = [decode.set_channels(image, channels_in) for image in images]
+        except decode.BadImage as error:
+            raise UserError(f'images of shape {images.shape} do not fit: {error}.') from error
+        results = self.translate_floats(preprocess.to_float(np.stack(wanted)), direction)
+        if alpha is not None and results.shape[-1] in (1, 3):
+            results = np.concatenate([results, preprocess.to_float(alpha)], axis=-1)
+        return preprocess.to_levels(results, dtype)
+
+    def translate_floats(self, images: np.ndarray, direction: str) -> np.ndarray:
+        """Float32 [n, h, w, channels in] in [-1, 1] -> float32 [n, h, w, channels out] in [-1, 1], any n, h and w."""
+        channels_in, channels_out = self.translation(direction).channels
+        _, height, width, given = images.shape
+        if given != channels_in:
+            raise UserError(f'images of {given} channels do not fit a network that takes {channels_in}.')
+        if 0 in images.shape:
+            return np.zeros((*images.shape[:3], channels_out), np.float32)
+        padded = pad(images, self.multiple)
+        results = np.empty((*padded.shape[:3], channels_out), np.float32)
+        most = self.max_pixels // (padded.shape[1] * padded.shape[2])  # a batch counts as its pixels together
+        for start in range(0, len(padded), max(1, most)):
+            part = slice(start, start + max(1, most))
+            if most:
+                results[part] = self._whole[direction](tf.constant(padded[part])).numpy()
+            else:
+                self._in_tiles(padded[part], direction, results[part])
+        return results[:, :height, :width]
+
+    # ------------------------------------------------------------------------------------------------------ in tiles
+    def _in_tiles(self, image: np.ndarray, direction: str, result: np.ndarray) -> None:
+        """Float32 [1, h, w, c], sides multiples -> into result, float32 of the same size."""
+        if direction not in self._tiled:
+            self._tiled[direction] = _TiledNetwork(self.config.norm, self._model, self._all[direction])
+        network = self._tiled[direction]
+        network.learn(_reduced(image, self.max_pixels, self.multiple))
+        _, height, width, _ = image.shape
+        own = int(math.sqrt(self.max_pixels)) - 2 * self._margin
+        own -= own % self.multiple
+        result[:] = 0
+        weights = np.zeros((height, width), np.float32)
+        for top, left in itertools.product(range(0, height, own), range(0, width, own)):
+            rows, columns = (self._span(start, own, side) for start, side in ((top, height), (left, width)))
+            piece = network.translate(image[:, rows[0] : rows[1], columns[0] : columns[1]])
+            weight = rows[2][:, None] * columns[2][None, :]
+            result[:, rows[0] : rows[1], columns[0] : columns[1]] += piece * weight[None, :, :, None]
+            weights[rows[0] : rows[1], columns[0] : columns[1]] += weight
+        result /= weights[None, :, :, None]  # in place: a large image's copies count
+
+    def _span(self, start: int, own: int, side: int) -> tuple[int, int, np.ndarray]:
+        """Of a tile along one axis: first and last pixel with margins, and the weight of each in the result.
+
+        Neighbours cross over within half a margin of their border; what lies farther out has no weight, since there
+        the network felt the tile's edge.
+        """
+        first, last = max(0, start - self._margin), min(side, start + own + self._margin)
+        half = self._margin / 2
+        pixels = np.arange(first, last) + 0.5
+        rising = np.ones_like(pixels) if start == 0 else np.clip((pixels - start + half) / self._margin, 0, 1)
+        falling = (
+            np.ones_like(pixels) if start + own >= side else np.clip((start + own + half - pixels) / self._margin, 0, 1)
+        )
+        return first, last, (rising * falling).astype(np.float32)
+
+
+class _TiledNetwork:
+    """A generator whose instance norms keep the statistics of a reduced view of the whole image."""
+
+    def __init__(self, norm: str, model: BaseModel, translation: Translation):
+        self._learns, network = norm == 'instance', translation.network
+        signature = [_any_image(translation.channels[0])]
+        if self._learns:
+            kept = model.make_network(translation.network_name, seed=0, for_tiles=True)
+            self._pairs = list(zip(kept.trainable_variables, network.trainable_variables))
+            network = kept
+            self._learn = tf.function(lambda x: network(x, training=True), input_signature=signature, autograph=False)
+        self._translate = tf.function(
+            lambda x: network(x, training=False), input_signature=signature, autograph=False
+        )
+
+    def learn(self, image: np.ndarray) -> None:
+        """Keeps the statistics of this image, float32 [1, h, w, c]."""
+        if self._learns:
+            for variable, value in self._pairs:  # which training may have changed
+                variable.assign(value)
+            self._learn(tf.constant(image))
+
+    def translate(self, image: np.ndarray) -> np.ndarray:
+        """Float32 [1, h, w, c] -> the same size."""
+        return self._translate(tf.constant(image)).numpy()
+
+
+def pad(images: np.ndarray, multiple: int) -> np.ndarray:
+    """[n, h, w, c] -> sides up to the next multiple, at least two of them, mirrored at the right and the bottom."""
+    least = max(2 * multiple, 8) if multiple <= 4 else multiple  # the ResNet's bottleneck mirrors, which needs 2x2
+    bottom, right = (max(-(-side // multiple) * multiple, least) - side for side in images.shape[1:3])
+    return np.pad(images, ((0, 0), (0, bottom), (0, right), (0, 0)), mode='reflect') if bottom or right else images
+
+
+def _reduced(image: np.ndarray, max_pixels: int, multiple: int) -> np.ndarray:
+    """A view of the whole image, float32 [1, h, w, c], antialiased, of at most so many pixels."""
+    _, height, width, _ = image.shape
+    factor = math.sqrt(max_pixels / (height * width))
+    size = [max(multiple * 2, int(side * factor) // multiple * multiple) for side in (height, width)]
+    return tf.image.resize(image, size, method='area').numpy()
+
+
+def _any_image(channels: int) -> tf.TensorSpec:
+    return tf.TensorSpec([None, None, None, channels], tf.float32)

@@ -1,0 +1,55 @@
+"""Losses against their formulas, one value for each example."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.models import losses
+
+LOGITS = np.random.default_rng(0).normal(size=(3, 4, 5, 1)) * 2
+
+
+@pytest.mark.parametrize(
+    'gan_mode, real, fake',
+    [
+        ('lsgan', (LOGITS - 1) ** 2, LOGITS**2),
+        ('vanilla', -np.log(1 / (1 + np.exp(-LOGITS))), -np.log(1 - 1 / (1 + np.exp(-LOGITS)))),
+        ('wgangp', -LOGITS, LOGITS),
+    ],
+)
+def test_adversarial_losses(gan_mode, real, fake):
+    loss = losses.adversarial(gan_mode)
+    np.testing.assert_allclose(loss(tf.constant(LOGITS), True), real.mean((1, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(loss(tf.constant(LOGITS), False), fake.mean((1, 2, 3)), rtol=1e-12)
+
+
+def test_cross_entropy_of_large_logits_is_finite():
+    assert losses.binary_cross_entropy(tf.constant([[[[1000.0]]]]), False).numpy() == [1000.0]
+
+
+def test_l1_is_the_mean_absolute_difference_of_each_example():
+    x, y = np.zeros((2, 2, 2, 1)), np.stack([np.full((2, 2, 1), -1.0), np.full((2, 2, 1), 3.0)])
+    np.testing.assert_array_equal(losses.l1(tf.constant(x), tf.constant(y)), [1.0, 3.0])
+
+
+def test_gradient_penalty_of_a_linear_critic_is_known():
+    # The gradient of sum(w * x) is w, wherever it is taken.
+    weights = np.random.default_rng(1).normal(size=(4, 4, 3))
+    critic = lambda x: tf.reduce_sum(x * weights, [1, 2, 3])  # noqa: E731
+    real, fake = np.zeros((2, 4, 4, 3)), np.ones((2, 4, 4, 3))
+    result = losses.gradient_penalty(critic, tf.constant(real), tf.constant(fake), tf.constant([0.0, 0.3], tf.float64))
+    np.testing.assert_allclose(result, [(np.linalg.norm(weights) - 1) ** 2] * 2, rtol=1e-12)
+
+
+def test_gradient_penalty_mixes_each_example_by_its_own_share():
+    # The gradient of sum(x^2) / 2 is x, so the penalty tells where it was taken.
+    critic = lambda x: tf.reduce_sum(x * x, [1, 2, 3]) / 2  # noqa: E731
+    real, fake = np.full((2, 1, 1, 1), 3.0), np.full((2, 1, 1, 1), 7.0)
+    result = losses.gradient_penalty(critic, tf.constant(real), tf.constant(fake), tf.constant([1.0, 0.25], tf.float64))
+    np.testing.assert_allclose(result, [(3.0 - 1) ** 2, (6.0 - 1) ** 2])
+
+
+def test_unknown_gan_mode():
+    with pytest.raises(UserError, match="gan_mode 'hinge' is not one of: lsgan, vanilla, wgangp"):
+        losses.adversarial('hinge')

@@ -1,0 +1,453 @@
+"""Flags and settings are the same things; flag files, precedence, refusals and exit statuses."""
+
+import dataclasses
+import pathlib
+import subprocess
+import sys
+from typing import ClassVar
+from unittest import mock
+
+import pytest
+from absl import flags
+
+from cyclegan_tf import evaluate, export, train, translate
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.evaluate import EvaluateConfig
+from cyclegan_tf.export import ExportConfig
+from cyclegan_tf.settings import options, reference_flags
+from cyclegan_tf.settings.models import SETTINGS, CycleGANConfig
+from cyclegan_tf.settings.training import Config, NetworkRole, changed, setting
+from cyclegan_tf.translate import TranslateConfig
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+# The reference's options that training has here, with its defaults.
+REFERENCE = dict(
+    name='experiment_name', checkpoints_dir='./checkpoints', model='cycle_gan', epoch='latest', suffix='',
+    verbose=False,
+    input_nc=3, output_nc=3, ngf=64, ndf=64, netD='basic', netG='resnet_9blocks', n_layers_D=3, norm='instance',
+    init_type='normal', init_gain=0.02, no_dropout=True, dataset_mode='unaligned', direction='AtoB',
+    serial_batches=False, num_threads=4, batch_size=1, load_size=286, crop_size=256, max_dataset_size=None,
+    preprocess='resize_and_crop', no_flip=False, n_epochs=100, n_epochs_decay=100, epoch_count=1, continue_train=False,
+    beta1=0.5, lr=0.0002, gan_mode='lsgan', pool_size=50, lr_policy='linear', lr_decay_iters=50, lambda_A=10.0,
+    lambda_B=10.0, lambda_identity=0.5, print_freq=100, display_freq=400, save_latest_freq=5000, save_epoch_freq=5,
+)  # fmt: skip
+
+
+# Those of its test program, and what else section 5 of our sheet about it names.
+REFERENCE_OTHERS = (
+    'dataroot phase gpu_ids use_wandb display_id display_server display_port display_env display_ncols display_winsize '
+    'update_html_freq no_html load_iter save_by_iter results_dir num_test aspect_ratio eval'
+).split()
+
+
+@pytest.fixture(scope='module', autouse=True)
+def tiny_models():
+    """None of these: the settings and flags of the package alone."""
+
+
+def parse(*arguments):
+    return options.parse_training(['train', *arguments])[0]
+
+
+def test_defaults_are_the_references():
+    settings = dataclasses.asdict(parse('--dataroot=demo'))
+    assert {name: settings[name] for name in REFERENCE} == REFERENCE
+
+
+@pytest.mark.parametrize('config', [Config, TranslateConfig, EvaluateConfig, ExportConfig])
+def test_flags_bear_the_names_of_the_settings(config):
+    classes = [*SETTINGS.values()] if config is Config else [config]
+    names = {field.name for one in classes for field in dataclasses.fields(one)}
+    assert set(options.define_flags(config)) == names | set(options.REFUSED) | {'help', 'flagfile'}
+
+
+@pytest.mark.parametrize('program', [train, translate, evaluate, export])
+def test_every_option_of_the_reference_is_a_flag_or_refused_with_what_to_do_instead(program):
+    config, program_parse = {
+        train: (CycleGANConfig, options.parse_training),
+        translate: (TranslateConfig, translate.parse),
+        evaluate: (EvaluateConfig, evaluate.parse),
+        export: (ExportConfig, export.parse),
+    }[program]
+    own = {field.name for field in dataclasses.fields(config)}
+    assert len(set(REFERENCE) | set(REFERENCE_OTHERS)) > 60
+    for name in (set(REFERENCE) | set(REFERENCE_OTHERS)) - own:
+        for arguments in ([f'--{name}=1'], [f'--{name}', '1'], [f'--{name}']):
+            with pytest.raises(flags.Error, match='of the PyTorch program has no meaning here; '):
+                program_parse(['program', *arguments])
+
+
+# What the data sets' files set, as the paper and the reference's author say (each file cites them):
+# load_size, crop_size, lambda_identity, netG, preprocess.
+DATA_SETS = {
+    **dict.fromkeys(
+        ['apple2orange', 'cezanne2photo', 'facades', 'horse2zebra', 'maps', 'summer2winter_yosemite', 'ukiyoe2photo',
+         'vangogh2photo'],
+        (286, 256, 0, 'resnet_9blocks', 'resize_and_crop'),
+    ),
+    'monet2photo': (286, 256, 0.5, 'resnet_9blocks', 'resize_and_crop'),
+    'cityscapes': (143, 128, 0, 'resnet_6blocks', 'resize_and_crop'),
+    'iphone2dslr_flower': (360, 256, 0.5, 'resnet_9blocks', 'scale_width_and_crop'),
+}  # fmt: skip
+
+
+def test_every_flag_file_is_valid_and_says_how_to_run_it():
+    paths = {path.stem: path for path in (ROOT / 'flags').glob('*.cfg')}
+    assert set(paths) == {*DATA_SETS, 'demo', 'template'}
+    for path in paths.values():
+        parse(f'--flagfile={path}')
+        assert path.read_text().startswith(f'# python -m cyclegan_tf.train --flagfile=flags/{path.name}')
+
+
+@pytest.mark.parametrize('name', DATA_SETS)
+def test_the_data_sets_are_trained_as_the_paper_did(name):
+    config = parse(f'--flagfile={ROOT}/flags/{name}.cfg')
+    found = (config.load_size, config.crop_size, config.lambda_identity, config.netG, config.preprocess)
+    assert found == DATA_SETS[name]
+    # All else is the default; one device, since a batch of one cannot be divided.
+    assert config == CycleGANConfig(
+        dataroot=f'tfds:cycle_gan/{name}', name=name, num_devices=1, load_size=found[0], crop_size=found[1],
+        lambda_identity=found[2], netG=found[3], preprocess=found[4],
+    )  # fmt: skip
+
+
+def test_the_template_holds_the_defaults():
+    assert parse(f'--flagfile={ROOT}/flags/template.cfg') == CycleGANConfig(dataroot='FOLDER', name='mine')
+
+
+def test_later_flags_win_over_the_flag_file(tmp_path):
+    (tmp_path / 'f.cfg').write_text('# a comment\n--dataroot=demo\n--ngf=8\n--no_flip\n')
+    assert parse(f'--flagfile={tmp_path}/f.cfg', '--ngf=16').ngf == 16
+    assert parse('--ngf=16', f'--flagfile={tmp_path}/f.cfg').ngf == 8
+    assert parse(f'--flagfile={tmp_path}/f.cfg').no_flip
+
+
+def test_saved_flags_give_the_same_settings(tmp_path):
+    config = parse('--dataroot=demo', '--ngf=7', '--no_dropout=false', '--max_dataset_size=3', '--lr=1e-5')
+    options.save_config(config, tmp_path)
+    assert options.load_config(tmp_path) == config
+
+
+def test_suffix_is_filled_in():
+    config = parse('--dataroot=demo', '--name=x', '--suffix={netG}_size{load_size}')
+    assert config.run_name == 'x_resnet_9blocks_size286'
+    with pytest.raises(UserError, match="`suffix` .* names 'colour'"):
+        parse('--dataroot=demo', '--suffix={colour}')
+    for broken in ('{netG', 'netG}', '{lr:d}', '{max_dataset_size:d}', '{lr:{x}}'):
+        with pytest.raises(UserError, match='`suffix` .* cannot be filled in .*; write names of settings in braces'):
+            parse('--dataroot=demo', f'--suffix={broken}')
+
+
+def test_a_run_with_a_suffix_is_continued_by_it_alone(tmp_path):
+    config = parse('--dataroot=demo', f'--checkpoints_dir={tmp_path}', '--suffix={netG}', '--ngf=7')
+    (tmp_path / config.run_name).mkdir()
+    options.save_config(config, tmp_path / config.run_name)
+    again = parse(f'--checkpoints_dir={tmp_path}', '--suffix={netG}', '--continue_train')
+    assert (again.dataroot, again.ngf, again.run_name) == ('demo', 7, config.run_name)
+    with pytest.raises(UserError, match='`suffix` .* cannot be filled in'):
+        parse(f'--checkpoints_dir={tmp_path}', '--suffix={netG', '--continue_train')
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        ([], '`dataroot` .* is required'),
+        (
+            ['--dataroot=demo', '--crop_size=300'],
+            '`crop_size` .300. exceeds `load_size` .286.; lower it or raise load_size',
+        ),
+        (['--dataroot=demo', '--netG=unet_128', '--crop_size=200'], '`crop_size` .200. is no multiple of 128'),
+        (['--dataroot=demo', '--crop_size=250'], '`crop_size` .250. is no multiple of 4'),
+        (
+            ['--dataroot=demo', '--crop_size=16'],
+            '`crop_size` .16. is no multiple of 4 from 24 on, which ',
+        ),
+        (['--dataroot=demo', '--dataset_mode=single'], '`dataset_mode` .single. is to translate'),
+        (['--dataroot=demo', '--input_nc=1'], '`lambda_identity` .0.5. needs equal channels'),
+        (['--dataroot=demo', '--recompute_grads', '--norm=batch'], '`recompute_grads` .true. .* norm batch twice'),
+        (['--dataroot=demo', '--batch_size=0'], '`batch_size` .0. is below 1; raise it'),
+        (['--dataroot=demo', '--seed=-1'], '`seed` .-1. is below 0; raise it'),
+        (['--dataroot=demo', '--epoch=first'], "`epoch` .'first'. is neither"),
+        (['--dataroot=demo', '--profile_steps=5'], '`profile_steps` .* is not two numbers'),
+        (['--dataroot=demo', 'photos'], "'photos' is no flag"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(arguments, message):
+    with pytest.raises(UserError, match=message):
+        parse(*arguments)
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--netG=resnet_7blocks'], 'resnet_7blocks.*resnet_9blocks|resnet_9blocks.*resnet_7blocks'),
+        (['--ngff=3'], "Unknown command line flag 'ngff'. Did you mean: ngf"),
+        (['--ngf=many'], 'ngf'),
+        (['--flagfile=nowhere.cfg'], 'nowhere.cfg'),
+        (['--gpu_ids', '0'], 'CUDA_VISIBLE_DEVICES'),
+        (['--gpu_ids=0,1'], 'CUDA_VISIBLE_DEVICES'),
+        (['--no_html'], 'TensorBoard'),
+        (['--load_iter=5'], '--epoch'),
+        (['--phase=test'], 'trainA'),
+    ],
+)
+def test_flags_that_do_not_exist_or_have_no_meaning_here_are_refused(arguments, message):
+    with pytest.raises(flags.Error, match=message):
+        parse('--dataroot=demo', *arguments)
+
+
+def test_help_lists_every_flag_with_its_default_and_exits_0():
+    done = subprocess.run(
+        [sys.executable, '-m', 'cyclegan_tf.train', '--help'], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    text = ' '.join(done.stdout.split())
+    for field in dataclasses.fields(CycleGANConfig):
+        assert f'--{field.name}:' in text or f'--[no]{field.name}:' in text, field.name
+        assert field.metadata['meaning'] in text, field.name
+    assert "(default: '286')" in done.stdout
+
+
+# ------------------------------------------------------------------------------------------------------ several models
+@dataclasses.dataclass(frozen=True)
+class SketchConfig(Config):
+    """Of a model that only these tests know: it changes defaults, has settings of its own and a mode."""
+
+    networks: ClassVar = {'G': NetworkRole('generator', ('A',), 'B'), 'D': NetworkRole('discriminator', ('A', 'B'))}
+
+    netG: str = changed(Config, 'netG', 'unet_256')
+    pool_size: int = changed(Config, 'pool_size', 0)
+    no_dropout: bool = changed(Config, 'no_dropout', False)
+    eval_freq: int = changed(Config, 'eval_freq', 5)
+    sketch_mode: str = setting('careful', 'how', choices=('careful', 'fast'))
+    lambda_L1: float = setting(100.0, 'weight of the lines', minimum=0.0)
+    lambda_A: float = setting(3.0, 'weight of the colours', minimum=0.0)
+
+    @staticmethod
+    def mode_defaults(values):
+        return {'n_epochs': 150, 'no_flip': True, 'lambda_L1': 1.0} if values['sketch_mode'] == 'fast' else {}
+
+
+@pytest.fixture
+def sketch():
+    with mock.patch.dict(SETTINGS, {'sketch': SketchConfig}):
+        yield
+
+
+SKETCH = ('--model=sketch', '--dataroot=demo')
+
+
+def test_a_model_has_its_own_defaults_and_all_others_of_training(sketch):
+    made = SketchConfig(dataroot='demo', model='sketch')
+    assert parse(*SKETCH) == made
+    assert (made.netG, made.pool_size, made.no_dropout, made.lambda_L1, made.lambda_A) == ('unet_256', 0, False, 100, 3)
+    shared = {field.name for field in dataclasses.fields(Config)}
+    others = shared - {'model', 'netG', 'pool_size', 'no_dropout', 'eval_freq'}
+    first = parse('--dataroot=demo')
+    assert type(first) is CycleGANConfig and first.lambda_A == 10
+    assert {name: getattr(made, name) for name in others} == {name: getattr(first, name) for name in others}
+    assert not hasattr(made, 'lambda_identity') and not hasattr(first, 'lambda_L1')
+
+
+def test_a_mode_changes_more_defaults(sketch):
+    fast = parse(*SKETCH, '--sketch_mode=fast')
+    assert fast == SketchConfig(
+        dataroot='demo', model='sketch', sketch_mode='fast', n_epochs=150, no_flip=True, lambda_L1=1.0
+    )
+
+
+@pytest.mark.parametrize('place', ['before', 'after', 'in a file', 'in a file of a file'])
+def test_what_is_given_wins_over_the_models_and_the_modes_defaults_even_where_it_is_the_programs(
+    sketch, tmp_path, place
+):
+    # All are defaults of the program, which the model or its mode changes.
+    given = ['--netG=resnet_9blocks', '--pool_size=50', '--no_dropout', '--n_epochs=100', '--nono_flip',
+             '--lambda_L1=100', '--lambda_A=10']  # fmt: skip
+    model = [*SKETCH, '--sketch_mode=fast']
+    (tmp_path / 'given.cfg').write_text('\n'.join(given))
+    (tmp_path / 'outer.cfg').write_text(f'--ngf=7\n--flagfile={tmp_path}/given.cfg\n--ndf=9\n')
+    config = parse(
+        *{
+            'before': given + model,
+            'after': model + given,
+            'in a file': [f'--flagfile={tmp_path}/given.cfg', *model],
+            'in a file of a file': [*model, f'--flagfile={tmp_path}/outer.cfg'],
+        }[place]
+    )
+    assert config == SketchConfig(
+        dataroot='demo', model='sketch', sketch_mode='fast', netG='resnet_9blocks', pool_size=50, no_dropout=True,
+        n_epochs=100, no_flip=False, lambda_L1=100, lambda_A=10, ngf=config.ngf, ndf=config.ndf,
+    )  # fmt: skip
+    assert (config.ngf, config.ndf) == ((7, 9) if 'of a file' in place else (64, 64))
+
+
+@pytest.mark.parametrize('mode', ['careful', 'fast'])
+def test_a_run_of_another_model_is_read_back_and_continued(sketch, tmp_path, mode):
+    flags_ = (f'--checkpoints_dir={tmp_path}', '--suffix={netG}_{lambda_L1}', '--model=sketch')
+    config = parse('--dataroot=demo', *flags_, f'--sketch_mode={mode}', '--lambda_L1=2', '--eval_freq=3', '--no_flip')
+    assert config.run_name == 'experiment_name_unet_256_2.0'
+    place = tmp_path / config.run_name
+    place.mkdir()
+    options.save_config(config, place)
+    assert options.load_config(place) == config
+    names = {line.partition('=')[0][2:] for line in (place / 'flags.cfg').read_text().splitlines()[1:]}
+    assert {'lambda_L1', 'sketch_mode', 'ngf', 'model'} <= names and 'lambda_identity' not in names
+
+    # Its directory is found with the model's defaults in the name; all else comes from there.
+    again, stored = options.parse_training(['train', *flags_, '--lambda_L1=2', '--continue_train', '--lr=0.1'])
+    assert again == dataclasses.replace(stored, continue_train=True, lr=0.1) and stored == config
+    # By its name alone the model is not even named, and yet its flags are known.
+    by_name = ('train', f'--checkpoints_dir={tmp_path}', f'--name={config.run_name}', '--continue_train')
+    again, _ = options.parse_training([*by_name, '--lambda_L1=4'])
+    assert type(again) is SketchConfig and (again.lambda_L1, again.sketch_mode) == (4, mode)
+    with pytest.raises(flags.Error, match='`lambda_identity` is a flag of model cycle_gan, not of sketch'):
+        options.parse_training([*by_name, '--lambda_identity=0'])
+    with pytest.raises(UserError, match=r'`model` \(cycle_gan\) is not what the run was trained with \(sketch\)'):
+        options.parse_training([*by_name, '--model=cycle_gan'])
+
+
+@pytest.mark.parametrize('suffix', ['{netG}', '{n_epochs}_{lambda_L1}'])
+def test_a_suffix_is_filled_in_with_the_defaults_of_model_and_mode(sketch, tmp_path, suffix):
+    name = {'{netG}': 'x_unet_256', '{n_epochs}_{lambda_L1}': 'x_150_1.0'}[suffix]
+    flags_ = ('--model=sketch', '--sketch_mode=fast', f'--checkpoints_dir={tmp_path}', '--name=x', f'--suffix={suffix}')
+    config = parse('--dataroot=demo', *flags_)
+    assert config.run_name == name
+    (tmp_path / name).mkdir()
+    options.save_config(config, tmp_path / name)
+    assert parse(*flags_, '--continue_train').run_name == name
+    with pytest.raises(UserError, match="`suffix` .* names 'lambda_identity'"):
+        parse('--dataroot=demo', *flags_, '--suffix={lambda_identity}')
+
+
+def test_a_flag_of_another_model_is_refused_with_whose_it_is(sketch, tmp_path):
+    (tmp_path / 'f.cfg').write_text('--lambda_identity=0.5\n')  # the default, and given all the same
+    for given in ('--lambda_identity=0', f'--flagfile={tmp_path}/f.cfg'):
+        for argv in ((*SKETCH, given), (given, *SKETCH)):
+            with pytest.raises(flags.Error) as caught:
+                parse(*argv)
+            assert str(caught.value) == (
+                '`lambda_identity` is a flag of model cycle_gan, not of sketch; leave it out, or set --model=cycle_gan.'
+            )
+    with pytest.raises(flags.Error, match='^`lambda_L1` is a flag of model sketch, not of cycle_gan; leave it out, or'):
+        parse('--dataroot=demo', '--lambda_L1=3')
+    assert parse(*SKETCH, '--lambda_A=7').lambda_A == 7  # both have it
+    with mock.patch.dict(SETTINGS, {'etching': SketchConfig}):
+        with pytest.raises(flags.Error, match='^`sketch_mode` is a flag of models sketch and etching, not of'):
+            parse('--dataroot=demo', '--sketch_mode=fast')
+
+
+def test_help_is_of_one_model(sketch, capsys):
+    texts = {}
+    for model in ('cycle_gan', 'sketch'):
+        for argv in ([f'--model={model}', '--help'], ['--help', f'--model={model}']):
+            with pytest.raises(SystemExit) as caught:
+                parse(*argv)
+            assert not caught.value.code
+            texts.setdefault(model, set()).add(capsys.readouterr().out)
+    (first,), (second,) = texts['cycle_gan'], texts['sketch']
+    assert '--lambda_identity' in first and '--lambda_L1' not in first and "(default: 'resnet_9blocks')" in first
+    assert '--lambda_identity' not in second and "(default: 'unet_256')" in second
+    own = second[second.index('\nmodel sketch:') :]
+    assert '--lambda_L1: weight of the lines' in own and '--sketch_mode' in own and '--netG' not in own
+    assert '[no]gpu_ids' in second and 'num_patches' not in second  # what no model has is not listed
+
+
+def test_a_later_model_has_what_was_refused(sketch):
+    assert 'lambda_L1' in reference_flags.REFUSED and parse(*SKETCH, '--lambda_L1=3').lambda_L1 == 3
+    with mock.patch.dict(SETTINGS, {'pix2pix': SketchConfig}):
+        assert parse('--dataroot=demo', '--model=pix2pix').model == 'pix2pix'
+
+
+# -------------------------------------------------------------------------------------------- what the models play with
+def test_a_models_domains_and_channels_follow_the_direction(sketch):
+    channels = ('--input_nc=1', '--output_nc=3', '--lambda_identity=0')
+    there, back = (parse('--dataroot=demo', *channels, f'--direction={name}') for name in ('AtoB', 'BtoA'))
+    assert (there.domains, back.domains) == (('A', 'B'), ('B', 'A'))
+    assert there.channels == back.channels == {'A': 1, 'B': 3}
+    assert there.translating_networks == {'AtoB': 'G_A', 'BtoA': 'G_B'}
+    assert back.translating_networks == {'AtoB': 'G_B', 'BtoA': 'G_A'}
+    assert parse(*SKETCH).translating_networks == {'AtoB': 'G'}
+    assert parse(*SKETCH, '--direction=BtoA').translating_networks == {'BtoA': 'G'}
+
+
+def test_the_best_is_kept_of_what_a_model_measures(sketch):
+    assert parse(*SKETCH, '--keep_best=psnr_AtoB').keep_best == 'psnr_AtoB'
+    for measure in ('psnr_BtoA', 'cycle', 'identity_AtoB'):
+        with pytest.raises(UserError, match='`keep_best` .* is not one of: psnr, ssim, kid, fid, alone or with _AtoB'):
+            parse(*SKETCH, f'--keep_best={measure}')
+    assert parse('--dataroot=demo', '--keep_best=identity_BtoA', '--eval_freq=1').keep_best == 'identity_BtoA'
+
+
+def test_settings_of_a_model_are_changed_in_a_copy():
+    config = dataclasses.replace(parse('--dataroot=demo'), lambda_A=1.0, ngf=3)
+    assert (type(config), config.lambda_A, config.ngf) == (CycleGANConfig, 1, 3)
+
+
+# -------------------------------------------------------------------------------------------------- what is not there
+ABSENT = [
+    *[('model', value) for value in 'pix2pix cut fastcut sincut test colorization template'.split()],
+    *[('netG', value) for value in 'stylegan2 smallstylegan2 resnet_4blocks resnet_cat'.split()],
+    *[('netD', value) for value in 'patch tilestylegan2 stylegan2 tilepatch'.split()],
+    *[('dataset_mode', value) for value in 'colorization template singleimage'.split()],
+    *[('preprocess', value) for value in 'scale_shortside scale_shortside_and_crop zoom zoom_and_crop trim'.split()],
+    *[('gan_mode', value) for value in 'nonsaturating hinge'.split()],
+    ('norm', 'syncbatch'),
+]
+
+
+@pytest.mark.parametrize('name, value', ABSENT)
+def test_a_value_of_the_pytorch_programs_that_is_not_there_is_told_from_a_mistake(name, value):
+    with pytest.raises(flags.Error) as caught:
+        parse('--dataroot=demo', f'--{name}={value}')
+    choices = Config.__dataclass_fields__[name].metadata['choices'] or SETTINGS
+    message = str(caught.value)
+    assert message.startswith(f'flag --{name}={value}: ') and '\n' not in message
+    assert message.endswith(f'; choose one of: {", ".join(choices)}')
+    assert reference_flags.ABSENT_VALUES[name][value] in message
+
+
+def test_models_that_are_not_there_say_what_to_do():
+    for model, message in (
+        ('pix2pix', 'this model is not there yet; choose one of: cycle_gan$'),
+        ('test', 'it is python -m cyclegan_tf.translate --dataset_mode=single here, which needs no --model'),
+        ('cutt', 'value should be one of <cycle_gan>'),
+    ):
+        with pytest.raises(flags.Error, match=message):
+            parse('--dataroot=demo', f'--model={model}')
+
+
+# Of pix2pix, and of the program of CUT.
+OF_OTHERS = (
+    'lambda_L1 CUT_mode lambda_GAN lambda_NCE nce_idt nce_layers nce_includes_all_negatives_from_minibatch netF '
+    'netF_nc nce_T num_patches flip_equivariance normG normD no_antialias no_antialias_up beta2 '
+    'stylegan2_G_num_downsampling pretrained_name evaluation_freq random_scale_max easy_label lambda_R1'
+).split()
+
+
+@pytest.mark.parametrize('program', ['train', 'translate', 'evaluate', 'export', 'check_dataset'])
+def test_flags_of_models_that_are_not_there_are_refused_with_what_to_do(program):
+    program_parse = {
+        'train': options.parse_training,
+        'translate': translate.parse,
+        'evaluate': evaluate.parse,
+        'export': export.parse,
+        'check_dataset': lambda argv: options.parse(Config, argv),
+    }[program]
+    for name in OF_OTHERS:
+        for arguments in ([f'--{name}=1'], [f'--{name}', '1'], [f'--{name}']):
+            with pytest.raises(flags.Error, match='of the PyTorch program has no meaning here; ') as caught:
+                program_parse([program, *arguments])
+            assert reference_flags.REFUSED[name] in str(caught.value)
+
+
+@pytest.mark.parametrize('flag', ['--model=cut', '--lambda_NCE=1', '--netG=stylegan2', '--ngff=3'])
+def test_what_is_not_there_exits_with_2_and_one_sentence_before_tensorflow_is_imported(flag):
+    code = (
+        'import sys; from cyclegan_tf import config, model_settings, options, reference_flags\n'
+        "assert 'tensorflow' not in sys.modules\n"
+        "options.run_program('train', options.parse_training, lambda settings: 0)"
+    )
+    argv = [sys.executable, '-c', code, '--dataroot=demo', flag]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count('\n') == 1, done.stderr
+    assert done.stderr.startswith('train: ') and flag[2:].partition('=')[0] in done.stderr
