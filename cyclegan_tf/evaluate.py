@@ -20,7 +20,7 @@ from cyclegan_tf.evaluation.features import Extractor
 from cyclegan_tf.runs import checkpoints, event_files
 from cyclegan_tf.runs.summaries import Summaries
 from cyclegan_tf.runtime.files import count, make_folder, write_json
-from cyclegan_tf.runtime.missing_gpu import missing_gpu_warning
+from cyclegan_tf.runtime.hardware import missing_gpu_warning
 from cyclegan_tf.settings import options
 from cyclegan_tf.settings.training import (
     MEASURES,

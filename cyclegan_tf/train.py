@@ -25,9 +25,8 @@ from cyclegan_tf.runs.checkpoint_store import Checkpoints
 from cyclegan_tf.runs.lock import RunLock
 from cyclegan_tf.runs.summaries import Summaries
 from cyclegan_tf.runtime.console import Console
-from cyclegan_tf.runtime.cpu_features import half_precision_warning
 from cyclegan_tf.runtime.files import make_folder
-from cyclegan_tf.runtime.missing_gpu import missing_gpu_warning
+from cyclegan_tf.runtime.hardware import device_kind, half_precision_warning, missing_gpu_warning
 from cyclegan_tf.runtime.signals import StopSignals
 from cyclegan_tf.settings import options
 from cyclegan_tf.settings.training import MEASURES, Config
@@ -277,7 +276,7 @@ def use_xla(config: Config, devices: Devices, sizes) -> bool:
 
 def out_of_memory(config: Config) -> UserError:
     """What to do where the devices have too little memory."""
-    kind = 'GPU' if tf.config.get_visible_devices('GPU') else 'CPU'
+    kind = device_kind()
     remedies = [f'--crop_size (now {config.crop_size})', f'--ngf and --ndf ({config.ngf}, {config.ndf})']
     if config.batch_size > 1:
         remedies.insert(0, f'--batch_size (now {config.batch_size}; --accumulate_steps makes up for it)')

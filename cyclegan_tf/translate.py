@@ -19,9 +19,8 @@ from cyclegan_tf.data.training_data import make_test_geometry
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluation import metrics
 from cyclegan_tf.runs import checkpoints
-from cyclegan_tf.runtime.cpu_features import half_precision_warning
 from cyclegan_tf.runtime.files import count, make_folder, write_json
-from cyclegan_tf.runtime.missing_gpu import missing_gpu_warning
+from cyclegan_tf.runtime.hardware import half_precision_warning, missing_gpu_warning
 from cyclegan_tf.settings import options
 from cyclegan_tf.settings.training import Config, setting, validate_epoch, validate_fields
 from cyclegan_tf.translation import files, gallery

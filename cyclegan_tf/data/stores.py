@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Optional, Protocol
 
 import numpy as np
-import psutil
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.hardware import free_memory
 
 MEMORY_SHARE = 0.5  # of what is free, for both domains together
 _DISK_SHARE = 0.8  # of what is free on the disk
@@ -218,21 +218,6 @@ def choose(
         'disk': f'{need} are kept in {directory}',
         'none': 'images are decoded each time',
     }[cache]
-
-
-def free_memory() -> int:
-    """Bytes that this process may still take: the machine's, or its control group's if that has less."""
-    free = psutil.virtual_memory().available
-    for limit, used in (
-        ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory.current'),
-        ('/sys/fs/cgroup/memory/memory.limit_in_bytes', '/sys/fs/cgroup/memory/memory.usage_in_bytes'),
-    ):
-        paths = pathlib.Path(limit), pathlib.Path(used)
-        if all(path.is_file() for path in paths):
-            most, now = (path.read_text().strip() for path in paths)
-            if most != 'max':
-                free = min(free, max(0, int(most) - int(now)))
-    return free
 
 
 def _free_disk(directory: str) -> int:

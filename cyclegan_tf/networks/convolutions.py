@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from cyclegan_tf.networks.kernels import winograd
 from cyclegan_tf.networks.layers import full_precision, pad_zero, sides
+from cyclegan_tf.runtime.hardware import device_kind
 
 _COLUMNS = 4  # that NarrowConv computes at once; measured against 2 and 8
 _WINOGRAD_CHANNELS, _WINOGRAD_SIDE = 128, 24  # (of padded images) from which on it is faster on CPUs; measured
@@ -50,7 +51,7 @@ class BlockConv(Conv):
         # On GPUs cuDNN chooses among algorithms by itself, and in half precision the transformed tiles lose too much.
         small = min(x.shape[3], self.filters) < _WINOGRAD_CHANNELS
         small = small or any(side is not None and side < _WINOGRAD_SIDE for side in x.shape[1:3])
-        if self.plain or small or x.dtype != tf.float32 or tf.config.list_physical_devices('GPU'):
+        if self.plain or small or x.dtype != tf.float32 or device_kind() == 'GPU':
             y = tf.nn.conv2d(x, kernel, 1, 'VALID')
         else:
             y = winograd.convolve(x, kernel)

@@ -15,8 +15,7 @@ from google.protobuf import text_format
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.runs.checkpoints import Damaged, Found, choose, refusal, scan, verify
-from cyclegan_tf.runtime import durable
-from cyclegan_tf.runtime.files import whole_file, write_json
+from cyclegan_tf.runtime.files import sync, whole_file, write_json
 
 _MEASURED = '.measured'  # after a checkpoint's prefix: a file that says how good it was found
 _KEPT_LATEST = 2  # in latest/: the newest, and one to go back to if it is damaged
@@ -84,7 +83,7 @@ class Checkpoints:
             prefix = manager.save(checkpoint_number=number, options=options)
         except tf.errors.OpError as error:
             raise OSError(error.message.splitlines()[0].rpartition('}} ')[2]) from error
-        durable.sync([pathlib.Path(manager.directory) / 'checkpoint', pathlib.Path(manager.directory)])
+        sync([pathlib.Path(manager.directory) / 'checkpoint', pathlib.Path(manager.directory)])
         old = set(manager.checkpoints[:-keep]) if keep else set()
         assert prefix not in old
         self._forget(manager, old)
@@ -209,10 +208,10 @@ class Checkpoints:
             state.all_model_checkpoint_timestamps[:] = [times[prefix] for prefix in kept]
             with whole_file(folder / 'checkpoint') as partial:
                 partial.write_text(text_format.MessageToString(state))
-                durable.sync([partial])
+                sync([partial])
         else:
             (folder / 'checkpoint').unlink()  # TensorFlow takes an empty list for a damage
-        durable.sync([folder])
+        sync([folder])
         for prefix in dropped if delete else ():
             for path in folder.glob(pathlib.Path(prefix).name + '.*'):
                 path.unlink()
@@ -232,4 +231,4 @@ def _is_finite(model: BaseModel) -> bool:
 
 def _sync_files(prefix: str) -> None:
     folder = pathlib.Path(prefix).parent
-    durable.sync([*folder.glob(pathlib.Path(prefix).name + '.*'), folder])
+    sync([*folder.glob(pathlib.Path(prefix).name + '.*'), folder])

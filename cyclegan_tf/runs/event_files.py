@@ -11,8 +11,7 @@ from typing import Optional
 import tensorflow as tf
 from tensorboard.compat.proto import event_pb2
 
-from cyclegan_tf.runtime import durable
-from cyclegan_tf.runtime.files import whole_file
+from cyclegan_tf.runtime.files import sync, whole_file
 
 # A record is framed by its length with a checksum, and a checksum of its own behind it.
 _LENGTH, _CHECKSUM = struct.Struct('<Q4x'), 4  # bytes
@@ -67,9 +66,9 @@ def rewrite(folder: pathlib.Path, wanted: Callable[[event_pb2.Event], bool]) -> 
                 for event in _events(path):
                     if event is not None and (_is_header(event) or wanted(event)):
                         writer.write(event.SerializeToString())
-            durable.sync([partial])
+            sync([partial])
     if folder.is_dir():
-        durable.sync([folder])
+        sync([folder])
 
 
 def _is_header(event: event_pb2.Event) -> bool:

@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams import api as hparams
 
 from cyclegan_tf.data.preprocess import to_uint8
 from cyclegan_tf.runs import event_files
-from cyclegan_tf.runtime import durable
+from cyclegan_tf.runtime.files import sync
 
 _CONFIGURATION = 'configuration'
 _GAP = 4  # pixels between pictures
@@ -130,7 +130,7 @@ class Summaries:
             self._on_disk += records
         if self._on_disk != self._written:
             raise OSError(f"'{self._run_directory}': TensorBoard's curves could not be written; is the disk full?")
-        durable.sync(self._files)
+        sync(self._files)
 
     def start_profile(self) -> None:
         """From here on, what the devices do is recorded."""

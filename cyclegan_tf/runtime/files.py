@@ -1,4 +1,4 @@
-"""What programs leave in folders: probed before the work, each file whole or not at all."""
+"""Files that are written whole or not at all, folders that are tried before the work, and what outlasts a power cut."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from cyclegan_tf.errors import UserError
@@ -58,6 +58,21 @@ def write_whole(path: pathlib.Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial:
         partial.write_bytes(data)
+
+
+def sync(paths: Iterable[pathlib.Path]) -> None:
+    """Waits until these files are on the disk itself, and then, for their names, the folders that they are in.
+
+    Raises:
+        OSError: the disk is full, or a file is gone.
+    """
+    paths = list(paths)
+    for path in (*paths, *dict.fromkeys(path.parent for path in paths)):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:

@@ -12,12 +12,13 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
-from cyclegan_tf.data import decode, preprocess, stores
+from cyclegan_tf.data import decode, preprocess
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.models.translation import Translation
 from cyclegan_tf.runs import checkpoints
+from cyclegan_tf.runtime.hardware import device_kind, free_memory
 from cyclegan_tf.settings.training import Config
 
 _MARGIN = 192  # pixels that a tile shows beyond its own: half of it is dropped, the other half blended with the next
@@ -57,7 +58,7 @@ class Translator:
         self._margin = -(-_MARGIN // self.multiple) * self.multiple
         if max_pixels is None:
             max_pixels = max(
-                int(stores.free_memory() * _MEMORY_SHARE / (_BYTES_PER_PIXEL_AND_FILTER * config.ngf)),
+                int(free_memory() * _MEMORY_SHARE / (_BYTES_PER_PIXEL_AND_FILTER * config.ngf)),
                 self.least_max_pixels,
             )
         if max_pixels < self.least_max_pixels:
@@ -156,7 +157,7 @@ class Translator:
         try:
             yield
         except tf.errors.ResourceExhaustedError as error:
-            kind = 'GPU' if tf.config.get_visible_devices('GPU') else 'CPU'
+            kind = device_kind()
             least = self.least_max_pixels
             remedy = f'lower it, to {least} at the least' if self.max_pixels > least else 'use a device with more'
             raise UserError(
