@@ -34,8 +34,8 @@ def load(run_directory, epoch='latest', max_pixels=None):
 
     # TensorFlow takes seconds to import, which the programs' --help should not pay for.
     from cyclegan_tf.runs import checkpoints
-    from cyclegan_tf.settings import options
+    from cyclegan_tf.settings.run_flags import load_config
     from cyclegan_tf.translation.translator import Translator
 
-    config = options.load_config(run_directory)
+    config = load_config(run_directory)
     return Translator.from_checkpoint(config, checkpoints.find(pathlib.Path(run_directory), str(epoch)), max_pixels)

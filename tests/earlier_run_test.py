@@ -16,7 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 import cyclegan_tf
-from cyclegan_tf.settings import options
+from cyclegan_tf.settings.run_flags import load_config
 from cyclegan_tf.training.trainer import Trainer
 from tests.helpers import program
 
@@ -34,7 +34,7 @@ def run(image_folders, tmp_path):
 
 
 def test_its_settings_are_read(run):
-    config = options.load_config(run / 'run')
+    config = load_config(run / 'run')
     found = (config.model, config.lambda_A, config.lambda_identity, config.seed, config.pool_size, config.no_dropout)
     assert found == ('cycle_gan', 10.0, 0.5, 3, 2, False)
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cyclegan_tf import evaluate
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.evaluation import run as evaluation_run
 from cyclegan_tf.runs import checkpoints
-from cyclegan_tf.settings import options
 from cyclegan_tf.settings.models import CycleGANConfig
+from cyclegan_tf.settings.run_flags import load_config
 from cyclegan_tf.translation.translator import Translator
 from tests.helpers import program
 from tests.helpers.served_models import make_run
@@ -179,7 +179,7 @@ def test_the_best_is_translated_and_loaded(run, tmp_path):
 
 
 def test_a_checkpoint_that_is_deleted_meanwhile_costs_no_other(run, tmp_path, monkeypatch, capsys):
-    find = evaluate.find_checkpoints
+    find = evaluation_run.find_checkpoints
 
     def find_and_lose(*arguments):
         found = find(*arguments)
@@ -187,7 +187,7 @@ def test_a_checkpoint_that_is_deleted_meanwhile_costs_no_other(run, tmp_path, mo
             path.unlink()
         return found
 
-    monkeypatch.setattr(evaluate, 'find_checkpoints', find_and_lose)
+    monkeypatch.setattr(evaluation_run, 'find_checkpoints', find_and_lose)
     with pytest.raises(UserError, match='1 checkpoint could not be measured, see above; all others were'):
         program.run_evaluation(run, '--name=run', '--epoch=all', f'--results_dir={tmp_path}')
     assert 'has been deleted meanwhile' in capsys.readouterr().err
@@ -365,5 +365,5 @@ def test_what_cannot_be_evaluated_is_named(trained, tmp_path, flags, message):
 
 
 def test_the_settings_of_measures_are_the_runs(trained):
-    stored = options.load_config(trained / 'run')
+    stored = load_config(trained / 'run')
     assert (stored.eval_freq, stored.keep_best, stored.eval_metrics) == (1, 'psnr_AtoB', None)

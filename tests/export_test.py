@@ -11,9 +11,10 @@ import pytest
 import tensorflow as tf
 
 import cyclegan_tf
-from cyclegan_tf import export
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.serving import signatures, warmup
+from cyclegan_tf.serving import card as model_card
+from cyclegan_tf.serving import export, signatures, warmup
+from cyclegan_tf.settings.export import ExportConfig
 from tests.helpers import program, served_models
 from tests.helpers.served_models import decode_png, encode, make_run, photograph, run_export
 
@@ -156,7 +157,7 @@ def test_a_version_appears_whole_or_not_at_all(runs, tmp_path, monkeypatch):
         raise OSError('No space left on device')
 
     seen = []
-    monkeypatch.setattr(export.warmup, 'write', full)
+    monkeypatch.setattr(warmup, 'write', full)
     with pytest.raises(OSError, match='No space left'):
         run_export(runs, tmp_path, '--name=tiny')
     assert any(path.endswith('saved_model.pb') for path in seen)
@@ -224,9 +225,10 @@ def test_the_card_tells_of_the_run_and_its_measures(runs, tmp_path):
                   'models/run_AtoB:predict'):  # fmt: skip
         assert words in card, words
     assert all(other not in card for other in ('724.5', '700.5', '15.25', '0.25', 'inf '))
-    assert 'None were found' in export.model_card(
-        cyclegan_tf.load(runs / 'run'), 'BtoA', 'x', export.ExportConfig(output='x', results_dir='/nowhere')
-    )
+    loaded = cyclegan_tf.load(runs / 'run')
+    exported = model_card.Exported(loaded.config, loaded.step, loaded.translations)
+    settings = ExportConfig(output='x', results_dir='/nowhere')
+    assert 'None were found' in model_card.model_card(exported, 'BtoA', 'x', settings)
 
 
 def test_the_cards_request_is_json(exported):

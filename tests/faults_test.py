@@ -14,11 +14,11 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cyclegan_tf import train
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runs import checkpoints, lock
 from cyclegan_tf.runtime.console import Console
 from cyclegan_tf.settings.training import Config
+from cyclegan_tf.training import session
 from tests.helpers import program
 
 pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='signals and file systems of POSIX')
@@ -288,7 +288,7 @@ def test_memory_that_is_not_enough_is_one_sentence_with_what_helps(real, tmp_pat
 
 @pytest.mark.parametrize('settings', [dict(norm='batch'), dict(recompute_grads=True)])
 def test_recomputing_is_no_help_where_it_is_on_or_cannot_be(settings):
-    assert 'recompute' not in str(train.out_of_memory(Config(dataroot='demo', **settings)))
+    assert 'recompute' not in str(session.out_of_memory(Config(dataroot='demo', **settings)))
 
 
 LONG_RUN = """

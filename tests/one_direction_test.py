@@ -12,7 +12,7 @@ from PIL import Image
 import cyclegan_tf
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runs import checkpoints
-from cyclegan_tf.settings import options
+from cyclegan_tf.settings.run_flags import load_config, parse_training
 from tests.helpers import image_files, program
 
 FLAGS = (
@@ -54,7 +54,7 @@ def test_training_shows_measures_and_keeps_what_the_model_has(trained):
 def test_the_settings_of_a_run_are_its_models_own(trained):
     text = (trained[1] / 'run' / 'flags.cfg').read_text()
     assert '--lambda_tiny=10.0' in text and '--lambda_A' not in text
-    assert options.load_config(trained[1] / 'run').lambda_tiny == 10.0
+    assert load_config(trained[1] / 'run').lambda_tiny == 10.0
 
 
 def test_it_is_measured(trained, tmp_path, capsys):
@@ -140,7 +140,7 @@ def test_files_python_and_a_served_model_give_the_same_in_the_only_direction(tra
 )
 def test_what_belongs_to_other_models_is_refused(flag, message):
     with pytest.raises((UserError, flags.Error), match=message):
-        options.parse_training(['train', '--dataroot=demo', *FLAGS, flag])
+        parse_training(['train', '--dataroot=demo', *FLAGS, flag])
 
 
 # ------------------------------------------------------------------------------------------------ models of all kinds

@@ -6,12 +6,13 @@ import shlex
 
 import pytest
 
-from cyclegan_tf.evaluate import EvaluateConfig
-from cyclegan_tf.export import ExportConfig
-from cyclegan_tf.settings import options
+from cyclegan_tf.settings.evaluation import EvaluateConfig
+from cyclegan_tf.settings.export import ExportConfig
+from cyclegan_tf.settings.flags import parse
 from cyclegan_tf.settings.models import SETTINGS
+from cyclegan_tf.settings.reference_flags import REFUSED
 from cyclegan_tf.settings.training import Config
-from cyclegan_tf.translate import TranslateConfig
+from cyclegan_tf.settings.translation import TranslateConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / 'README.md').read_text()
@@ -27,7 +28,7 @@ def test_every_flag_that_readme_names_exists():
     }
     settings |= {network.lower() for model in SETTINGS.values() for network in model.networks}  # files of weights
     assert {'lambda_A', 'g_b', 'concurrency', 'kinds'} <= settings
-    known = settings | set(options.REFUSED) | {'help', 'flagfile'} | OTHERS
+    known = settings | set(REFUSED) | {'help', 'flagfile'} | OTHERS
     named = set(re.findall(r'(?<![\w-])--([A-Za-z]\w*)', README))
     assert len(named) > 60
     assert not {name for name in named if name not in known and name.removeprefix('no') not in known}
@@ -39,7 +40,7 @@ def test_the_commands_of_readme_are_taken(line, monkeypatch):
     _, _, module, *flags = shlex.split(line, comments=True)
     program = module.removeprefix('cyclegan_tf.')
     needed = ['--dataroot=demo'] if program == 'train' else []  # a run that goes on has it from its directory
-    options.parse(PROGRAMS[program], [module, *needed, *flags])
+    parse(PROGRAMS[program], [module, *needed, *flags])
 
 
 def test_the_tree_names_every_file():

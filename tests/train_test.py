@@ -16,8 +16,8 @@ from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.runs import checkpoints
 from cyclegan_tf.runtime.console import Console
-from cyclegan_tf.settings import options
 from cyclegan_tf.settings.models import CycleGANConfig
+from cyclegan_tf.settings.run_flags import load_config, parse_training
 from tests.helpers import image_files, program
 
 EPOCHS = ('--n_epochs=2', '--n_epochs_decay=1')  # of five images each
@@ -51,7 +51,7 @@ def test_a_run_leaves_flags_checkpoints_curves_and_pictures(quick, capsys):
     flags = ('--print_freq=2', '--display_freq=5', '--save_epoch_freq=2', '--lambda_identity=0.5', profiled)
     assert program.run_training(*quick, *program.REAL, *flags, small=False) == 0
     directory = quick[0] / 'run'
-    stored = options.load_config(directory)
+    stored = load_config(directory)
     assert (stored.ngf, stored.crop_size, stored.n_epochs, stored.name) == (4, 32, 2, 'run')
 
     found = [(c.epoch, c.step) for c in checkpoints.find_all(directory)]
@@ -213,12 +213,12 @@ def test_resuming_with_what_cannot_change_is_refused_with_both_values(quick, ima
     directory = quick[0] / 'run'
     directory.mkdir(parents=True)
     (directory / 'flags.cfg').write_text('\n'.join(['# a run', *program.SMALL, *quick[1:]]))
-    stored = options.parse_training(['train', f'--checkpoints_dir={quick[0]}', '--name=run', '--continue_train', flag])
+    stored = parse_training(['train', f'--checkpoints_dir={quick[0]}', '--name=run', '--continue_train', flag])
     name, value = flag[2:].split('=')
-    from cyclegan_tf import train
+    from cyclegan_tf.training import session
 
     with pytest.raises(UserError, match=f'`{name}` .{value}. is not what the run was trained with .*{old}'):
-        train.compare_with_stored(*stored)
+        session.compare_with_stored(*stored)
 
 
 def test_resuming_with_more_images_is_refused_with_both_counts_and_nothing_is_deleted(again, finished):
@@ -231,7 +231,7 @@ def test_resuming_with_more_images_is_refused_with_both_counts_and_nothing_is_de
     finally:
         (folder / 'more.png').unlink()
     assert [one.step for one in checkpoints.find_all(again[0] / 'run')] == there
-    assert options.load_config(again[0] / 'run').n_epochs == 2
+    assert load_config(again[0] / 'run').n_epochs == 2
 
 
 @pytest.mark.slow
@@ -241,7 +241,7 @@ def test_resuming_with_another_length_or_rate_is_allowed_and_logged(again, capsy
     output = capsys.readouterr().out
     assert 'n_epochs_decay is now 2, it was 1.' in output and 'lr is now 0.001, it was 0.0002.' in output
     assert checkpoints.find(again[0] / 'run', 'latest').step == 20
-    assert options.load_config(again[0] / 'run').n_epochs_decay == 2
+    assert load_config(again[0] / 'run').n_epochs_decay == 2
 
 
 # ----------------------------------------------------------------------------------------------------- what goes wrong

@@ -25,7 +25,8 @@ import benchmark_train  # noqa: E402
 import benchmark_translate  # noqa: E402
 
 from cyclegan_tf.errors import UserError  # noqa: E402
-from cyclegan_tf.settings import options  # noqa: E402
+from cyclegan_tf.runtime.program import run_program  # noqa: E402
+from cyclegan_tf.settings import flags  # noqa: E402
 
 BENCHMARKS = {
     'train': (benchmark_train.TrainConfig, benchmark_train.main),
@@ -52,12 +53,12 @@ def parse(argv: Sequence[str]):
             f"benchmark '{' '.join(words)}' is not one of: {', '.join(BENCHMARKS)}; python tools/benchmark.py train"
         )
     settings, run = BENCHMARKS[words[0]]
-    config = options.parse(settings, [argument for argument in argv if argument not in words])
+    config = flags.parse(settings, [argument for argument in argv if argument not in words])
     if words == ['all']:
-        for name, flags in config.flags().items():  # they are to fail now, not after hours with others
-            options.parse(BENCHMARKS[name][0], [name, *flags])
+        for name, given in config.flags().items():  # they are to fail now, not after hours with others
+            flags.parse(BENCHMARKS[name][0], [name, *given])
     return run, config
 
 
 if __name__ == '__main__':
-    options.run_program('tools/benchmark.py', parse, lambda parsed: parsed[0](parsed[1]))
+    run_program('tools/benchmark.py', parse, lambda parsed: parsed[0](parsed[1]))

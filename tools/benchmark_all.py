@@ -17,7 +17,7 @@ from typing import Any, Optional
 import benchmark_common as common
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.settings.training import setting, validate_fields
+from cyclegan_tf.settings.fields import setting, validate_fields
 
 PROGRAM = pathlib.Path(__file__).parent / 'benchmark.py'
 NAMES = ('train', 'translate', 'pipeline', 'serving')

@@ -20,8 +20,8 @@ import benchmark_page
 import psutil
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.settings.fields import setting, validate_fields
 from cyclegan_tf.settings.models import CycleGANConfig
-from cyclegan_tf.settings.training import setting, validate_fields
 
 _MEMORY_SHARE = 0.9  # of what is free that a step may take
 

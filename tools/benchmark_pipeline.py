@@ -25,8 +25,9 @@ import numpy as np
 from PIL import Image
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.settings.fields import setting, validate_fields
 from cyclegan_tf.settings.models import CycleGANConfig
-from cyclegan_tf.settings.training import Config, setting, validate_fields
+from cyclegan_tf.settings.training import Config
 
 PROGRAM = pathlib.Path(__file__).parent / 'benchmark.py'
 OURS = ('memory', 'disk', 'none')

@@ -12,7 +12,7 @@ from cyclegan_tf.data import demo
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.runs import checkpoint_store
-from cyclegan_tf.settings import options
+from cyclegan_tf.settings.run_flags import save_config
 from cyclegan_tf.settings.training import Config
 
 
@@ -23,7 +23,7 @@ def make_run(config: Config, checkpoints_dir: pathlib.Path) -> BaseModel:
     """
     directory = checkpoints_dir / config.name
     directory.mkdir(parents=True)
-    options.save_config(config, directory)
+    save_config(config, directory)
     model = MODELS[config.model](config, training=False)
     checkpoint_store.Checkpoints(directory, model, tf.Module(), keep=1).save_latest(0)
     return model

@@ -23,10 +23,10 @@ import numpy as np
 import tensorflow as tf
 
 from cyclegan_tf import export
-from cyclegan_tf.serving import conversion, signatures
-from cyclegan_tf.settings import options
+from cyclegan_tf.settings.export import PRECISIONS, QUANTIZATIONS, ExportConfig
+from cyclegan_tf.settings.fields import setting, validate_fields
+from cyclegan_tf.settings.flags import parse
 from cyclegan_tf.settings.models import CycleGANConfig
-from cyclegan_tf.settings.training import setting, validate_fields
 
 _NAME = 'benchmark'  # of the run
 
@@ -92,11 +92,11 @@ def measure_formats(folder: pathlib.Path, config: ServingConfig) -> list[dict[st
     side = config.format_size
     floats = (benchmark_run.picture(side)[None] / 127.5 - 1).astype(np.float32)  # [1, h, w, 3]
     calls, sizes = {}, {}
-    for precision in signatures.PRECISIONS:
+    for precision in PRECISIONS:
         path = write(folder, precision, f'--precision={precision}')
         calls[f'saved_model {precision}'] = saved_model_call(path, floats)
         sizes[f'saved_model {precision}'] = sum(file.stat().st_size for file in path.rglob('*') if file.is_file())
-    for quantize in conversion.QUANTIZATIONS:
+    for quantize in QUANTIZATIONS:
         path = write(folder, f'tflite_{quantize}', '--format=tflite', f'--image_size={side}', f'--quantize={quantize}')
         calls[f'tflite {quantize}'] = tflite_call(path, floats)
         sizes[f'tflite {quantize}'] = path.stat().st_size
@@ -122,7 +122,7 @@ def measure_formats(folder: pathlib.Path, config: ServingConfig) -> list[dict[st
 def write(folder: pathlib.Path, name: str, *flags: str) -> pathlib.Path:
     """Exports the run; returns the model's folder or file."""
     argv = ['export', f'--name={_NAME}', f'--checkpoints_dir={folder / "checkpoints"}', f'--output={folder / name}']
-    settings = options.parse(export.ExportConfig, [*argv, '--direction=AtoB', '--nowarmup', *flags])
+    settings = parse(ExportConfig, [*argv, '--direction=AtoB', '--nowarmup', *flags])
     with contextlib.redirect_stdout(sys.stderr):  # standard output is the result's
         export.main(settings)
     (path,) = (folder / name).iterdir()

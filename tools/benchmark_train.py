@@ -25,8 +25,9 @@ from typing import Any, Optional
 import benchmark_common as common
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.settings.fields import setting, validate_fields
 from cyclegan_tf.settings.models import CycleGANConfig
-from cyclegan_tf.settings.training import Config, setting, validate_fields
+from cyclegan_tf.settings.training import Config
 
 _OURS = tuple(
     precision + option for precision in ('float32', 'bfloat16', 'float16') for option in ('', ' recompute', ' xla')

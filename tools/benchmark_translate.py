@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.settings.training import setting, validate_fields
+from cyclegan_tf.settings.fields import setting, validate_fields
 
 OURS = ('float32', 'bfloat16')
 # 'torch' is as the reference has it, under no_grad; the others are what PyTorch users can do about speed.
@@ -185,20 +185,21 @@ def our_settings(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _our_translation(kind: str, values: Mapping[str, Any]) -> Callable[[], None]:
-    from cyclegan_tf import translate
     from cyclegan_tf.runs import checkpoints
-    from cyclegan_tf.settings import options
+    from cyclegan_tf.settings.run_flags import load_config
+    from cyclegan_tf.settings.translation import TranslateConfig
+    from cyclegan_tf.translation.files import translate_input
     from cyclegan_tf.translation.translator import Translator
 
     # What the program's main does; its work on the files is repeated.
-    settings = translate.TranslateConfig(**our_settings(kind, values))
+    settings = TranslateConfig(**our_settings(kind, values))
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
-    config = options.load_config(run_directory)
+    config = load_config(run_directory)
     checkpoint = checkpoints.find(run_directory, settings.epoch)
     translator = Translator.from_checkpoint(config, checkpoint, settings.max_pixels, settings.precision)
 
     def translate_all():
-        problems = translate.translate_input(settings, config, translator)
+        problems = translate_input(settings, translator)
         assert not problems, problems
 
     return translate_all

@@ -26,7 +26,8 @@ from cyclegan_tf.data import (  # noqa: E402
     training_data,  # noqa: E402
 )
 from cyclegan_tf.errors import UserError  # noqa: E402
-from cyclegan_tf.settings import options  # noqa: E402
+from cyclegan_tf.runtime.program import run_program  # noqa: E402
+from cyclegan_tf.settings.flags import parse  # noqa: E402
 from cyclegan_tf.settings.training import Config  # noqa: E402
 
 
@@ -128,4 +129,4 @@ def print_duplicates(lines: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
-    options.run_program('tools/check_dataset.py', lambda argv: options.parse(Config, argv), main)
+    run_program('tools/check_dataset.py', lambda argv: parse(Config, argv), main)

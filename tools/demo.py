@@ -15,7 +15,10 @@ from collections.abc import Sequence
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cyclegan_tf.settings import options  # noqa: E402
+from cyclegan_tf.runtime.program import run_program  # noqa: E402
+from cyclegan_tf.settings.flags import define_flags  # noqa: E402
+from cyclegan_tf.settings.reference_flags import REFUSED_IN_TRAINING  # noqa: E402
+from cyclegan_tf.settings.run_flags import parse_training  # noqa: E402
 from cyclegan_tf.settings.training import Config  # noqa: E402
 
 OWN = 'demo'  # the name of the run in flags/demo.cfg
@@ -27,12 +30,12 @@ def parse(argv: Sequence[str]) -> tuple[Config, list[str]]:
     Raises:
         flags.Error, UserError: as options.parse_training.
     """
-    given = options.define_flags(Config, options.REFUSED_IN_TRAINING)
+    given = define_flags(Config, REFUSED_IN_TRAINING)
     given(list(argv))
     # A run that goes on has its settings already, which flags/demo.cfg would change back.
     first = f'--name={OWN}' if given.continue_train else f'--flagfile={ROOT / "flags" / "demo.cfg"}'
     flags = [first, *argv[1:]]
-    return options.parse_training(['cyclegan_tf.train', *flags])[0], flags
+    return parse_training(['cyclegan_tf.train', *flags])[0], flags
 
 
 def main(parsed: tuple[Config, list[str]]) -> int:
@@ -54,4 +57,4 @@ def run(program: str, *flags: str) -> int:
 
 
 if __name__ == '__main__':
-    options.run_program('tools/demo.py', parse, main)
+    run_program('tools/demo.py', parse, main)

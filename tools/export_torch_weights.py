@@ -25,8 +25,10 @@ from cyclegan_tf.errors import UserError  # noqa: E402
 from cyclegan_tf.models import MODELS  # noqa: E402
 from cyclegan_tf.networks import torch_weights  # noqa: E402
 from cyclegan_tf.runs import checkpoints  # noqa: E402
-from cyclegan_tf.settings import options  # noqa: E402
-from cyclegan_tf.settings.training import setting, validate_epoch, validate_fields  # noqa: E402
+from cyclegan_tf.runtime.program import run_program  # noqa: E402
+from cyclegan_tf.settings.fields import setting, validate_epoch, validate_fields  # noqa: E402
+from cyclegan_tf.settings.flags import parse  # noqa: E402
+from cyclegan_tf.settings.run_flags import load_config  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,7 @@ def main(settings: ExportConfig) -> int:
     """
     torch = import_torch()
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
-    config = options.load_config(run_directory)
+    config = load_config(run_directory)
     checkpoint = checkpoints.find(run_directory, settings.epoch)
     # Without pools, whose size the data may have determined; the networks are the same.
     model = MODELS[config.model](dataclasses.replace(config, pool_size=0))
@@ -109,4 +111,4 @@ def write(torch: Any, weights: dict[str, np.ndarray], path: pathlib.Path, settin
 
 
 if __name__ == '__main__':
-    options.run_program('tools/export_torch_weights.py', lambda argv: options.parse(ExportConfig, argv), main)
+    run_program('tools/export_torch_weights.py', lambda argv: parse(ExportConfig, argv), main)

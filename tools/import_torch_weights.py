@@ -31,8 +31,10 @@ from cyclegan_tf.models import MODELS  # noqa: E402
 from cyclegan_tf.models.base import BaseModel  # noqa: E402
 from cyclegan_tf.networks import torch_weights  # noqa: E402
 from cyclegan_tf.runs import checkpoint_store, checkpoints  # noqa: E402
-from cyclegan_tf.settings import options  # noqa: E402
+from cyclegan_tf.runtime.program import run_program  # noqa: E402
+from cyclegan_tf.settings.flags import define_flag, define_flags, read_training_flags  # noqa: E402
 from cyclegan_tf.settings.models import SETTINGS, owners  # noqa: E402
+from cyclegan_tf.settings.run_flags import save_config  # noqa: E402
 from cyclegan_tf.settings.training import Config, NetworkRole  # noqa: E402
 from cyclegan_tf.training.progress import Progress  # noqa: E402
 
@@ -88,7 +90,7 @@ def parse(argv: list[str]) -> Arguments:
         flags.Error: a flag that does not exist, is another model's or cannot be read.
         UserError: no file of a generator is named; a flag has no meaning here.
     """
-    values = options.define_flags(Config)
+    values = define_flags(Config)
     roles: dict[str, dict[str, NetworkRole]] = {}  # flag of a file -> model -> what its network is for
     for model, settings_class in SETTINGS.items():
         for name, role in settings_class.networks.items():
@@ -96,12 +98,12 @@ def parse(argv: list[str]) -> Arguments:
                 roles.setdefault(name.lower(), {})[model] = role
     for flag, of_models in roles.items():
         meanings = dict.fromkeys(file_meaning(flag, role) for role in of_models.values())
-        options.define_flag(values, flag, str, None, '; or '.join(meanings), group=f'model {" and ".join(of_models)}')
+        define_flag(values, flag, str, None, '; or '.join(meanings), group=f'model {" and ".join(of_models)}')
     dataroot = values['dataroot']
     dataroot.help = 'where the images are, for flags.cfg; unset: translating and training then need --dataroot'
     values.set_default('dataroot', NO_DATAROOT)
     files_of = {flag: tuple(of_models) for flag, of_models in roles.items()}
-    settings_class = options.read_training_flags(values, argv, {**owners(), **files_of})
+    settings_class = read_training_flags(values, argv, {**owners(), **files_of})
     given = frozenset(name for name in values if values[name].present)
     for name in ('continue_train', 'epoch', 'profile_steps'):
         if name in given:
@@ -292,7 +294,7 @@ def write(run_directory: pathlib.Path, config: Config, model: BaseModel, missing
     try:
         run_directory.mkdir(parents=True, exist_ok=True)
         checkpoints.mark_untrained(run_directory, step=0, names=missing)
-        options.save_config(config, run_directory)
+        save_config(config, run_directory)
         progress = Progress(len(model.metric_names))
         checkpoint_store.Checkpoints(run_directory, model, progress, config.keep_checkpoints).save_latest(0)
     except (OSError, tf.errors.OpError) as error:
@@ -303,4 +305,4 @@ def write(run_directory: pathlib.Path, config: Config, model: BaseModel, missing
 
 
 if __name__ == '__main__':
-    options.run_program('tools/import_torch_weights.py', parse, main)
+    run_program('tools/import_torch_weights.py', parse, main)

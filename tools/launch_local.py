@@ -23,8 +23,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from cyclegan_tf.errors import UserError  # noqa: E402
-from cyclegan_tf.settings import options  # noqa: E402
-from cyclegan_tf.settings.training import setting  # noqa: E402
+from cyclegan_tf.runtime.program import run_program  # noqa: E402
+from cyclegan_tf.settings import flags  # noqa: E402
+from cyclegan_tf.settings.fields import setting  # noqa: E402
 
 _GRACE = 60.0  # seconds in which the others have to notice by themselves that one has failed
 _LAST_GRACE = 10.0  # seconds to leave after SIGTERM
@@ -56,7 +57,7 @@ def parse(argv: Sequence[str]) -> tuple[LaunchConfig, list[str]]:
             "the flags of cyclegan_tf.train have to stand behind '--', as in --workers=2 -- --dataroot=demo."
         )
     bound = list(argv).index('--')
-    return options.parse(LaunchConfig, argv[:bound]), list(argv[bound + 1 :])
+    return flags.parse(LaunchConfig, argv[:bound]), list(argv[bound + 1 :])
 
 
 def main(settings: tuple[LaunchConfig, list[str]]) -> int:
@@ -161,4 +162,4 @@ def wait(workers: Sequence[subprocess.Popen]) -> int:
 
 
 if __name__ == '__main__':
-    options.run_program('tools/launch_local.py', parse, main)
+    run_program('tools/launch_local.py', parse, main)

@@ -42,8 +42,9 @@ from tqdm import tqdm  # noqa: E402
 
 from cyclegan_tf.data import decode, inspection, sources  # noqa: E402
 from cyclegan_tf.errors import UserError  # noqa: E402
-from cyclegan_tf.settings import options  # noqa: E402
-from cyclegan_tf.settings.training import setting, validate_fields  # noqa: E402
+from cyclegan_tf.runtime.program import run_program  # noqa: E402
+from cyclegan_tf.settings.fields import setting, validate_fields  # noqa: E402
+from cyclegan_tf.settings.flags import parse  # noqa: E402
 
 VERSION = '1.0.0'
 SHARD_BYTES = 2**30  # of pixels in a file, before compression; TensorFlow Datasets aims at files of 64 MiB to 1 GiB
@@ -296,4 +297,4 @@ def writing_to(config: RecordsConfig) -> Iterator[None]:
 if __name__ == '__main__':
     # As for SIGINT: what is half written is removed.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    options.run_program('tools/prepare_records.py', lambda argv: options.parse(RecordsConfig, argv), main)
+    run_program('tools/prepare_records.py', lambda argv: parse(RecordsConfig, argv), main)

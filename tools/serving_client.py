@@ -32,8 +32,9 @@ from tqdm import tqdm  # noqa: E402
 from cyclegan_tf.data import decode  # noqa: E402
 from cyclegan_tf.errors import UserError  # noqa: E402
 from cyclegan_tf.runtime import files  # noqa: E402
-from cyclegan_tf.settings import options  # noqa: E402
-from cyclegan_tf.settings.training import setting, validate_fields  # noqa: E402
+from cyclegan_tf.runtime.program import run_program  # noqa: E402
+from cyclegan_tf.settings.fields import setting, validate_fields  # noqa: E402
+from cyclegan_tf.settings.flags import define_flags  # noqa: E402
 
 Service = Union[RestService, GrpcService]
 
@@ -100,7 +101,7 @@ def parse(argv: list[str]) -> tuple[ClientConfig, pathlib.Path, pathlib.Path]:
         flags.Error: a flag that does not exist or cannot be read.
         UserError: a value out of bounds, or not exactly two names.
     """
-    values = options.define_flags(ClientConfig)
+    values = define_flags(ClientConfig)
     names = values(argv)[1:]
     if values.help:
         print(f'usage: python {argv[0]} [flags] IN OUT\n\n{__doc__}\n{values.get_help()}')
@@ -251,4 +252,4 @@ def ask(
 
 
 if __name__ == '__main__':
-    options.run_program('tools/serving_client.py', parse, main)
+    run_program('tools/serving_client.py', parse, main)

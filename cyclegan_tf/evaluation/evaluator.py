@@ -6,7 +6,6 @@ import collections
 import dataclasses
 import functools
 import itertools
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Optional, Protocol
 
@@ -18,10 +17,10 @@ from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.data.training_data import make_test_geometry
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluation import features, metrics
+from cyclegan_tf.evaluation.results import Results
 from cyclegan_tf.models.translation import Translation
-from cyclegan_tf.settings.training import MEASURES, MEASURES_OF_PAIRS, Config, FeatureConfig, split_names
-
-Results = Mapping[str, Mapping[str, float]]  # direction -> name -> value
+from cyclegan_tf.settings.fields import split_names
+from cyclegan_tf.settings.training import MEASURES, MEASURES_OF_PAIRS, Config, FeatureConfig
 
 
 class Translators(Protocol):
@@ -315,39 +314,3 @@ class Evaluation:
             raise UserError(
                 f'no image of {source.where} can be used; put others there:\n  ' + '\n  '.join(self.problems)
             )
-
-
-def scalars(results: Results) -> dict[str, float]:
-    """For TensorBoard and comparisons: 'psnr_AtoB' and so on, without counts."""
-    return {
-        f'{name}_{direction}': value
-        for direction, values in results.items()
-        for name, value in values.items()
-        if name not in ('images', 'pairs')
-    }
-
-
-def overall(results: Results, measure: str) -> float:
-    """What stands for a checkpoint as a whole: the mean over the directions, or one of them, as in 'psnr_AtoB'.
-
-    Raises:
-        UserError: it was not measured.
-    """
-    value = find_overall(results, measure)
-    if value is None:
-        raise UserError(f'`keep_best` ({measure}) was not measured; set it to one of: {", ".join(scalars(results))}.')
-    return value
-
-
-def find_overall(results: Results, measure: str) -> Optional[float]:
-    """The same; None if it was not measured. Numbers may be text, as JSON has those that are not finite."""
-    name, _, direction = measure.partition('_')
-    values = [float(found[name]) for way, found in results.items() if name in found and direction in ('', way)]
-    return float(np.mean(values)) if values else None
-
-
-def is_better(measure: str, new: float, old: float) -> bool:
-    """Whether a new value of this measure is better: of psnr and ssim a higher one, else a lower one; NaN never is."""
-    if math.isnan(old) or math.isnan(new):
-        return not math.isnan(new)
-    return new > old if measure.partition('_')[0] in MEASURES_OF_PAIRS else new < old

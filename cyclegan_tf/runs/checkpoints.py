@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models.base import BaseModel
-from cyclegan_tf.settings.training import validate_epoch
+from cyclegan_tf.settings.fields import validate_epoch
 
 _STEP = 'model/step/.ATTRIBUTES/VARIABLE_VALUE'
 _UNTRAINED = '.untrained'  # after a checkpoint's prefix: a file with the names of networks without weights of their own

@@ -73,3 +73,8 @@ class Console:
 
 def _format(losses: Mapping[str, float]) -> str:
     return ' '.join(f'{name} {value:.3f}' for name, value in losses.items())
+
+
+def count(number: int, what: str) -> str:
+    """'1 image', '2 images'."""
+    return f'{number:,} {what}{"" if number == 1 else "s"}'

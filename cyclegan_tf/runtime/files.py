@@ -87,8 +87,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def count(number: int, what: str) -> str:
-    """'1 image', '2 images'."""
-    return f'{number:,} {what}{"" if number == 1 else "s"}'

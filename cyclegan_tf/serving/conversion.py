@@ -13,9 +13,6 @@ import tensorflow as tf
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.serving import signatures
 
-FORMATS = ('tflite', 'onnx')
-QUANTIZATIONS = ('none', 'float16', 'dynamic')
-
 _ONNX_OPSET = 17  # the oldest in which every operation of the networks is one of ONNX's own
 
 

@@ -7,15 +7,10 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.serving import codecs
 
 SIGNATURES = ('serving_default', 'translate_images', 'translate_floats')
-PRECISIONS = ('float32', 'bfloat16', 'float16')
 
-_LUMINANCE = (19595, 38470, 7471)  # ITU-R 601-2 times 2**16, as Pillow's mode L
-_HEAD = 72  # bytes of a file that are looked at: as far as the masks of a BMP go
-_PNG, _JPEG, _BMP = range(3)
-_MAGIC = (b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff', b'BM')
-_BMP_MASKS = (0xFF0000, 0xFF00, 0xFF)  # of red, green and blue: the order in which TensorFlow's decoder takes them
 
 
 class Servable(tf.Module):
@@ -94,22 +89,20 @@ class Servable(tf.Module):
     # ---------------------------------------------------------------------------------------------------- one by one
     def _translate_file(self, data: tf.Tensor) -> tf.Tensor:
         """String [] -> PNG, string []."""
-        kind, head = _kind(data)
-        data = _checked(data, kind <= _BMP, 'The image is none of JPEG, PNG and BMP; convert it to one.')
-        size = tf.switch_case(kind, [lambda: _png_size(head), lambda: _jpeg_size(data), lambda: _bmp_size(head)])
-        data = self._checked_size(data, size)
-        pixels, whole = tf.switch_case(
-            kind, [lambda: _decode_png(data, head), lambda: _decode_jpeg(data), lambda: _decode_bmp(data, head)]
-        )
+        kind, head = codecs.read_kind(data)
+        sentence = 'The image is none of JPEG, PNG and BMP; convert it to one.'
+        data = codecs.checked(data, kind < len(codecs.KINDS), sentence)
+        data = self._checked_size(data, codecs.read_size(kind, data, head))
+        pixels, whole = codecs.decode(kind, data, head)
         return tf.io.encode_png(self._translate_pixels(pixels[None], whole)[0])
 
     def _translate_pixels(self, pixels: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:
         """int32 [n, h, w, 1 to 4] from 0 to `whole` (255 or 65535) -> uint8 [n, h, w, c]."""
         found = tf.shape(pixels)[-1]
-        colour = self._translate(_to_float(_set_channels(pixels, whole, self.input_channels), whole))
+        colour = self._translate(codecs.to_float(codecs.set_channels(pixels, whole, self.input_channels), whole))
 
         def with_alpha():
-            return tf.concat([colour, _to_float(pixels[..., -1:], whole)], axis=-1)
+            return tf.concat([colour, codecs.to_float(pixels[..., -1:], whole)], axis=-1)
 
         if self.input_channels in (1, 3) and self.output_channels in (1, 3):
             colour = tf.cond((found == 2) | (found == 4), with_alpha, lambda: colour)
@@ -147,7 +140,7 @@ class Servable(tf.Module):
         fits = tf.reduce_all(size <= self._max_pixels) & (tf.reduce_prod(padded) <= self._max_pixels)
         height, width = tf.unstack(tf.strings.as_string(size))
         limit = f' pixels; this model takes at most {self._max_pixels:,} of them: make it smaller.'
-        return _checked(value, fits, tf.strings.join(['The image has ', width, 'x', height, limit]))
+        return codecs.checked(value, fits, tf.strings.join(['The image has ', width, 'x', height, limit]))
 
 
 def lower_precision(network: tf.keras.Model, precision: str) -> None:
@@ -199,119 +192,6 @@ def pad(images: tf.Tensor, multiple: int, least: int) -> tf.Tensor:
     return images
 
 
-# -------------------------------------------------------------------------------------------------------- pixel values
-def _set_channels(pixels: tf.Tensor, whole: tf.Tensor, wanted: int) -> tf.Tensor:
-    """int32 [n, h, w, found] -> [n, h, w, wanted], as data.decode.set_channels."""
-    found = tf.shape(pixels)[-1]
-    sentence = ['Images of ', tf.strings.as_string(found), ' channels do not fit: this model takes 1 to 4.']
-    pixels = _checked(pixels, (found >= 1) & (found <= 4), tf.strings.join(sentence))
-    coloured = found >= 3
-    if wanted == 1:
-        result = tf.cond(coloured, lambda: _luminance(pixels), lambda: pixels[..., :1])
-    else:
-        result = tf.cond(coloured, lambda: pixels[..., :3], lambda: tf.repeat(pixels[..., :1], 3, axis=-1))
-    if wanted == 4:
-        opaque = whole * tf.ones_like(pixels[..., :1])
-        result = tf.concat([result, tf.cond(found % 2 == 0, lambda: pixels[..., -1:], lambda: opaque)], axis=-1)
-    return tf.ensure_shape(result, [None, None, None, wanted])
-
-
-def _luminance(pixels: tf.Tensor) -> tf.Tensor:
-    """int32 [n, h, w, 3 or 4] -> [n, h, w, 1]."""
-    # 64 bits: 65535 times 2**16 does not fit into 32.
-    parts = [tf.cast(pixels[..., i : i + 1], tf.int64) * factor for i, factor in enumerate(_LUMINANCE)]
-    return tf.cast((tf.add_n(parts) + 2**15) // 2**16, tf.int32)
-
-
-def _to_float(pixels: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:
-    """int32 from 0 to `whole` -> float32 in [-1, 1], to the bit as preprocess.to_float.
-
-    In float64, because TensorFlow makes a division by a constant a multiplication, which in float32 shows.
-    """
-    whole = tf.cast(whole, tf.float64)
-    return tf.cast((2 * tf.cast(pixels, tf.float64) - whole) / whole, tf.float32)
-
-
-# --------------------------------------------------------------------------------------------------- encoded pictures
-def _kind(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """String [] -> which format, 3 for any other, int32 []; and its first bytes, with zeros after its end, int64."""
-    head = tf.cast(tf.io.decode_raw(data, tf.uint8, fixed_length=_HEAD), tf.int64)
-    kind = tf.constant(len(_MAGIC))
-    for number, magic in enumerate(_MAGIC):
-        kind = tf.where(tf.reduce_all(head[: len(magic)] == list(magic)), number, kind)
-    return kind, head
-
-
-def _png_size(head: tf.Tensor) -> tf.Tensor:
-    """(height, width), int64 [2], as the others below (PNG specification, 11.2.2: the header chunk comes first)."""
-    return tf.stack([_integer(head, 20, 4, 'big'), _integer(head, 16, 4, 'big')])
-
-
-def _jpeg_size(data: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.io.extract_jpeg_shape(data)[:2], tf.int64)
-
-
-def _bmp_size(head: tf.Tensor) -> tf.Tensor:
-    size = tf.stack([_integer(head, 22, 4, 'little'), _integer(head, 18, 4, 'little')])
-    return tf.where(size >= 2**31, 2**32 - size, size)  # a negative height: rows from the top
-
-
-def _decode_png(data: tf.Tensor, head: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """int32 [h, w, c], and the value of white, int32 []: as the others below."""
-
-    def decode(dtype):
-        return tf.cast(tf.io.decode_png(data, channels=0, dtype=dtype), tf.int32)
-
-    deep = head[24] == 16  # bits a channel
-    return tf.cond(deep, lambda: decode(tf.uint16), lambda: decode(tf.uint8)), tf.where(deep, 65535, 255)
-
-
-def _decode_jpeg(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    # The default method is up to 7 levels off Pillow's.
-    pixels = tf.io.decode_jpeg(data, channels=0, dct_method='INTEGER_ACCURATE')
-    return tf.cast(pixels, tf.int32), tf.constant(255)
-
-
-def _decode_bmp(data: tf.Tensor, head: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """TensorFlow's decoder knows neither palettes nor compression, nor whether a fourth byte is alpha; Pillow's is
-    what this equals. Offsets are those of BITMAPINFOHEADER and BITMAPV4HEADER."""
-    header, bits, compression = (_integer(head, *place, 'little') for place in ((14, 4), (28, 2), (30, 4)))
-    masks = tf.stack([_integer(head, 54 + 4 * i, 4, 'little') for i in range(4)])
-    masked = (bits == 32) & (compression == 3) & tf.reduce_all(masks[:3] == _BMP_MASKS)
-    plain = ((bits == 8) | (bits == 24) | (bits == 32)) & (compression == 0)
-    known = (header >= 40) & (plain | masked)
-    data = _checked(data, known, 'The image is a BMP of a kind that this model does not read; convert it to PNG.')
-    pixels = tf.io.decode_bmp(data, channels=0)
-
-    def through_palette():
-        named = _integer(head, 46, 4, 'little')
-        count = tf.where((named == 0) | (named > 256), 256, tf.cast(named, tf.int32))
-        entries = tf.io.decode_raw(tf.strings.substr(data, tf.cast(14 + header, tf.int32), 4 * count), tf.uint8)
-        palette = tf.reshape(entries, [-1, 4])[:, 2::-1]  # stored as blue, green, red, 0
-        palette = tf.pad(palette, [[0, 256 - tf.shape(palette)[0]], [0, 0]])
-        return tf.gather(palette, tf.cast(pixels[..., 0], tf.int32))
-
-    def without_filling():
-        return tf.cond(masked & (header >= 56) & (masks[3] != 0), lambda: pixels, lambda: pixels[..., :3])
-
-    return tf.cast(tf.cond(bits == 8, through_palette, without_filling), tf.int32), tf.constant(255)
-
-
-def _integer(head: tf.Tensor, place: int, length: int, order: str) -> tf.Tensor:
-    """int64 [] from so many bytes."""
-    powers = [256**i for i in range(length)]
-    return tf.reduce_sum(head[place : place + length] * (powers[::-1] if order == 'big' else powers))
-
-
 def _concrete(call: Callable, spec: tf.TensorSpec) -> tf.types.experimental.ConcreteFunction:
     # Without AutoGraph: the conditions are written out, and the graph is smaller.
     return tf.function(call, autograph=False).get_concrete_function(spec)
-
-
-def _checked(value: tf.Tensor, condition: tf.Tensor, sentence) -> tf.Tensor:
-    """The value, once the condition holds; else InvalidArgumentError with the sentence.
-
-    What is computed from it comes after the check: decoding, for one, has no order in a graph but that of its inputs.
-    """
-    with tf.control_dependencies([tf.debugging.Assert(condition, [sentence])]):
-        return tf.identity(value)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.settings.training import Config, NetworkRole, setting
+from cyclegan_tf.settings.fields import setting
+from cyclegan_tf.settings.training import Config, NetworkRole
 
 
 @dataclasses.dataclass(frozen=True)

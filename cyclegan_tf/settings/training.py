@@ -1,73 +1,18 @@
 """The settings of every model's training: name, default, meaning, bounds. Names and defaults are the reference's unless
-noted; what a model has beside these, and the defaults that it changes, is in model_settings."""
+noted; what a model has beside these, and the defaults that it changes, is in models.py."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Optional
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.settings import run_name
-
-
-def setting(
-    default: Any,
-    meaning: str,
-    choices: Optional[Sequence[str]] = None,
-    minimum: Optional[float] = None,
-    fixed: bool = False,
-) -> Any:
-    """A field of a Config.
-
-    Args:
-        default: the value unless given.
-        meaning: one sentence for --help.
-        choices: the values allowed.
-        minimum: the least number allowed.
-        fixed: a run that is continued cannot change it.
-    """
-    metadata = {'meaning': meaning, 'choices': choices, 'minimum': minimum, 'fixed': fixed}
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-def changed(config_class: type, name: str, default: Any) -> Any:
-    """A field of a class before, with another default: `netG: str = changed(Config, 'netG', 'unet_256')`."""
-    return dataclasses.field(default=default, metadata=config_class.__dataclass_fields__[name].metadata)
-
+from cyclegan_tf.settings.fields import setting, split_names, validate_epoch, validate_fields
 
 MEASURES = ('psnr', 'ssim', 'kid', 'fid')
 MEASURES_OF_PAIRS = ('psnr', 'ssim')
-
-
-def split_names(setting_name: str, value: str, choices: Sequence[str]) -> tuple[str, ...]:
-    """'psnr,ssim' -> its names; 'none' -> no name.
-
-    Raises:
-        UserError: a name that is not one of the choices.
-    """
-    names = () if value == 'none' else tuple(name.strip() for name in value.split(','))
-    for name in names:
-        if name not in choices:
-            raise UserError(f"`{setting_name}` ('{name}') is not one of: {', '.join(choices)}, or none.")
-    return names
-
-
-def validate_epoch(epoch: str, others: Sequence[str] = ('latest', 'best')) -> None:
-    """Raises UserError for what is neither one of these words nor the number of an epoch."""
-    if epoch not in others and not epoch.isdecimal():
-        words = ', '.join(f"'{word}'" for word in others)
-        raise UserError(f"`epoch` ('{epoch}') is neither {words} nor a number.")
-
-
-def validate_fields(config: Any) -> None:
-    """Raises UserError for a value that is not one of its field's choices or below its minimum."""
-    for field in dataclasses.fields(config):
-        value, choices, minimum = getattr(config, field.name), field.metadata['choices'], field.metadata['minimum']
-        if choices is not None and value is not None and value not in choices:
-            raise UserError(f"{field.name} '{value}' is not one of: {', '.join(choices)}.")
-        if minimum is not None and value is not None and value < minimum:
-            raise UserError(f'`{field.name}` ({value}) is below {minimum}; raise it.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +44,7 @@ class NetworkRole:
 
 @dataclasses.dataclass(frozen=True)
 class Config(FeatureConfig):
-    """What a run of any model is made from; a model's own class (model_settings) adds what it alone has.
+    """What a run of any model is made from; a model's own class (see models.py) adds what it alone has.
 
     flags.cfg in the run's directory holds all of it.
     """
@@ -120,7 +65,7 @@ class Config(FeatureConfig):
     name: str = setting('experiment_name', 'of the run: its directory is CHECKPOINTS_DIR/NAME')
     suffix: str = setting('', "is appended to the name; settings in braces are filled in: '{netG}_{load_size}'")
     checkpoints_dir: str = setting('./checkpoints', 'where the directories of runs are')
-    model: str = setting('cycle_gan', 'what is trained', fixed=True)  # its choices are model_settings.SETTINGS
+    model: str = setting('cycle_gan', 'what is trained', fixed=True)  # its choices are models.SETTINGS
     seed: int = setting(
         0, 'fixes the first weights, the order of the images and everything else drawn', minimum=0, fixed=True
     )

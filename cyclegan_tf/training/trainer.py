@@ -15,7 +15,7 @@ import tensorflow as tf
 from cyclegan_tf.data.training_data import TrainingData
 from cyclegan_tf.distribution.devices import Devices, set_graph_optimizer
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.evaluation import evaluator
+from cyclegan_tf.evaluation.results import Results, find_overall, is_better, overall, scalars
 from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.runs.checkpoint_store import Checkpoints
 from cyclegan_tf.runs.summaries import Summaries
@@ -70,7 +70,7 @@ class Trainer:
         config: Config,
         data: TrainingData,
         test_images: Optional[Sequence[tuple[np.ndarray, np.ndarray]]],
-        evaluate: Optional[Callable[[Callable[[], None]], evaluator.Results]],
+        evaluate: Optional[Callable[[Callable[[], None]], Results]],
         checkpoints: Checkpoints,
         summaries: Summaries,
         console: Console,
@@ -284,16 +284,16 @@ class Trainer:
         """Measures on the test images, and keeps the checkpoint if it is the best."""
         results, keep_best = self._evaluate(self._stop_if_asked), self._config.keep_best
         self._progress.measured.assign(step)
-        values = evaluator.scalars(results)
+        values = scalars(results)
         self._summaries.scalars({f'eval/{name}': value for name, value in values.items()}, step)
         self._console.line(f'Test images after epoch {epoch}: ' + ', '.join(f'{k} {v:.4g}' for k, v in values.items()))
         if keep_best is None:
             return
-        value, best = evaluator.overall(results, keep_best), self._checkpoints.best()
+        value, best = overall(results, keep_best), self._checkpoints.best()
         how = {name: getattr(self._config, name) for name in _HOW_MEASURED}
         # A best that was measured otherwise, before the run was told so, cannot be compared.
-        old = evaluator.find_overall(best['results'], keep_best) if best and best['how'] == how else None
-        if not math.isnan(value) and (old is None or evaluator.is_better(keep_best, value, old)):
+        old = find_overall(best['results'], keep_best) if best and best['how'] == how else None
+        if not math.isnan(value) and (old is None or is_better(keep_best, value, old)):
             self._save(lambda: self._checkpoints.save_best(epoch, {'results': results, 'how': how}))
             self._console.line(f'The best {keep_best} so far, {value:.4g}: kept as --epoch=best.')
 

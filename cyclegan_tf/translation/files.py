@@ -6,8 +6,10 @@ import collections
 import concurrent.futures
 import dataclasses
 import errno
+import itertools
+import os
 import pathlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Optional
 
 import imagecodecs
@@ -16,7 +18,9 @@ from tqdm import tqdm
 
 from cyclegan_tf.data import decode, sources
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.runtime.files import write_whole
+from cyclegan_tf.runtime.console import count
+from cyclegan_tf.runtime.files import make_folder, write_whole
+from cyclegan_tf.settings.translation import TranslateConfig
 from cyclegan_tf.translation.translator import Translator
 
 # What is wrong with a picture's name and not with the folder or the disk.
@@ -31,6 +35,58 @@ class Outcome:
 
     written: int
     problems: Sequence[str]
+
+
+def translate_input(settings: TranslateConfig, translator: Translator) -> Sequence[str]:
+    """Translates the files of --input; returns a line for each that cannot be used."""
+    source = sources.open_files(settings.input)
+    if settings.num_test is not None:
+        source = source.select(range(min(settings.num_test, len(source))))
+    output = pathlib.Path(
+        settings.output or pathlib.Path(settings.results_dir) / settings.name / f'files_{settings.epoch}'
+    )
+    first = translator.translation() if settings.direction is None else None
+    directions = [one.name for one in ([first] if first else translator.choose(settings.direction))]
+    source = leave_out_results(source, settings.input, output)
+    refuse_overwriting(source, plan(source, directions, output), output)
+    make_folder('output' if settings.output else 'results_dir', settings.output or settings.results_dir, output)
+    try:
+        outcome = translate_files(
+            translator,
+            source,
+            directions,
+            output,
+            settings.resized,
+            settings.output_depth,
+            settings.batch_size,
+            settings.num_threads,
+        )
+    except OSError as error:
+        raise UserError(f"'{output}' cannot be written any more ({error.strerror}); mend that and repeat.") from error
+    print(f'{count(outcome.written, "picture")} in {output}, {", ".join(directions)}.')
+    return outcome.problems
+
+
+def leave_out_results(source: sources.Source, place: str, output: pathlib.Path) -> sources.Source:
+    """Without the images in the output folder, if that lies within the folder that is read."""
+    folder, inner = (os.path.realpath(os.path.expanduser(path)) for path in (place, output))
+    if inner == folder or os.path.commonpath([folder, inner]) != folder:
+        return source
+    labels = [os.path.realpath(source.label(index)) for index in range(len(source))]
+    kept = [index for index, label in enumerate(labels) if os.path.commonpath([label, inner]) != inner]
+    if not kept:
+        raise UserError(f"`input` ('{place}') holds nothing but what was written to `output`; put images there.")
+    return source.select(kept)
+
+
+def refuse_overwriting(
+    source: sources.Source, targets: Mapping[str, Sequence[pathlib.Path]], output: pathlib.Path
+) -> None:
+    """Raises UserError if a picture would take the place of an image that is read."""
+    read = {os.path.realpath(source.label(index)) for index in range(len(source))}
+    for path in itertools.chain.from_iterable(targets.values()):
+        if os.path.realpath(path) in read:
+            raise UserError(f"`output` ('{output}') would overwrite '{path}', which is read; set it to another folder.")
 
 
 def translate_files(
@@ -91,10 +147,10 @@ def choose_dtype(depth: str, found: np.dtype) -> np.dtype:
 def check_channels(translator: Translator, counts: Collection[int]) -> None:
     """Raises UserError if these counts of channels, of the run's images, are more than a picture can have."""
     for name in ('input_nc', 'output_nc'):
-        count = getattr(translator.config, name)
-        if count > 4 and count in counts:
+        channels = getattr(translator.config, name)
+        if channels > 4 and channels in counts:
             raise UserError(
-                f'`{name}` ({count}) of this run is more channels than a PNG can have, which is 4; translate in '
+                f'`{name}` ({channels}) of this run is more channels than a PNG can have, which is 4; translate in '
                 f'Python, with cyclegan_tf.load.'
             )
 
@@ -159,10 +215,10 @@ def _paths(names: Sequence[str]) -> list[str]:
     taken = {folder.removesuffix('.png') for folder in folders if folder.endswith('.png')}
     paths = []
     for name in names:
-        path, count = name, 1
+        path, number = name, 1
         while path.lower() in taken:
-            count += 1
-            path = f'{name}_{count}'
+            number += 1
+            path = f'{name}_{number}'
         taken.add(path.lower())
         paths.append(path)
     return paths

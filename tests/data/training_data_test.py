@@ -9,9 +9,9 @@ from PIL import Image
 from cyclegan_tf.data import demo, stores, training_data
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.console import Console
-from cyclegan_tf.settings import options
+from cyclegan_tf.settings.flags import parse
 from cyclegan_tf.settings.training import Config
-from cyclegan_tf.translate import TranslateConfig
+from cyclegan_tf.settings.translation import TranslateConfig
 from tests.helpers import program
 from tests.helpers.image_files import REASONS, tiff
 
@@ -21,7 +21,7 @@ ONE_EPOCH = ('--n_epochs=1', '--n_epochs_decay=0', '--print_freq=1', '--display_
 def open_data(root, cache_dir, *flags):
     """The training data as the program opens it."""
     argv = ['train', f'--dataroot={root}', f'--cache_dir={cache_dir}', *program.SMALL, *flags]
-    return training_data.open_training_data(options.parse(Config, argv), Console(1, stream=sys.stdout))
+    return training_data.open_training_data(parse(Config, argv), Console(1, stream=sys.stdout))
 
 
 def photographs(folder, count, size=lambda i: (60 + 9 * i, 52 - 5 * i), half=None):
@@ -225,7 +225,7 @@ def test_of_large_test_images_the_centre_is_shown_after_each_epoch(tmp_path, fla
         pixels = np.zeros((1400, 300, 3), np.uint8)
         pixels[700:] = 255  # the middle of the image is that of the picture
         Image.fromarray(pixels).save(tmp_path / f'test{domain}' / 'tall.png')
-    config = options.parse(Config, ['train', f'--dataroot={tmp_path}', *program.SMALL, *flags])
+    config = parse(Config, ['train', f'--dataroot={tmp_path}', *program.SMALL, *flags])
     ((real_a, real_b),) = training_data.open_test_pictures(config, 4, Console(1))
     assert real_a.shape == real_b.shape == (1, *sides, 3)
     assert (real_a[0, : sides[0] // 2 - 9] < -0.9).all() and (real_a[0, sides[0] // 2 + 9 :] > 0.9).all()
@@ -248,7 +248,7 @@ def test_aligned_pairs_are_learnt_from_and_measured(tmp_path, capsys):
     program.run_translation(tmp_path / 'checkpoints', *one, f'--results_dir={tmp_path / "single"}')
     found = sorted(path.name for path in (tmp_path / 'single' / 'run' / 'test_latest' / 'images').iterdir())
     assert found == [f'{i}_{label}.png' for i in range(2) for label in ('fake_A', 'real_B', 'rec_B')]
-    settings = options.parse(TranslateConfig, ['translate', *one])
+    settings = parse(TranslateConfig, ['translate', *one])
     assert settings.dataset_mode == 'single'
 
 

@@ -167,22 +167,6 @@ def test_with_direction_b_to_a_channels_are_the_folders(root):
     assert evaluate.untranslated(Negatives(channels=(1, 3)).translations) == {}
 
 
-def test_what_stands_for_a_checkpoint():
-    results = {'AtoB': {'psnr': 20.0, 'fid': 3.0, 'images': 5}, 'BtoA': {'psnr': 10.0, 'images': 5}}
-    assert evaluator.overall(results, 'psnr') == 15 and evaluator.overall(results, 'psnr_BtoA') == 10
-    assert evaluator.overall(results, 'fid') == 3
-    assert evaluator.find_overall({'AtoB': {'psnr': 'inf'}}, 'psnr') == np.inf  # as JSON has it
-    assert evaluator.find_overall(results, 'kid') is None
-    assert evaluator.scalars(results) == {'psnr_AtoB': 20.0, 'fid_AtoB': 3.0, 'psnr_BtoA': 10.0}
-    with pytest.raises(UserError, match='`keep_best` .fid_BtoA. was not measured; set it to one of: psnr_AtoB'):
-        evaluator.overall(results, 'fid_BtoA')
-    better = evaluator.is_better
-    assert better('psnr', 2, 1) and not better('psnr', 1, 1) and better('ssim_AtoB', 2, 1)
-    nan = float('nan')
-    assert better('psnr', 1, nan) and better('fid', 1, nan) and not better('psnr', nan, 1) and not better('fid', nan, 1)
-    assert better('fid', 1, 2) and better('kid_BtoA', 1, 2) and better('cycle', 1, 2) and not better('cycle', 2, 1)
-
-
 @pytest.mark.parametrize(
     'settings, message',
     [

@@ -23,7 +23,13 @@ _STARTED = struct.Struct('i')  # its number
 _ENDED = struct.Struct('id')  # status, seconds of CPU
 _REQUEST = 2**17  # bytes, at most
 # Imported before forking. Nothing here may compute with TensorFlow or start a thread.
-_PRELOADED = ('tensorflow', 'cyclegan_tf.train', 'cyclegan_tf.translate', 'cyclegan_tf.evaluate', 'cyclegan_tf.export')
+_PRELOADED = (
+    'tensorflow',
+    'cyclegan_tf.training.session',
+    'cyclegan_tf.translation.test_set',
+    'cyclegan_tf.evaluation.run',
+    'cyclegan_tf.serving.export',
+)
 
 _server = None
 

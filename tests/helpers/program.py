@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from cyclegan_tf import evaluate, export, train, translate
-from cyclegan_tf.settings import options
+from cyclegan_tf.settings.run_flags import parse_training
 from tests.helpers import fresh_process
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -20,20 +20,17 @@ REAL = ('--netG=resnet_6blocks', '--ngf=4', '--ndf=4', *_SIZES)
 def run_training(checkpoints_dir, *flags, small=True):
     """Trains in this process; returns the exit status."""
     argv = ['train', f'--checkpoints_dir={checkpoints_dir}', *(SMALL if small else ()), *flags]
-    return train.main(options.parse_training(argv))
+    return train.main(parse_training(argv))
 
 
 def run_translation(checkpoints_dir, *flags):
     """Translates in this process; returns the exit status."""
-    return translate.main(
-        options.parse(translate.TranslateConfig, ['translate', f'--checkpoints_dir={checkpoints_dir}', *flags])
-    )
+    return translate.main(translate.parse(['translate', f'--checkpoints_dir={checkpoints_dir}', *flags]))
 
 
 def run_evaluation(checkpoints_dir, *flags):
     """Measures in this process; returns the exit status."""
-    argv = ['evaluate', f'--checkpoints_dir={checkpoints_dir}', *flags]
-    return evaluate.main(options.parse(evaluate.EvaluateConfig, argv))
+    return evaluate.main(evaluate.parse(['evaluate', f'--checkpoints_dir={checkpoints_dir}', *flags]))
 
 
 def run_export(checkpoints_dir, *flags):

@@ -21,7 +21,7 @@ from cyclegan_tf.distribution.devices import open_devices  # noqa: E402
 from cyclegan_tf.models import MODELS  # noqa: E402
 from cyclegan_tf.networks.generators import GENERATORS  # noqa: E402
 from cyclegan_tf.runtime.console import Console  # noqa: E402
-from cyclegan_tf.settings import options  # noqa: E402
+from cyclegan_tf.settings.run_flags import parse_training  # noqa: E402
 
 GLOBAL_BATCH = 4
 
@@ -77,7 +77,7 @@ def train(devices, config, steps: int) -> dict[str, np.ndarray]:
 def main() -> None:
     bound = sys.argv.index('--')
     path, *cases = sys.argv[1:bound]
-    given = options.parse_training(['replica_run', *sys.argv[bound + 1 :]])[0]
+    given = parse_training(['replica_run', *sys.argv[bound + 1 :]])[0]
     # Divides over any devices, whatever the case does.
     devices = open_devices(
         read_cluster(given.strategy), given.strategy, GLOBAL_BATCH, given.num_devices, given.virtual_devices

@@ -13,8 +13,8 @@ from cyclegan_tf import export
 from cyclegan_tf.data import demo
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.runs import checkpoint_store, checkpoints
-from cyclegan_tf.settings import options
 from cyclegan_tf.settings.models import SETTINGS, CycleGANConfig
+from cyclegan_tf.settings.run_flags import save_config
 
 # Weights wide enough for pictures full of contrast.
 SMALL = CycleGANConfig(dataroot='demo', netG='resnet_6blocks', ngf=4, init_gain=0.3)
@@ -26,7 +26,7 @@ def make_run(directory, name='run', untrained=(), model=SMALL.model, **settings)
     config = SETTINGS[model](**{**of_all, 'model': model, 'name': name, **settings})
     run_directory = pathlib.Path(directory) / name
     run_directory.mkdir(parents=True)
-    options.save_config(config, run_directory)
+    save_config(config, run_directory)
     model = MODELS[config.model](config, training=False)
     if untrained:
         checkpoints.mark_untrained(run_directory, 0, untrained)
@@ -37,7 +37,7 @@ def make_run(directory, name='run', untrained=(), model=SMALL.model, **settings)
 def run_export(checkpoints_dir, output, *flags):
     """Exports in this process; returns the exit status."""
     argv = ['export', f'--checkpoints_dir={checkpoints_dir}', f'--output={output}', *map(str, flags)]
-    return export.main(options.parse(export.ExportConfig, argv))
+    return export.main(export.parse(argv))
 
 
 def photograph(height=32, width=40, name='chelsea'):

@@ -15,8 +15,9 @@ from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.models.cycle_gan import CycleGAN
 from cyclegan_tf.networks.layers import build, computed_in, dropout, full_precision
 from cyclegan_tf.ops.random import fold
+from cyclegan_tf.settings.fields import setting
 from cyclegan_tf.settings.models import SETTINGS, CycleGANConfig
-from cyclegan_tf.settings.training import Config, NetworkRole, setting
+from cyclegan_tf.settings.training import Config, NetworkRole
 
 
 # ---------------------------------------------------------------------------------------------------------- networks

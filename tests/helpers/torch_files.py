@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from cyclegan_tf.data import demo
-from cyclegan_tf.settings import options
+from cyclegan_tf.settings.flags import parse
 
 
 def import_weights(directory, *flags, name='run'):
@@ -17,7 +17,7 @@ def import_weights(directory, *flags, name='run'):
 
 def export_weights(directory, output, *flags):
     argv = ['export', f'--checkpoints_dir={directory}', '--name=run', f'--output={output}', *flags]
-    return export_torch_weights.main(options.parse(export_torch_weights.ExportConfig, argv))
+    return export_torch_weights.main(parse(export_torch_weights.ExportConfig, argv))
 
 
 def photograph(side):

@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 
 import cyclegan_tf
-from cyclegan_tf import export
 from cyclegan_tf.data import preprocess
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.serving import conversion
+from cyclegan_tf.settings.export import QUANTIZATIONS, ExportConfig
 from tests.helpers.served_models import make_run, photograph, run_export
 
 
@@ -61,7 +61,7 @@ def test_tflite_agrees(runs, tmp_path, name, direction, quantize, most, mean):
 
 def test_tflite_sizes_go_down_with_quantization(runs):
     network = cyclegan_tf.load(runs / 'unet').translation('AtoB').network
-    none, half, dynamic = (len(conversion.to_tflite(network, 3, 128, kind)) for kind in conversion.QUANTIZATIONS)
+    none, half, dynamic = (len(conversion.to_tflite(network, 3, 128, kind)) for kind in QUANTIZATIONS)
     weights = 4 * sum(int(tf.size(variable)) for variable in network.variables)
     assert weights < none < weights + 100_000
     assert abs(half - none / 2) < 50_000 and abs(dynamic - none / 4) < 50_000
@@ -119,4 +119,4 @@ def test_sizes_that_do_not_fit_are_refused(runs, tmp_path, name, side):
 )
 def test_settings_of_other_formats_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
-        export.ExportConfig(output='x', **settings)
+        ExportConfig(output='x', **settings)

@@ -12,7 +12,7 @@ import cyclegan_tf
 from cyclegan_tf.data import decode, preprocess
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.networks import make_generator
-from cyclegan_tf.serving import signatures
+from cyclegan_tf.serving import codecs, signatures
 from cyclegan_tf.translation import translator
 from tests.helpers import served_models
 from tests.helpers.served_models import decode_png, encode, photograph
@@ -90,7 +90,7 @@ def test_other_networks_give_the_translators_pixels(served, name, kind):
 
 def test_colours_of_cmyk_are_the_translators_but_for_rounding(served):
     data = encode(served_models.Image.fromarray(photograph()).convert('CMYK'), 'JPEG', quality=95)
-    pixels, _ = signatures._decode_jpeg(tf.constant(data))
+    pixels, _ = codecs.decode_jpeg(tf.constant(data))
     assert np.abs(pixels.numpy() - np.asarray(decode.set_channels(decode.decode(data), 3)).astype(int)).max() <= 1
     assert served['colour'].files(data)[0].shape == (32, 40, 3)
 
@@ -144,7 +144,7 @@ def test_padding_is_the_translators(multiple, size):
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
 def test_floats_are_exact_also_after_tensorflows_optimiser(dtype):
     levels = np.arange(np.iinfo(dtype).max + 1, dtype=dtype).reshape(1, 16, -1, 1)
-    convert = tf.function(lambda pixels: signatures._to_float(pixels, tf.constant(int(levels.max()))))
+    convert = tf.function(lambda pixels: codecs.to_float(pixels, tf.constant(int(levels.max()))))
     np.testing.assert_array_equal(convert(tf.constant(levels.astype(np.int32))), preprocess.to_float(levels))
 
 

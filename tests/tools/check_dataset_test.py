@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.settings import options
+from cyclegan_tf.settings.flags import parse
 from cyclegan_tf.settings.training import Config
 from tests.helpers import program
 
@@ -26,7 +26,7 @@ def check(tmp_path, image_folders, capsys):
 
     def run(*flags):
         argv = ['check', f'--dataroot={image_folders}', f'--cache_dir={tmp_path}/cache', *SMALL, *flags]
-        assert check_dataset.main(options.parse(Config, argv)) == 0
+        assert check_dataset.main(parse(Config, argv)) == 0
         return ' '.join(capsys.readouterr().out.split())
 
     return run

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from cyclegan_tf.distribution.cluster import read_cluster
-from cyclegan_tf.settings import options
+from cyclegan_tf.settings.run_flags import parse_training
 
 FOLDER = pathlib.Path(__file__).parent.parent.parent / 'tools' / 'cluster'
 
@@ -87,7 +87,7 @@ def test_a_pod_that_starts_again_continues_the_run(run, tmp_path, name):
     variables.update(CHECKPOINTS=str(tmp_path / 'checkpoints'), JOB_COMPLETION_INDEX='0')
     _, (call,), _ = run(command, **variables)
     assert call.startswith('python3 -m cyclegan_tf.train ') and '--continue_train' not in call
-    config, _ = options.parse_training(call.split()[2:])
+    config, _ = parse_training(call.split()[2:])
     assert (config.checkpoints_dir, config.name) == (variables['CHECKPOINTS'], 'maps')
     folder = tmp_path / 'checkpoints' / 'maps' / 'latest'
     folder.mkdir(parents=True)

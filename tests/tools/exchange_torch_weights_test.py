@@ -11,7 +11,7 @@ from cyclegan_tf.models import MODELS
 from cyclegan_tf.networks import torch_weights
 from cyclegan_tf.networks.generators import GENERATORS
 from cyclegan_tf.runs import checkpoints
-from cyclegan_tf.settings import options
+from cyclegan_tf.settings.run_flags import load_config, parse_training
 from tests.helpers import program, reference_keys
 from tests.helpers.small_models import FEW_BLOCKS
 
@@ -48,7 +48,7 @@ def make_mirrors(name, norm, channels=3, filters=4, kind='basic', side=64):
 
 def networks_of(directory, epoch='latest'):
     """The run's settings, and its four networks with their weights."""
-    config = options.load_config(directory / 'run')
+    config = load_config(directory / 'run')
     model = MODELS[config.model](dataclasses.replace(config, pool_size=0))
     checkpoints.restore_networks(model, checkpoints.find(directory / 'run', epoch))
     return config, model.networks()
@@ -137,7 +137,7 @@ def test_training_from_imported_weights_is_training_from_those_weights(tmp_path,
         monkeypatch.setitem(GENERATORS, name, value)
     architecture = ('--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--norm=batch')
     argv = ['train', f'--checkpoints_dir={tmp_path / "new"}', '--name=run', *SMALL, *architecture]
-    config, _ = options.parse_training(argv)
+    config, _ = parse_training(argv)
     flags = []
     for name, network in MODELS[config.model](config).networks().items():
         if config.networks[name].kind == 'generator':

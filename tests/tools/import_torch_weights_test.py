@@ -12,9 +12,10 @@ from PIL import Image
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.models.base import BaseModel
-from cyclegan_tf.settings import options
+from cyclegan_tf.settings.fields import changed
 from cyclegan_tf.settings.models import SETTINGS
-from cyclegan_tf.settings.training import Config, NetworkRole, changed
+from cyclegan_tf.settings.run_flags import load_config
+from cyclegan_tf.settings.training import Config, NetworkRole
 from tests.helpers import program
 
 torch = pytest.importorskip('torch', reason='the torch extra is not installed')
@@ -170,14 +171,14 @@ def test_what_does_not_fit_is_named_and_nothing_written(files, flags, message):
 
 def test_what_fits_is_taken_without_a_flag(files):
     assert import_weights(files / 'runs', '--g_a=wrapped.pth', '--ndf=4') == 0
-    config = options.load_config(files / 'runs' / 'run')
+    config = load_config(files / 'runs' / 'run')
     assert (config.netG, config.ngf, config.norm, config.lambda_identity) == ('resnet_6blocks', 4, 'instance', 0.5)
     with pytest.raises(UserError, match="run '.*run' holds a checkpoint, which is never overwritten; set another"):
         import_weights(files / 'runs', '--g_a=good.pth')
 
     flags = ('--g_a=gray.pth', '--d_b=instance.pth', '--netD=n_layers', '--ngf=4', '--input_nc=1')
     assert import_weights(files / 'runs', *flags, name='gray') == 0
-    config = options.load_config(files / 'runs' / 'gray')
+    config = load_config(files / 'runs' / 'gray')
     assert (config.input_nc, config.output_nc, config.lambda_identity) == (1, 3, 0)
     assert (config.netD, config.n_layers_D, config.ndf) == ('n_layers', 3, 4)
 
@@ -227,7 +228,7 @@ def test_the_files_are_those_of_the_models_networks(files, one_way, capsys):
     text = capsys.readouterr().out
     assert 'G: resnet_6blocks with 4 filters' in text and 'D: basic with 4 filters' in text
     assert 'Without a file' not in text
-    config = options.load_config(files / 'run')
+    config = load_config(files / 'run')
     assert (type(config), config.netG, config.ngf, config.input_nc) == (OneWayConfig, 'resnet_6blocks', 4, 3)
     assert export_weights(files, files / 'out') == 0
     for name, original in (('G', 'good.pth'), ('D', 'of pairs.pth')):

@@ -18,7 +18,7 @@ from PIL import Image
 
 from cyclegan_tf.data import decode, sources
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.settings import options
+from cyclegan_tf.settings import flags as settings_flags
 from tests.helpers import program
 
 TOOLS = pathlib.Path(__file__).parent.parent.parent / 'tools'
@@ -29,7 +29,7 @@ PNG = b'\x89PNG'
 
 
 def parse(*flags):
-    return options.parse(prepare_records.RecordsConfig, ['prepare', *map(str, flags)])
+    return settings_flags.parse(prepare_records.RecordsConfig, ['prepare', *map(str, flags)])
 
 
 @pytest.fixture

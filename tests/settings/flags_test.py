@@ -12,12 +12,17 @@ from absl import flags
 
 from cyclegan_tf import evaluate, export, train, translate
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.evaluate import EvaluateConfig
-from cyclegan_tf.export import ExportConfig
-from cyclegan_tf.settings import options, reference_flags
+from cyclegan_tf.settings import flags as settings_flags
+from cyclegan_tf.settings import reference_flags
+from cyclegan_tf.settings.evaluation import EvaluateConfig
+from cyclegan_tf.settings.export import ExportConfig
+from cyclegan_tf.settings.fields import changed, setting
+from cyclegan_tf.settings.flags import define_flags
 from cyclegan_tf.settings.models import SETTINGS, CycleGANConfig
-from cyclegan_tf.settings.training import Config, NetworkRole, changed, setting
-from cyclegan_tf.translate import TranslateConfig
+from cyclegan_tf.settings.reference_flags import REFUSED
+from cyclegan_tf.settings.run_flags import load_config, parse_training, save_config
+from cyclegan_tf.settings.training import Config, NetworkRole
+from cyclegan_tf.settings.translation import TranslateConfig
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -47,7 +52,7 @@ def tiny_models():
 
 
 def parse(*arguments):
-    return options.parse_training(['train', *arguments])[0]
+    return parse_training(['train', *arguments])[0]
 
 
 def test_defaults_are_the_references():
@@ -59,13 +64,13 @@ def test_defaults_are_the_references():
 def test_flags_bear_the_names_of_the_settings(config):
     classes = [*SETTINGS.values()] if config is Config else [config]
     names = {field.name for one in classes for field in dataclasses.fields(one)}
-    assert set(options.define_flags(config)) == names | set(options.REFUSED) | {'help', 'flagfile'}
+    assert set(define_flags(config)) == names | set(REFUSED) | {'help', 'flagfile'}
 
 
 @pytest.mark.parametrize('program', [train, translate, evaluate, export])
 def test_every_option_of_the_reference_is_a_flag_or_refused_with_what_to_do_instead(program):
     config, program_parse = {
-        train: (CycleGANConfig, options.parse_training),
+        train: (CycleGANConfig, parse_training),
         translate: (TranslateConfig, translate.parse),
         evaluate: (EvaluateConfig, evaluate.parse),
         export: (ExportConfig, export.parse),
@@ -125,8 +130,8 @@ def test_later_flags_win_over_the_flag_file(tmp_path):
 
 def test_saved_flags_give_the_same_settings(tmp_path):
     config = parse('--dataroot=demo', '--ngf=7', '--no_dropout=false', '--max_dataset_size=3', '--lr=1e-5')
-    options.save_config(config, tmp_path)
-    assert options.load_config(tmp_path) == config
+    save_config(config, tmp_path)
+    assert load_config(tmp_path) == config
 
 
 def test_suffix_is_filled_in():
@@ -142,7 +147,7 @@ def test_suffix_is_filled_in():
 def test_a_run_with_a_suffix_is_continued_by_it_alone(tmp_path):
     config = parse('--dataroot=demo', f'--checkpoints_dir={tmp_path}', '--suffix={netG}', '--ngf=7')
     (tmp_path / config.run_name).mkdir()
-    options.save_config(config, tmp_path / config.run_name)
+    save_config(config, tmp_path / config.run_name)
     again = parse(f'--checkpoints_dir={tmp_path}', '--suffix={netG}', '--continue_train')
     assert (again.dataroot, again.ngf, again.run_name) == ('demo', 7, config.run_name)
     with pytest.raises(UserError, match='`suffix` .* cannot be filled in'):
@@ -288,22 +293,22 @@ def test_a_run_of_another_model_is_read_back_and_continued(sketch, tmp_path, mod
     assert config.run_name == 'experiment_name_unet_256_2.0'
     place = tmp_path / config.run_name
     place.mkdir()
-    options.save_config(config, place)
-    assert options.load_config(place) == config
+    save_config(config, place)
+    assert load_config(place) == config
     names = {line.partition('=')[0][2:] for line in (place / 'flags.cfg').read_text().splitlines()[1:]}
     assert {'lambda_L1', 'sketch_mode', 'ngf', 'model'} <= names and 'lambda_identity' not in names
 
     # Its directory is found with the model's defaults in the name; all else comes from there.
-    again, stored = options.parse_training(['train', *flags_, '--lambda_L1=2', '--continue_train', '--lr=0.1'])
+    again, stored = parse_training(['train', *flags_, '--lambda_L1=2', '--continue_train', '--lr=0.1'])
     assert again == dataclasses.replace(stored, continue_train=True, lr=0.1) and stored == config
     # By its name alone the model is not even named, and yet its flags are known.
     by_name = ('train', f'--checkpoints_dir={tmp_path}', f'--name={config.run_name}', '--continue_train')
-    again, _ = options.parse_training([*by_name, '--lambda_L1=4'])
+    again, _ = parse_training([*by_name, '--lambda_L1=4'])
     assert type(again) is SketchConfig and (again.lambda_L1, again.sketch_mode) == (4, mode)
     with pytest.raises(flags.Error, match='`lambda_identity` is a flag of model cycle_gan, not of sketch'):
-        options.parse_training([*by_name, '--lambda_identity=0'])
+        parse_training([*by_name, '--lambda_identity=0'])
     with pytest.raises(UserError, match=r'`model` \(cycle_gan\) is not what the run was trained with \(sketch\)'):
-        options.parse_training([*by_name, '--model=cycle_gan'])
+        parse_training([*by_name, '--model=cycle_gan'])
 
 
 @pytest.mark.parametrize('suffix', ['{netG}', '{n_epochs}_{lambda_L1}'])
@@ -313,7 +318,7 @@ def test_a_suffix_is_filled_in_with_the_defaults_of_model_and_mode(sketch, tmp_p
     config = parse('--dataroot=demo', *flags_)
     assert config.run_name == name
     (tmp_path / name).mkdir()
-    options.save_config(config, tmp_path / name)
+    save_config(config, tmp_path / name)
     assert parse(*flags_, '--continue_train').run_name == name
     with pytest.raises(UserError, match="`suffix` .* names 'lambda_identity'"):
         parse('--dataroot=demo', *flags_, '--suffix={lambda_identity}')
@@ -427,11 +432,11 @@ OF_OTHERS = (
 @pytest.mark.parametrize('program', ['train', 'translate', 'evaluate', 'export', 'check_dataset'])
 def test_flags_of_models_that_are_not_there_are_refused_with_what_to_do(program):
     program_parse = {
-        'train': options.parse_training,
+        'train': parse_training,
         'translate': translate.parse,
         'evaluate': evaluate.parse,
         'export': export.parse,
-        'check_dataset': lambda argv: options.parse(Config, argv),
+        'check_dataset': lambda argv: settings_flags.parse(Config, argv),
     }[program]
     for name in OF_OTHERS:
         for arguments in ([f'--{name}=1'], [f'--{name}', '1'], [f'--{name}']):
@@ -443,9 +448,9 @@ def test_flags_of_models_that_are_not_there_are_refused_with_what_to_do(program)
 @pytest.mark.parametrize('flag', ['--model=cut', '--lambda_NCE=1', '--netG=stylegan2', '--ngff=3'])
 def test_what_is_not_there_exits_with_2_and_one_sentence_before_tensorflow_is_imported(flag):
     code = (
-        'import sys; from cyclegan_tf import config, model_settings, options, reference_flags\n'
+        'import sys; from cyclegan_tf import train\n'
         "assert 'tensorflow' not in sys.modules\n"
-        "options.run_program('train', options.parse_training, lambda settings: 0)"
+        "train.run_program('train', train.parse_training, lambda settings: 0)"
     )
     argv = [sys.executable, '-c', code, '--dataroot=demo', flag]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)

@@ -1,30 +1,20 @@
-"""Command line to Config: absl flags that bear the settings' names, and what a program does with errors."""
+"""Command line to settings: absl flags that bear their names."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-import pathlib
-import sys
-import traceback
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional, TypeVar
 
 from absl import flags
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.settings.models import SETTINGS, owners
-from cyclegan_tf.settings.reference_flags import (
-    ABSENT_VALUES,
-    OF_MODELS,
-    REFUSED,
-    REFUSED_IN_TRAINING,
-)
-from cyclegan_tf.settings.run_name import fill_in
+from cyclegan_tf.settings.reference_flags import ABSENT_VALUES, OF_MODELS, REFUSED
 from cyclegan_tf.settings.training import Config
 
-C = TypeVar('C')  # a dataclass of settings, as config.setting makes them
+C = TypeVar('C')  # a dataclass of settings, as fields.setting makes them
 
 
 class _RefusingParser(flags.ArgumentParser):
@@ -134,7 +124,7 @@ def read_training_flags(
     Args:
         values: from define_flags(Config).
         argv: the program's name and its arguments.
-        of_some: the flags that not every model has -> the models that have them; unset: model_settings.owners().
+        of_some: the flags that not every model has -> the models that have them; unset: models.owners().
 
     Returns:
         The class of the model's settings, whose fields' flags have their values now.
@@ -153,7 +143,7 @@ def read_training_flags(
             other, *more = of_some[name]
             theirs = f'models {" and ".join((other, *more))}' if more else f'model {other}'
             raise flags.Error(f'`{name}` is a flag of {theirs}, not of {model}; leave it out, or set --model={other}.')
-    _set_defaults(values)
+    set_model_defaults(values)
     _finish(values, argv, rest, hidden=foreign)
     return SETTINGS[model]
 
@@ -177,7 +167,7 @@ def parse(config_class: type[C], argv: Sequence[str], refused: Mapping[str, str]
         config_class = read_training_flags(values, argv)
     else:
         _finish(values, argv, values(list(argv))[1:])
-    return config_class(**_values_of(config_class, values))
+    return config_class(**values_of(config_class, values))
 
 
 def _finish(values: flags.FlagValues, argv: Sequence[str], rest: Sequence[str], hidden: Sequence[str] = ()) -> None:
@@ -194,7 +184,7 @@ def _finish(values: flags.FlagValues, argv: Sequence[str], rest: Sequence[str], 
         raise UserError(f"'{rest[0]}' is no flag; flags begin with -- and take their value after =.")
 
 
-def _set_defaults(values: flags.FlagValues) -> None:
+def set_model_defaults(values: flags.FlagValues) -> None:
     """Gives flags of training that nobody has given the defaults of the model, then those of a mode inside it.
 
     absl keeps what was given, even where it equals the default, on the command line and in flag files.
@@ -204,116 +194,10 @@ def _set_defaults(values: flags.FlagValues) -> None:
     for field in dataclasses.fields(settings):
         if field.name != 'model' and (field.name not in shared or shared[field.name] != field.default):
             values.set_default(field.name, field.default)
-    for name, default in settings.mode_defaults(_values_of(settings, values)).items():
+    for name, default in settings.mode_defaults(values_of(settings, values)).items():
         values.set_default(name, default)
 
 
-def _values_of(config_class: type, values: flags.FlagValues) -> dict[str, Any]:
+def values_of(config_class: type, values: flags.FlagValues) -> dict[str, Any]:
+    """The values of a dataclass's fields, by name."""
     return {field.name: values[field.name].value for field in dataclasses.fields(config_class)}
-
-
-def parse_training(argv: Sequence[str]) -> tuple[Config, Optional[Config]]:
-    """Command line to the settings of a training run; a continued run takes what is not given from its flags.cfg.
-
-    Returns:
-        The settings; and those that the run was last trained with, if it is continued and has any.
-    """
-    # The run's own settings complete a command line that need not be valid without them: also its flags may be those of
-    # a model that only flags.cfg names.
-    names = define_flags(Config, REFUSED_IN_TRAINING)
-    names(list(argv))
-    if names.continue_train and not names.help:
-        _set_defaults(names)
-        given = _values_of(SETTINGS[names.model], names)
-        run_directory = pathlib.Path(names.checkpoints_dir) / fill_in(names.name, names.suffix, given)
-        stored_flags = run_directory / 'flags.cfg'
-        if not stored_flags.is_file():
-            # The suffix was filled in with this model's settings.
-            model = ', and --model, whose settings --suffix names' if '{' in names.suffix else ''
-            raise UserError(
-                f"run '{run_directory}' holds no checkpoint to continue from; check --name and --checkpoints_dir"
-                f'{model}, or leave out --continue_train.'
-            )
-        stored = load_config(run_directory)
-        if names['model'].present and names.model != stored.model:
-            # Before its flags are taken for those of another model.
-            raise UserError(
-                f'`model` ({names.model}) is not what the run was trained with ({stored.model}); leave it out, '
-                f'or start another run with another --name.'
-            )
-        # The place and the name are what found the file, not what is in it.
-        found = [f'--{name}={names[name].value}' for name in ('checkpoints_dir', 'name', 'suffix')]
-        complete = [argv[0], f'--flagfile={stored_flags}', *found, *argv[1:]]
-        return parse(Config, complete, REFUSED_IN_TRAINING), stored
-    return parse(Config, argv, REFUSED_IN_TRAINING), None
-
-
-def load_config(run_directory: os.PathLike) -> Config:
-    """The settings of a run.
-
-    Raises:
-        UserError: there is no such run.
-    """
-    path = pathlib.Path(run_directory) / 'flags.cfg'
-    if not path.is_file():
-        raise UserError(
-            f"'{path}' does not exist; set --checkpoints_dir and --name to a run that cyclegan_tf.train has made."
-        )
-    try:
-        return parse(Config, ['flags.cfg', f'--flagfile={path}'])
-    except flags.Error as error:
-        raise UserError(f"'{path}' cannot be read ({error}); restore it, or train anew.") from error
-
-
-def save_config(config: Config, run_directory: os.PathLike) -> None:
-    """Writes flags.cfg, which --flagfile reads. It appears whole or not at all."""
-    lines = [f'# python -m cyclegan_tf.train --flagfile={pathlib.Path(run_directory) / "flags.cfg"}']
-    for name, value in dataclasses.asdict(config).items():
-        # What one invocation alone is about is not the run's.
-        if name in ('continue_train', 'epoch', 'profile_steps') or value is None:
-            continue
-        lines.append(f'--{name}={str(value).lower() if isinstance(value, bool) else value}')
-    path = pathlib.Path(run_directory) / 'flags.cfg'
-    partial = path.with_name('.flags.cfg.part')
-    partial.write_text('\n'.join(lines) + '\n')
-    partial.replace(path)
-
-
-def run_program(program: str, parse_argv: Callable[[list[str]], Any], main: Callable[[Any], int]) -> None:
-    """Parses, runs and exits: main's status (0: done), 1 with one sentence for what a user can mend, 2 for bad flags.
-
-    Args:
-        program: its name, as python -m takes it, or its path.
-        parse_argv: argv -> settings.
-        main: settings -> exit status.
-    """
-    argv = [program, *sys.argv[1:]]
-    verbose = any(argument in ('--verbose', '-verbose', '--verbose=true') for argument in argv)
-    try:
-        settings = parse_argv(argv)
-    except (flags.Error, UserError) as error:
-        _complain(program, error, verbose)
-        sys.exit(2)
-    try:
-        status = main(settings)
-    except (UserError, OSError) as error:
-        _complain(program, error, verbose)
-        status = 1
-    except KeyboardInterrupt:
-        status = 130  # 128 + SIGINT
-    except Exception:  # a fault of ours: all of it is shown
-        traceback.print_exc()
-        status = 1
-    # Python's own end waits for TensorFlow's threads, which takes long, and forever with a stream of images that is
-    # still alive.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-def _complain(program: str, error: Exception, verbose: bool) -> None:
-    if verbose:
-        traceback.print_exception(error)
-    # Our own messages may be lists, one line for each image; others are made one line.
-    message = str(error) if isinstance(error, UserError) else ' '.join(str(error).split())
-    print(f'{program}: {message}', file=sys.stderr, flush=True)

@@ -1,0 +1,86 @@
+"""What was measured: as scalars, as one number that says which of two is better, and as a table for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Optional
+
+import numpy as np
+
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.settings.training import MEASURES_OF_PAIRS
+
+Results = Mapping[str, Mapping[str, float]]  # direction -> name -> value
+
+# Column -> its format. kid_standard_error stands beside kid.
+_COLUMNS = {'psnr': '.2f', 'ssim': '.4f', 'kid': '.5f', 'fid': '.3f', 'cycle': '.4f', 'identity': '.4f'}
+_MEANINGS = {
+    'psnr': 'dB against the counterpart, higher is better',
+    'ssim': 'likewise, 1 at the most',
+    'kid': 'of features against the other domain, with its standard error, lower is better',
+    'fid': 'likewise; falls with the number of images, so compare only equal numbers',
+    'cycle': 'mean absolute error there and back, of [-1, 1]',
+    'identity': 'the same of an image of the target domain, translated',
+}
+
+
+def scalars(results: Results) -> dict[str, float]:
+    """For TensorBoard and comparisons: 'psnr_AtoB' and so on, without counts."""
+    return {
+        f'{name}_{direction}': value
+        for direction, values in results.items()
+        for name, value in values.items()
+        if name not in ('images', 'pairs')
+    }
+
+
+def overall(results: Results, measure: str) -> float:
+    """What stands for a checkpoint as a whole: the mean over the directions, or one of them, as in 'psnr_AtoB'.
+
+    Raises:
+        UserError: it was not measured.
+    """
+    value = find_overall(results, measure)
+    if value is None:
+        raise UserError(f'`keep_best` ({measure}) was not measured; set it to one of: {", ".join(scalars(results))}.')
+    return value
+
+
+def find_overall(results: Results, measure: str) -> Optional[float]:
+    """The same; None if it was not measured. Numbers may be text, as JSON has those that are not finite."""
+    name, _, direction = measure.partition('_')
+    values = [float(found[name]) for way, found in results.items() if name in found and direction in ('', way)]
+    return float(np.mean(values)) if values else None
+
+
+def is_better(measure: str, new: float, old: float) -> bool:
+    """Whether a new value of this measure is better: of psnr and ssim a higher one, else a lower one; NaN never is."""
+    if math.isnan(old) or math.isnan(new):
+        return not math.isnan(new)
+    return new > old if measure.partition('_')[0] in MEASURES_OF_PAIRS else new < old
+
+
+def table(measured: Sequence[Mapping], untranslated: Results) -> list[str]:
+    """Lines for the terminal: a row for each checkpoint and direction, below the untranslated images' rows."""
+    rows = [('', '', direction, 'untranslated', values) for direction, values in untranslated.items()]
+    for one in measured:
+        epoch = '' if one['epoch'] is None else str(one['epoch'])
+        rows += [(epoch, str(one['step']), direction, '', values) for direction, values in one['results'].items()]
+    columns = [name for name in _COLUMNS if any(name in row[-1] for row in rows)]
+    cells = [['epoch', 'step', 'direction', *columns]]
+    for epoch, step, direction, label, values in rows:
+        numbers = []
+        for name in columns:
+            text = f'{values[name]:{_COLUMNS[name]}}' if name in values else '-'
+            if name == 'kid' and name in values:
+                text += f' ± {values["kid_standard_error"]:{_COLUMNS[name]}}'
+            numbers.append(text)
+        cells.append([label or epoch, step, direction, *numbers])
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    lines = ['  '.join(cell.rjust(width) for cell, width in zip(row, widths)) for row in cells]
+    counts = {direction: values for direction, values in measured[-1]['results'].items()}
+    for direction, values in counts.items():
+        pairs = f', {values["pairs"]} with a counterpart' if 'pairs' in values else ''
+        lines.append(f'{direction}: {values["images"]} images{pairs}.')
+    return lines + [f'{name}: {_MEANINGS[name]}.' for name in columns]

@@ -1,0 +1,114 @@
+"""The model card: what an exported generator is, how good it was, and how to ask it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.models.translation import Translation
+from cyclegan_tf.settings.export import ExportConfig
+from cyclegan_tf.settings.training import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What of a run is exported.
+
+    Attributes:
+        config: the run's settings.
+        step: at which its weights are.
+        translations: by name, as in 'AtoB': those that were asked for.
+    """
+
+    config: Config
+    step: int
+    translations: Mapping[str, Translation]
+
+
+def model_card(exported: Exported, direction: str, name: str, settings: ExportConfig) -> str:
+    """What the model is and how to ask it, as Markdown."""
+    config = exported.config
+    translation = exported.translations[direction]
+    channels_in, channels_out = translation.channels
+    size = f'{config.crop_size}x{config.crop_size}' if config.crops else 'whole images'
+    figures = measures(pathlib.Path(settings.results_dir) / settings.name, exported.step, direction)
+    metrics = '\n'.join(f'| {what} | {value:.4g} | {where} |' for what, value, where in figures)
+    table = f'| measure | value | from |\n|---|---|---|\n{metrics}' if figures else 'None were found for this step.'
+    shared = {field.name for field in dataclasses.fields(Config)}
+    values = {name: value for name, value in dataclasses.asdict(config).items() if name not in shared}
+    own = [f'{name} {value:g}' if isinstance(value, float) else f'{name} {value}' for name, value in values.items()]
+    weights = sum(int(tf.size(variable)) for variable in translation.network.variables)
+    return f"""# {name}
+
+A generator ({translation.network_name}, model {config.model}) that turns images of domain {translation.source} into \
+such of domain {translation.target}.
+
+| | |
+|---|---|
+| trained on | `{config.dataroot}`, {config.dataset_mode} images, `{config.preprocess}`, {size} |
+| run | `{settings.name}`, step {exported.step:,} (`--epoch={settings.epoch}`), batch size {config.batch_size} |
+| architecture | {config.netG}, {config.ngf} filters, norm {config.norm}, {weights:,} weights in {settings.precision} |
+| channels | {channels_in} in, {channels_out} out |
+| losses and settings of the model | {', '.join([config.gan_mode, *own])} |
+| exported with | TensorFlow {tf.__version__} |
+
+## Measures
+
+{table}
+
+## Signatures
+
+| name | in | out |
+|---|---|---|
+| `serving_default` | `image_bytes`: string [batch], JPEG, PNG or BMP each, of any size and channels | `image_bytes`: \
+string [batch], PNGs of 8 bits and the same height and width |
+| `translate_images` | `images`: uint8 [batch, height, width, 1 to 4] | `images`: uint8, the same height and width |
+| `translate_floats` | `images`: float32 [batch, height, width, {channels_in}] in [-1, 1] | `images`: \
+float32 [batch, height, width, {channels_out}] in [-1, 1] |
+
+Alpha is kept; 16 bits are read and 8 written; EXIF orientation is not applied. Images of more than \
+{settings.max_pixels:,} pixels, and what cannot be decoded, are refused with INVALID_ARGUMENT.
+
+## Example
+
+With TensorFlow Serving on this machine:
+
+```
+(printf '{{"instances": [{{"b64": "'; base64 < photo.jpg | tr -d '\\n'; printf '"}}]}}') |
+  curl -d @- http://localhost:8501/v1/models/{name}:predict
+```
+
+answers `{{"predictions": [{{"b64": "..."}}]}}`, the PNG in base64. In Python, with TensorFlow alone:
+
+```python
+model = tf.saved_model.load('{name}/VERSION')
+answer = model.signatures['serving_default'](image_bytes=tf.constant([open('photo.jpg', 'rb').read()]))
+open('translated.png', 'wb').write(answer['image_bytes'].numpy()[0])
+```
+"""
+
+
+def measures(results: pathlib.Path, step: int, direction: str) -> list[tuple[str, float, str]]:
+    """What metrics.json files of a run's results say of a step and a direction: measure, value, file.
+
+    Those of cyclegan_tf.translate hold a value for each measure and direction, those of cyclegan_tf.evaluate a list of
+    checkpoints.
+    """
+    found = []
+    for path in sorted(results.glob('*/metrics.json')):
+        try:
+            values = json.loads(path.read_text())
+        except ValueError as error:
+            raise UserError(f"'{path}' cannot be read ({error}); delete it or translate again.") from error
+        if values.get('step') == step:
+            of_step = {name: value.get(direction) for name, value in values.items() if isinstance(value, dict)}
+            found += [(name, value, str(path)) for name, value in of_step.items()]
+        for one in values.get('checkpoints', ()):
+            if one['step'] == step:
+                found += [(name, value, str(path)) for name, value in one['results'].get(direction, {}).items()]
+    return [(name, float(value), where) for name, value, where in found if isinstance(value, (int, float))]

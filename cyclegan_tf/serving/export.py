@@ -1,0 +1,136 @@
+"""Writes generators as SavedModels in numbered versions, or as files for other runtimes; whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator
+from typing import Optional
+
+import tensorflow as tf
+
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.files import write_whole
+from cyclegan_tf.serving import card, conversion, signatures, warmup
+from cyclegan_tf.serving.card import Exported
+from cyclegan_tf.settings.export import ExportConfig
+
+
+def export(exported: Exported, settings: ExportConfig) -> None:
+    """Writes what is exported, one model for each direction.
+
+    Raises:
+        UserError: the version exists, or the output cannot be written. Nothing has been written then.
+    """
+    paths = {name: pathlib.Path(settings.output) / f'{settings.name}_{name}' for name in exported.translations}
+    try:
+        (write_models if settings.format == 'saved_model' else write_files)(exported, paths, settings)
+    except tf.errors.OpError as error:
+        reason = ' '.join(error.message.split())
+        raise UserError(f"`output` ('{settings.output}') cannot be written ({reason}); set it to another.") from error
+
+
+def write_models(
+    exported: Exported, models: dict[str, pathlib.Path], settings: ExportConfig
+) -> None:
+    """Writes a version of each direction's SavedModel into its folder."""
+    version = find_version(list(models.values()), settings.version)
+    with contextlib.ExitStack() as stack:
+        folders = {direction: stack.enter_context(unfinished(model, version)) for direction, model in models.items()}
+        for direction, folder in folders.items():
+            write_model(exported, direction, folder, models[direction].name, settings)
+        for direction, folder in folders.items():
+            publish(folder, models[direction] / str(version))
+            print(models[direction] / str(version))
+
+
+def write_files(exported: Exported, stems: dict[str, pathlib.Path], settings: ExportConfig) -> None:
+    """Writes each direction's generator as one file for another runtime, each whole or not at all."""
+    paths = {direction: stem.with_name(f'{stem.name}.{settings.format}') for direction, stem in stems.items()}
+    for path in paths.values():
+        if path.exists():
+            raise UserError(f"'{path}' exists, which is never overwritten; set `output` to another directory.")
+    for direction, path in paths.items():
+        translation = exported.translations[direction]
+        network, channels = translation.network, translation.channels[0]
+        if settings.format == 'tflite':
+            data = conversion.to_tflite(network, channels, settings.image_size, settings.quantize)
+        else:
+            data = conversion.to_onnx(network, channels)
+        write_whole(path, data)
+        print(path)
+
+
+def write_model(
+    exported: Exported, direction: str, folder: pathlib.Path, name: str, settings: ExportConfig
+) -> None:
+    """Writes the SavedModel of a direction with its warm-up requests and its card into a folder.
+
+    The network is in the precision of the settings afterwards.
+    """
+    translation = exported.translations[direction]
+    network = translation.network
+    if settings.precision != 'float32':
+        signatures.lower_precision(network, settings.precision)
+    servable = signatures.Servable(network, translation.channels[0], settings.max_pixels)
+    tf.saved_model.save(servable, str(folder), signatures=servable.signatures())
+    if settings.warmup:
+        warmup.write(folder, name, servable.input_channels, settings.max_pixels)
+    (folder / 'MODEL.md').write_text(card.model_card(exported, direction, name, settings))
+
+
+# -------------------------------------------------------------------------------------------------------------- folders
+def find_version(models: list[pathlib.Path], asked: Optional[int]) -> int:
+    """The version under which all models of an export are written.
+
+    Args:
+        models: their folders, which may not exist yet.
+        asked: for this one; None: one above all that there are.
+
+    Raises:
+        UserError: it exists.
+    """
+    if asked is None:
+        taken = [
+            int(path.name) for model in models if model.is_dir() for path in model.iterdir() if path.name.isdigit()
+        ]
+        return max(taken, default=0) + 1
+    for model in models:
+        _refuse_existing(model / str(asked))
+    return asked
+
+
+@contextlib.contextmanager
+def unfinished(model: pathlib.Path, version: int) -> Iterator[pathlib.Path]:
+    """An empty folder to write a version in; it is taken away afterwards, if it is still there.
+
+    It lies beside the model's folder rather than in it, where a server may be watching.
+    """
+    folder = model.parent / f'.{model.name}-{version}.{os.getpid()}.part'
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(folder: pathlib.Path, version: pathlib.Path) -> None:
+    """Moves a finished folder to its place in one step.
+
+    Raises:
+        UserError: the place has been taken meanwhile.
+    """
+    version.parent.mkdir(parents=True, exist_ok=True)
+    _refuse_existing(version)
+    os.rename(folder, version)  # which fails for a folder that came into being since, unless it is empty
+
+
+def _refuse_existing(version: pathlib.Path) -> None:
+    if version.exists():
+        raise UserError(
+            f"`version` ({version.name}) exists: '{version}' is never overwritten; set it to another, or leave it out "
+            f'for the next number.'
+        )

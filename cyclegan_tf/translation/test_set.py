@@ -1,0 +1,221 @@
+"""Translates a part of the data set in every direction: the pictures, the page that shows them, and their measures."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Optional
+
+import numpy as np
+from tqdm import tqdm
+
+from cyclegan_tf.data import decode, pairs, preprocess, sources
+from cyclegan_tf.data.geometry import Geometry
+from cyclegan_tf.data.training_data import make_test_geometry
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.models.translation import Translation
+from cyclegan_tf.runtime.files import make_folder, write_json
+from cyclegan_tf.settings.training import Config
+from cyclegan_tf.settings.translation import TranslateConfig
+from cyclegan_tf.translation import files, gallery
+from cyclegan_tf.translation.translator import Translator
+
+Psnr = Callable[[np.ndarray, np.ndarray], float]
+"""Two images of uint8 [h, w, c] -> dB."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TestSet:
+    """The images to translate, as the data set names its domains.
+
+    Attributes:
+        sources: 'A' and 'B', or the one that there is -> the images.
+        channels: 'A' and 'B' -> channels.
+        geometry: the size at which they are translated.
+        compared: images of one name in both domains are pairs.
+    """
+
+    __test__ = False  # not a test, whatever pytest makes of its name
+
+    sources: Mapping[str, sources.Source]
+    channels: Mapping[str, int]
+    geometry: Geometry
+    compared: bool
+
+
+@dataclasses.dataclass
+class Translated:
+    """What became of the images of one direction.
+
+    Attributes:
+        rows: of the page, one for each image.
+        problems: a line for each image that cannot be used.
+        psnr: of the translations of pairs, dB.
+        untranslated: of the same images as they are, where they have as many channels as their counterparts.
+    """
+
+    rows: list[gallery.Row] = dataclasses.field(default_factory=list)
+    problems: list[str] = dataclasses.field(default_factory=list)
+    psnr: list[float] = dataclasses.field(default_factory=list)
+    untranslated: list[float] = dataclasses.field(default_factory=list)
+
+    def facts(self) -> dict[str, str]:
+        """For the page: counts and means in words."""
+        facts = {'images': f'{len(self.rows):,}'}
+        if self.psnr:
+            facts['pairs'] = f'{len(self.psnr):,}'
+            facts['mean PSNR'] = f'{np.mean(self.psnr):.2f} dB'
+        if self.untranslated:
+            facts['untranslated'] = f'{np.mean(self.untranslated):.2f} dB'
+        return facts
+
+
+def translate_test_set(
+    settings: TranslateConfig, config: Config, translator: Translator, psnr: Psnr
+) -> Sequence[str]:
+    """Translates a part of the data set; writes the pictures, the page and metrics.json, and says what they show.
+
+    Args:
+        settings: what is translated.
+        config: the run's.
+        translator: of the run.
+        psnr: as evaluation.metrics.psnr.
+
+    Returns:
+        A line for each image that cannot be used.
+
+    Raises:
+        UserError: folders are missing; a size or a direction that the run cannot take; channels that no PNG has.
+    """
+    wanted = translator.choose(settings.direction)
+    dataroot = settings.dataroot or config.dataroot
+    images = open_test_set(settings, config, wanted)
+    files.check_channels(translator, images.channels.values())
+    results = pathlib.Path(settings.results_dir) / settings.name / f'{settings.phase}_{settings.epoch}'
+    make_folder('results_dir', settings.results_dir, results / 'images')
+    _clear(results)
+    depth = settings.output_depth
+    found = {one.name: translate_domain(translator, one, images, results, depth, psnr) for one in wanted}
+
+    psnr_of = {name: float(np.mean(one.psnr)) for name, one in found.items() if one.psnr}
+    before = {name: float(np.mean(one.untranslated)) for name, one in found.items() if one.untranslated}
+    about_images = {'size': images.geometry.crop_size} if config.preprocess == 'resize_and_crop' else {}
+    measured = {'psnr': psnr_of, 'psnr_untranslated': before, 'step': translator.step}
+    write_json(results / 'metrics.json', {**measured, **about_images, 'dataroot': dataroot})
+    sections = [
+        gallery.Section(
+            f'{one.source} to {one.target}',
+            f'{len(images.sources[one.source])} images of {images.sources[one.source].where}.',
+            found[one.name].rows,
+            found[one.name].facts(),
+        )
+        for one in wanted
+    ]
+    title = f'{settings.name}: {settings.phase} images, {settings.epoch}'
+    about = f'{config.netG}, step {translator.step}, preprocess {config.preprocess}.'
+    gallery.write_page(results / 'index.html', title, about, sections, 'PSNR', {'metrics.json': 'metrics.json'})
+    for direction, value in psnr_of.items():
+        print(f'{direction}: PSNR {value:.2f} dB{_rise(before.get(direction), value)}')
+    print(f'Results page: {results / "index.html"}')
+    return [line for one in found.values() for line in one.problems]
+
+
+def open_test_set(settings: TranslateConfig, config: Config, wanted: Sequence[Translation]) -> TestSet:
+    """The images of a phase; says where they are not compared as pairs."""
+    geometry = make_test_geometry(config, settings.load_size)
+    mode = settings.dataset_mode or config.dataset_mode
+    if mode == 'single' and len(wanted) > 1:
+        ways = ' or '.join(one.name for one in wanted)
+        raise UserError(f'`dataset_mode` (single) needs a `direction`; set --direction to {ways}.')
+    dataroot, data_dir = settings.dataroot or config.dataroot, settings.data_dir or config.data_dir
+    found = sources.open_domains(dataroot, settings.phase, mode, settings.num_test, data_dir)
+    doubt = pairs.doubt(*found, geometry) if len(found) == 2 else None
+    if doubt is not None:
+        print(f'Images are not compared as pairs: {doubt}.')
+    domains = dict(zip(wanted[0].source if mode == 'single' else 'AB', found))
+    return TestSet(domains, dict(zip(config.domains, config.channels.values())), geometry, doubt is None)
+
+
+def translate_domain(
+    translator: Translator, translation: Translation, images: TestSet, results: pathlib.Path, depth: str, psnr: Psnr
+) -> Translated:
+    """Translates the images of one domain, there and back where the run can, and writes the pictures.
+
+    Args:
+        translator: of the run.
+        translation: of translator.translations.
+        images: to translate.
+        results: where the page will be; pictures are written into its folder images.
+        depth: bits of the pictures, as files.choose_dtype has it.
+        psnr: as evaluation.metrics.psnr.
+    """
+    domain, target, direction = translation.source, translation.target, translation.name
+    source, partner = images.sources[domain], images.sources.get(target)
+    counterparts = pairs.find(source, partner) if partner is not None and images.compared else {}
+    done = Translated()
+    for index, name in enumerate(tqdm(source.names, direction, leave=False, disable=None)):
+        try:
+            levels = preprocess.read_levels(source, index, images.geometry, images.channels[domain])
+        except decode.BadImage as error:
+            done.problems.append(f'{source.label(index)}: {error}')
+            continue
+        real = preprocess.to_float(levels)
+        fake = translator.translate_floats(real[None], direction)
+        pictures = {f'real_{domain}': real, f'fake_{target}': fake[0]}
+        if translation.inverse in translator.translations:
+            pictures[f'rec_{domain}'] = translator.translate_floats(fake, translation.inverse)[0]
+        dtype = files.choose_dtype(depth, levels.dtype)
+        shown = {label: _save(picture, dtype, results, f'{name}_{label}') for label, picture in pictures.items()}
+        truth = _read_counterpart(partner, counterparts.get(name), images.geometry, images.channels[target])
+        note, score = '', None
+        if truth is not None and truth.shape[:2] == real.shape[:2]:
+            label, dtype = f'true_{target}', files.choose_dtype(depth, truth.dtype)
+            truth = preprocess.to_float(truth)
+            shown[label] = _save(truth, dtype, results, f'{name}_{label}')
+            # In levels of 255, as evaluate does it, whatever depth is written.
+            real, fake, truth = (preprocess.to_uint8(image) for image in (real, fake[0], truth))
+            score = psnr(fake, truth)
+            done.psnr.append(score)
+            note = f'PSNR {score:.1f} dB'
+            if real.shape == truth.shape:
+                done.untranslated.append(psnr(real, truth))
+                note += f', untranslated {done.untranslated[-1]:.1f} dB'
+        done.rows.append(gallery.Row(name, shown, note, score))
+    return done
+
+
+def _rise(before: Optional[float], after: float) -> str:
+    """What the translation did to the PSNR, in words."""
+    if before is None:
+        return ''
+    rise = f', a rise of {after - before:.2f} dB' if np.isfinite([before, after]).all() else ''
+    return f', untranslated {before:.2f} dB{rise}'
+
+
+def _read_counterpart(
+    partner: Optional[sources.Source], index: Optional[int], geometry: Geometry, channels: int
+) -> Optional[np.ndarray]:
+    """uint8 or uint16 [h, w, channels]; None where there is none."""
+    if index is None:
+        return None
+    try:
+        return preprocess.read_levels(partner, index, geometry, channels)
+    except decode.BadImage:
+        return None  # it is named among its own domain's
+
+
+def _clear(results: pathlib.Path) -> None:
+    """Takes away the page of an earlier translation, and its pictures, which the new page would not show."""
+    for name in ('index.html', 'metrics.json'):
+        (results / name).unlink(missing_ok=True)
+    for path in (results / 'images').rglob('*.png'):
+        path.unlink()
+
+
+def _save(picture: np.ndarray, dtype: np.dtype, results: pathlib.Path, name: str) -> gallery.Picture:
+    """Writes images/NAME.png from float [h, w, c] in [-1, 1], whole or not at all; dtype: uint8 or uint16."""
+    path = results / 'images' / f'{name}.png'
+    files.write_png(path, preprocess.to_levels(picture, dtype))
+    height, width = picture.shape[:2]
+    return gallery.Picture(path.relative_to(results).as_posix(), width, height)
