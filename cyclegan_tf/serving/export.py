@@ -32,9 +32,7 @@ def export(exported: Exported, settings: ExportConfig) -> None:
         raise UserError(f"`output` ('{settings.output}') cannot be written ({reason}); set it to another.") from error
 
 
-def write_models(
-    exported: Exported, models: dict[str, pathlib.Path], settings: ExportConfig
-) -> None:
+def write_models(exported: Exported, models: dict[str, pathlib.Path], settings: ExportConfig) -> None:
     """Writes a version of each direction's SavedModel into its folder."""
     version = find_version(list(models.values()), settings.version)
     with contextlib.ExitStack() as stack:
@@ -63,9 +61,7 @@ def write_files(exported: Exported, stems: dict[str, pathlib.Path], settings: Ex
         print(path)
 
 
-def write_model(
-    exported: Exported, direction: str, folder: pathlib.Path, name: str, settings: ExportConfig
-) -> None:
+def write_model(exported: Exported, direction: str, folder: pathlib.Path, name: str, settings: ExportConfig) -> None:
     """Writes the SavedModel of a direction with its warm-up requests and its card into a folder.
 
     The network is in the precision of the settings afterwards.

@@ -12,7 +12,6 @@ from cyclegan_tf.serving import codecs
 SIGNATURES = ('serving_default', 'translate_images', 'translate_floats')
 
 
-
 class Servable(tf.Module):
     """One generator with all that stands between an encoded picture and an encoded picture, in TensorFlow's own
     operations. Results are those of translator.Translator.

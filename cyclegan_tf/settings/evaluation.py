@@ -13,33 +13,52 @@ from cyclegan_tf.settings.training import MEASURES, FeatureConfig
 class EvaluateConfig(FeatureConfig):
     """What is measured, on which images."""
 
-    name: str = setting('experiment_name', 'of the run: its directory is CHECKPOINTS_DIR/NAME')
-    checkpoints_dir: str = setting('./checkpoints', 'where the directories of runs are')
-    epoch: str = setting('latest', "'latest', 'best', the number of an epoch, or 'all' checkpoints that there are")
+    name: str = setting('experiment_name', 'name of the run, whose directory is CHECKPOINTS_DIR/NAME')
+    checkpoints_dir: str = setting('./checkpoints', 'folder that holds the directories of all runs')
+    epoch: str = setting(
+        'latest', "checkpoint to measure: 'latest', 'best', the number of an epoch, or 'all' that there are"
+    )
+    verbose: bool = setting(False, 'print the traceback of an error')
     metrics: Optional[str] = setting(
         None,
-        'of psnr, ssim (of pairs: images of one name in testA and testB), kid, fid, with commas, or none; unset: '
-        'psnr,ssim where most images have a counterpart, of their size, else kid,fid; cycle and identity errors '
-        'of models that have them always',
+        'measures, with commas between them: psnr and ssim (of pairs, images of one name in testA and testB), kid, fid '
+        '(or none); unset: psnr,ssim if most images have a counterpart of the same size, else kid,fid. Cycle and '
+        'identity errors of models that have them are always measured',
+        group='evaluation',
     )
-    phase: str = setting('test', 'which images of the data set', choices=('train', 'test'))
-    num_test: Optional[int] = setting(None, 'images per domain; unset: all', minimum=1)
-    dataroot: Optional[str] = setting(None, "where the images are; unset: where the run's were")
-    data_dir: Optional[str] = setting(None, "where TensorFlow Datasets keeps data sets; unset: where the run's was")
+    phase: str = setting('test', 'part of the data set to measure on', group='data', choices=('train', 'test'))
+    num_test: Optional[int] = setting(
+        None, 'number of images of each domain to measure; unset: all', group='data', minimum=1
+    )
+    dataroot: Optional[str] = setting(
+        None, 'images to measure on if not those of the run, as in training', group='data'
+    )
+    data_dir: Optional[str] = setting(
+        None, "folder where TensorFlow Datasets keeps its data sets; unset: the run's", group='data'
+    )
     load_size: Optional[int] = setting(
         None,
-        "images are resized to this square, or width; unset: the run's crop_size, or its load_size, as translate does",
+        "side of the square, or width, to which images are resized; unset: the run's crop_size, or its load_size, as "
+        'cyclegan_tf.translate has it',
+        group='data',
         minimum=8,
     )
-    batch_size: int = setting(8, 'images of one size that are translated at once, as far as max_pixels goes', minimum=1)
-    max_pixels: Optional[int] = setting(
-        None,
-        'pixels that are translated at once; images with more are translated in tiles; unset: what fits into half of '
-        "the machine's free memory; set it where a GPU has less",
+    results_dir: str = setting(
+        './results', 'folder for metrics.json, which is put into NAME/eval_PHASE_EPOCH', group='files'
+    )
+    batch_size: int = setting(
+        8,
+        'most images that are translated at once, if they have one size and max_pixels allows it',
+        group='devices',
         minimum=1,
     )
-    results_dir: str = setting('./results', 'where metrics.json is put, in NAME/eval_PHASE_EPOCH')
-    verbose: bool = setting(False, 'show tracebacks of errors')
+    max_pixels: Optional[int] = setting(
+        None,
+        'most pixels that are translated at once; larger images are translated in tiles; unset: what fits into half of '
+        "the machine's free memory, which is to be lowered where a GPU has less",
+        group='devices',
+        minimum=1,
+    )
 
     def __post_init__(self):
         validate_fields(self)

@@ -26,38 +26,67 @@ _ONLY_FOR = {
 class ExportConfig:
     """What an export is made from."""
 
-    name: str = setting('experiment_name', 'of the run: its directory is CHECKPOINTS_DIR/NAME')
-    checkpoints_dir: str = setting('./checkpoints', 'where the directories of runs are')
-    output: str = setting(
-        '', 'where to: the models are OUTPUT/NAME_DIRECTION/VERSION, or OUTPUT/NAME_DIRECTION.FORMAT; required'
-    )
-    format: str = setting(
-        'saved_model',
-        'saved_model: for TensorFlow Serving and TensorFlow; tflite: for phones (LiteRT); onnx',
-        choices=FORMATS,
+    name: str = setting('experiment_name', 'name of the run, whose directory is CHECKPOINTS_DIR/NAME')
+    checkpoints_dir: str = setting('./checkpoints', 'folder that holds the directories of all runs')
+    epoch: str = setting(
+        'latest', "checkpoint to export: 'latest', 'best' (see --keep_best of training), or the number of an epoch"
     )
     direction: Optional[str] = setting(
         None,
-        "names the data set's folders, whatever the run's own was; unset: all that the run has weights of",
+        "direction of the exported translation in terms of the data set's folders, whatever the run was trained with; "
+        'unset: all directions of which the run has weights',
         choices=('AtoB', 'BtoA', 'both'),
     )
-    epoch: str = setting('latest', "'latest', 'best' (see keep_best of training), or the end of this epoch")
+    verbose: bool = setting(False, 'print the traceback of an error')
+    # ---------------------------------------------------------------------------------------------------------- files
+    output: str = setting(
+        '',
+        'folder for the models, OUTPUT/NAME_DIRECTION/VERSION or OUTPUT/NAME_DIRECTION.FORMAT; required',
+        group='files',
+    )
+    format: str = setting(
+        'saved_model',
+        'file format; saved_model: for TensorFlow Serving and TensorFlow; tflite: for phones (LiteRT); onnx: for other '
+        'runtimes',
+        group='files',
+        choices=FORMATS,
+    )
     version: Optional[int] = setting(
-        None, 'a number, of which a server takes the highest; unset: the next that is free', minimum=1
+        None,
+        'number of the version, of which a server takes the highest; unset: the next free number',
+        group='files',
+        minimum=1,
     )
+    warmup: bool = setting(
+        True, 'add requests with which TensorFlow Serving warms the model up before it answers', group='files'
+    )
+    results_dir: str = setting(
+        './results',
+        'folder where cyclegan_tf.translate and cyclegan_tf.evaluate have put measures, for the model card',
+        group='files',
+    )
+    # ------------------------------------------------------------------------------------------------------- networks
     precision: str = setting(
-        'float32', 'of the weights on the disk and of the convolutions', choices=PRECISIONS
+        'float32',
+        'number format of the stored weights and of the convolutions',
+        group='networks',
+        choices=PRECISIONS,
     )
-    max_pixels: int = setting(16_000_000, 'of one image; the model refuses images with more', minimum=64)
-    warmup: bool = setting(True, 'add requests with which TensorFlow Serving warms the model up')
-    image_size: int = setting(256, 'height and width of the images of format tflite', minimum=1)
+    max_pixels: int = setting(
+        16_000_000,
+        'most pixels of an image; the model refuses larger ones',
+        group='networks',
+        minimum=64,
+    )
+    image_size: int = setting(
+        256, 'height and width of the images that a model of --format=tflite takes', group='networks', minimum=1
+    )
     quantize: str = setting(
         'none',
-        'weights of format tflite; float16: half the size; dynamic: a quarter, and computed in 8 bits',
+        'weights of --format=tflite; float16: half the size; dynamic: a quarter of the size, computed in 8 bits',
+        group='networks',
         choices=QUANTIZATIONS,
     )
-    results_dir: str = setting('./results', 'where translate and evaluate put their measures, for the model card')
-    verbose: bool = setting(False, 'show tracebacks of errors')
 
     def __post_init__(self):
         validate_fields(self)

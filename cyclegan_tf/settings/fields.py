@@ -8,10 +8,14 @@ from typing import Any, Optional
 
 from cyclegan_tf.errors import UserError
 
+# The headings of --help, in its order; behind them come those of the models.
+GROUPS = ('run', 'data', 'networks', 'losses', 'training', 'evaluation', 'files', 'devices')
+
 
 def setting(
     default: Any,
     meaning: str,
+    group: str = 'run',
     choices: Optional[Sequence[str]] = None,
     minimum: Optional[float] = None,
     fixed: bool = False,
@@ -20,12 +24,13 @@ def setting(
 
     Args:
         default: the value unless given.
-        meaning: one sentence for --help.
+        meaning: for --help: what it is, without its name.
+        group: of GROUPS: where --help lists it. What one model alone has stands under the model's name.
         choices: the values allowed.
         minimum: the least number allowed.
         fixed: a run that is continued cannot change it.
     """
-    metadata = {'meaning': meaning, 'choices': choices, 'minimum': minimum, 'fixed': fixed}
+    metadata = {'meaning': meaning, 'group': group, 'choices': choices, 'minimum': minimum, 'fixed': fixed}
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -10,9 +10,15 @@ from typing import Any, Optional, TypeVar
 from absl import flags
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.settings.fields import GROUPS
 from cyclegan_tf.settings.models import SETTINGS, owners
-from cyclegan_tf.settings.reference_flags import ABSENT_VALUES, OF_MODELS, REFUSED
+from cyclegan_tf.settings.reference_flags import ABSENT_VALUES, REFUSED
 from cyclegan_tf.settings.training import Config
+
+# Headings of --help beside fields.GROUPS and the models.
+_HELP_GROUP = 'help and flag files'
+_REFUSED_GROUP = 'flags of the PyTorch programs that have no meaning here'
+_SHORT_GROUPS = ('run', 'data')
 
 C = TypeVar('C')  # a dataclass of settings, as fields.setting makes them
 
@@ -66,18 +72,21 @@ def define_flags(config_class: type[C], refused: Mapping[str, str] = REFUSED) ->
         choices = dict.fromkeys(choice for other, _ in found for choice in other.metadata['choices'] or ())
         if name == 'model' and issubclass(config_class, Config):
             choices = SETTINGS
-        group = f'model {" and ".join(of_some[name])}' if name in of_some else None
-        define_flag(values, name, kind, field.default, field.metadata['meaning'], tuple(choices), group)
+        group = f'model {" and ".join(of_some[name])}' if name in of_some else field.metadata['group']
+        define_flag(values, name, kind, field.default, field.metadata['meaning'], group, tuple(choices))
     for name, remedy in refused.items():
         if name in fields:
             continue
         # Declared boolean, so that it is refused whether or not a value follows.
-        flag = flags.Flag(
-            _RefusingParser(remedy), flags.ArgumentSerializer(), name, None, f'refused: {remedy}', boolean=True
-        )
-        flags.DEFINE_flag(flag, values)
-    flags.DEFINE_boolean('help', False, 'show this', flag_values=values)
-    flags.DEFINE_string('flagfile', '', 'read flags from this file, one a line; later flags win', flag_values=values)
+        flag = flags.Flag(_RefusingParser(remedy), flags.ArgumentSerializer(), name, None, remedy, boolean=True)
+        flags.DEFINE_flag(flag, values, _REFUSED_GROUP)
+    defined = {'flag_values': values, 'module_name': _HELP_GROUP}
+    flags.DEFINE_boolean('help', False, 'show these flags', **defined)
+    flags.DEFINE_boolean('helpshort', False, 'show the flags of the run and of its data only', **defined)
+    flags.DEFINE_boolean(
+        'helpfull', False, 'show these flags, and those of the PyTorch programs with what to do instead', **defined
+    )
+    flags.DEFINE_string('flagfile', '', 'file with flags, one a line; later flags take precedence', **defined)
     return values
 
 
@@ -87,8 +96,8 @@ def define_flag(
     kind: Any,
     default: Any,
     meaning: str,
+    group: str = GROUPS[0],
     choices: Sequence[str] = (),
-    group: Optional[str] = None,
 ) -> None:
     """Adds a flag.
 
@@ -97,9 +106,9 @@ def define_flag(
         name: of the flag.
         kind: bool, int, float, str, or Optional of these.
         default: the value unless given.
-        meaning: one sentence for --help.
+        meaning: what it is, for --help.
+        group: the heading in --help.
         choices: the values allowed; empty: all.
-        group: the heading in --help; None: that of the flags of every model.
     """
     kind = next((k for k in typing.get_args(kind) if k is not type(None)), kind)  # Optional[int] -> int
     if choices:
@@ -171,17 +180,31 @@ def parse(config_class: type[C], argv: Sequence[str], refused: Mapping[str, str]
 
 
 def _finish(values: flags.FlagValues, argv: Sequence[str], rest: Sequence[str], hidden: Sequence[str] = ()) -> None:
-    """Prints what --help asks for, without the flags that are hidden, and exits; refuses what is no flag."""
-    if values.help:
-        # Flags that no model has yet would bury those that there are.
-        refused = {name for name in OF_MODELS if name in values and isinstance(values[name].parser, _RefusingParser)}
-        for name in {*hidden, *refused}:
+    """Prints what --help, --helpshort or --helpfull asks for, without the flags that are hidden, and exits; refuses
+    what is no flag."""
+    if values.help or values.helpshort or values.helpfull:
+        for name in hidden:
             delattr(values, name)
+        groups = [*GROUPS, *sorted(group for group in values.flags_by_module_dict() if group.startswith('model '))]
+        shown = _SHORT_GROUPS if values.helpshort else groups
+        shown = [*shown, _HELP_GROUP, *([_REFUSED_GROUP] if values.helpfull else [])]
         program = argv[0] if argv[0].endswith('.py') else f'-m {argv[0]}'
-        print(f'usage: python {program} [flags]\n\n{values.get_help()}')
+        listed = values.flags_by_module_dict()
+        headed = ((f'{group}:', *map(_describe, listed[group])) for group in shown if listed.get(group))
+        text = '\n\n'.join('\n'.join(lines) for lines in headed)
+        print(f'usage: python {program} [flags]\n\n{text}')
         raise SystemExit(0)
     if rest:
         raise UserError(f"'{rest[0]}' is no flag; flags begin with -- and take their value after =.")
+
+
+def _describe(flag: flags.Flag) -> str:
+    """As absl does it, but for the order, which is that of the settings: the most used come first."""
+    name = f'--[no]{flag.name}' if flag.boolean and not isinstance(flag.parser, _RefusingParser) else f'--{flag.name}'
+    default = f"(default: '{flag.default}')" if flag.default is not None else ''
+    facts = filter(None, (default.lower() if flag.boolean else default, flag.parser.syntactic_help))
+    described = flags.text_wrap(f'{name}: {flag.help}', indent='    ', firstline_indent='  ')
+    return '\n'.join([described, *(f'    {fact}' if fact.startswith('(') else f'    ({fact})' for fact in facts)])
 
 
 def set_model_defaults(values: flags.FlagValues) -> None:

@@ -23,9 +23,11 @@ class CycleGANConfig(Config):
     }
     test_errors: ClassVar[tuple[str, ...]] = ('cycle', 'identity')
 
-    lambda_A: float = setting(10.0, 'weight of the cycle A -> B -> A', minimum=0.0)
-    lambda_B: float = setting(10.0, 'weight of the cycle B -> A -> B', minimum=0.0)
-    lambda_identity: float = setting(0.5, 'weight of the identity losses, times lambda_A and lambda_B', minimum=0.0)
+    lambda_A: float = setting(10.0, 'weight of the cycle loss A -> B -> A', minimum=0.0)
+    lambda_B: float = setting(10.0, 'weight of the cycle loss B -> A -> B', minimum=0.0)
+    lambda_identity: float = setting(
+        0.5, 'weight of the identity losses, relative to lambda_B and lambda_A; 0: none', minimum=0.0
+    )
 
     def __post_init__(self):
         super().__post_init__()

@@ -20,11 +20,24 @@ class FeatureConfig:
     """What computes the features of kid and fid."""
 
     feature_extractor: str = setting(
-        'inception_v3', 'of kid and fid: inception_v3 (downloaded), or the path of a Keras file or a SavedModel'
+        'inception_v3',
+        'network whose features kid and fid compare: inception_v3 (downloaded), or the path of a Keras file or a '
+        'SavedModel',
+        group='evaluation',
     )
-    feature_size: Optional[str] = setting(None, "its images' side, or 'HEIGHTxWIDTH'; unset: what it tells")
-    feature_range: Optional[str] = setting(None, "its values for black and white, as in '-1,1'; unset: inception_v3's")
-    feature_output: Optional[str] = setting(None, 'which of its outputs, if it has several')
+    feature_size: Optional[str] = setting(
+        None,
+        "size of the images that the feature network takes, a side or 'HEIGHTxWIDTH'; unset: what the network says",
+        group='evaluation',
+    )
+    feature_range: Optional[str] = setting(
+        None,
+        "values that the feature network takes for black and white, as in '-1,1'; unset: those of inception_v3",
+        group='evaluation',
+    )
+    feature_output: Optional[str] = setting(
+        None, 'name of the output that holds the features, if the feature network has several', group='evaluation'
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,183 +68,314 @@ class Config(FeatureConfig):
     test_errors: ClassVar[tuple[str, ...]] = ()
     """Which errors of test images make sense: 'cycle', 'identity', both or neither."""
 
-    # Run
+    # ------------------------------------------------------------------------------------------------------------ run
     dataroot: str = setting(
         '',
-        "where the images are: a folder with trainA, trainB, testA and testB, 'tfds:NAME' for a data set of TensorFlow "
-        "Datasets, a directory that tools/prepare_records.py made, or 'demo'; required",
+        "images to train on: a folder with trainA, trainB, testA and testB; 'tfds:NAME', a data set of TensorFlow "
+        "Datasets; a directory that tools/prepare_records.py has written; or 'demo'; required",
+        group='data',
         fixed=True,
     )
-    name: str = setting('experiment_name', 'of the run: its directory is CHECKPOINTS_DIR/NAME')
-    suffix: str = setting('', "is appended to the name; settings in braces are filled in: '{netG}_{load_size}'")
-    checkpoints_dir: str = setting('./checkpoints', 'where the directories of runs are')
-    model: str = setting('cycle_gan', 'what is trained', fixed=True)  # its choices are models.SETTINGS
+    name: str = setting('experiment_name', 'name of the run, whose directory is CHECKPOINTS_DIR/NAME', group='run')
+    checkpoints_dir: str = setting('./checkpoints', 'folder that holds the directories of all runs', group='run')
+    # Its choices are models.SETTINGS.
+    model: str = setting('cycle_gan', 'model that is trained', group='run', fixed=True)
+    continue_train: bool = setting(
+        False, 'continue the run of this name from a checkpoint, with the flags that its flags.cfg holds', group='run'
+    )
+    epoch: str = setting(
+        'latest',
+        "with --continue_train, the checkpoint to continue from: 'latest', 'best' (see --keep_best), or the number of "
+        'an epoch',
+        group='run',
+    )
+    suffix: str = setting(
+        '',
+        "text added to the name of the run; settings in braces are filled in, as in '{netG}_{load_size}'",
+        group='run',
+    )
     seed: int = setting(
-        0, 'fixes the first weights, the order of the images and everything else drawn', minimum=0, fixed=True
-    )
-    verbose: bool = setting(False, 'show the layers of the networks, and tracebacks of errors')
-    # Networks
-    input_nc: int = setting(3, 'channels of domain A: 3 colour, 1 gray', minimum=1, fixed=True)
-    output_nc: int = setting(3, 'channels of domain B: 3 colour, 1 gray', minimum=1, fixed=True)
-    ngf: int = setting(64, "filters of the generators' first convolution", minimum=1, fixed=True)
-    ndf: int = setting(64, "filters of the discriminators' first convolution", minimum=1, fixed=True)
-    netG: str = setting(
-        'resnet_9blocks',
-        'generators',
-        choices=('resnet_9blocks', 'resnet_6blocks', 'unet_256', 'unet_128'),
+        0,
+        'number that fixes the initial weights, the order of the images and every other random choice',
+        group='run',
+        minimum=0,
         fixed=True,
     )
-    netD: str = setting('basic', 'discriminators', choices=('basic', 'n_layers', 'pixel'), fixed=True)
-    n_layers_D: int = setting(3, 'layers of netD n_layers', minimum=1, fixed=True)
-    norm: str = setting('instance', 'normalisation', choices=('instance', 'batch', 'none'), fixed=True)
-    init_type: str = setting(
-        'normal', 'how weights are drawn', choices=('normal', 'xavier', 'kaiming', 'orthogonal'), fixed=True
-    )
-    init_gain: float = setting(0.02, 'scale of init_type normal, xavier and orthogonal', minimum=0.0, fixed=True)
-    no_dropout: bool = setting(True, 'no dropout in the generators', fixed=True)
-    # Data
+    verbose: bool = setting(False, 'print the layers of the networks, and the traceback of an error', group='run')
+    # ----------------------------------------------------------------------------------------------------------- data
     dataset_mode: str = setting(
         'unaligned',
-        'unaligned: folders trainA and trainB; aligned: folder train, A in the left half of each image, B in the '
-        'right; single: one domain, to translate only',
+        'how the images are stored; unaligned: in folders trainA and trainB; aligned: in a folder train, A in the left '
+        'half of each image, B in the right half; single: images of one domain, for translation only',
+        group='data',
         choices=('unaligned', 'aligned', 'single'),
         fixed=True,
     )
-    data_dir: Optional[str] = setting(None, 'where TensorFlow Datasets keeps data sets; unset: where it always does')
     direction: str = setting(
         'AtoB',
-        'which folder plays domain A: trainA (AtoB) or trainB (BtoA). In names of losses and pictures A is that; in '
-        "eval/, keep_best and cyclegan_tf.translate it is the data set's",
+        "folder that plays the model's domain A: trainA (AtoB) or trainB (BtoA). Names of losses and pictures follow "
+        'the model; eval/, --keep_best and cyclegan_tf.translate follow the folders',
+        group='data',
         choices=('AtoB', 'BtoA'),
         fixed=True,
     )
-    serial_batches: bool = setting(False, 'take images in order, A and B in step, without drawing', fixed=True)
-    num_threads: int = setting(4, 'threads that decode images', minimum=1)
-    batch_size: int = setting(1, 'images per domain in a step, over all devices', minimum=1, fixed=True)
-    accumulate_steps: int = setting(
-        1,
-        'batches whose gradients make one step, as one batch so many times larger would; with less memory',
-        minimum=1,
-        fixed=True,
-    )
-    load_size: int = setting(286, 'images are resized to this square, or to this width', minimum=1, fixed=True)
-    crop_size: int = setting(256, 'then a square of this size is cut at random', minimum=1, fixed=True)
-    max_dataset_size: Optional[int] = setting(
-        None, 'use only the first so many images of a folder', minimum=1, fixed=True
-    )
     preprocess: str = setting(
         'resize_and_crop',
-        'resize_and_crop: to a square of load_size, then cut; crop: cut; scale_width: to a width of load_size; '
-        'scale_width_and_crop: that, then cut; none: sides rounded to what the networks take',
+        'how images are brought to size; resize_and_crop: resized to a square of load_size, then cropped; crop: '
+        'cropped; scale_width: resized to a width of load_size; scale_width_and_crop: the same, then cropped; none: '
+        'only their sides are rounded to what the networks accept',
+        group='data',
         choices=('resize_and_crop', 'crop', 'scale_width', 'scale_width_and_crop', 'none'),
         fixed=True,
     )
-    no_flip: bool = setting(False, 'do not flip images at random', fixed=True)
+    load_size: int = setting(
+        286,
+        'side of the square, or width, to which images are resized, in pixels',
+        group='data',
+        minimum=1,
+        fixed=True,
+    )
+    crop_size: int = setting(256, 'side of the random crop, a square, in pixels', group='data', minimum=1, fixed=True)
+    no_flip: bool = setting(False, 'do not mirror images at random', group='data', fixed=True)
     augment: str = setting(
         'none',
-        'what else is done to images at random, in both domains; docs/augment.jpg shows each',
+        'further random changes to the images of both domains; docs/augment.jpg shows each',
+        group='data',
         choices=('none', 'light', 'color', 'affine', 'erase', 'strong'),
         fixed=True,
     )
+    input_nc: int = setting(
+        3, 'channels of the images of domain A: 3 colour, 1 gray', group='data', minimum=1, fixed=True
+    )
+    output_nc: int = setting(
+        3, 'channels of the images of domain B: 3 colour, 1 gray', group='data', minimum=1, fixed=True
+    )
+    serial_batches: bool = setting(
+        False, 'read the images in order, both domains in step, instead of in random order', group='data', fixed=True
+    )
+    max_dataset_size: Optional[int] = setting(
+        None, 'number of images used from each folder, the first ones; unset: all', group='data', minimum=1, fixed=True
+    )
     on_bad_image: str = setting(
-        'error', 'what to do about broken images: list all and stop, or leave them aside', choices=('error', 'skip')
+        'error',
+        'what happens if images cannot be used; error: all of them are listed and training does not start; skip: '
+        'training goes on without them',
+        group='data',
+        choices=('error', 'skip'),
     )
     cache: str = setting(
         'auto',
         'where decoded and resized images are kept; auto: in memory if they fit, else on disk if they fit there',
+        group='data',
         choices=('auto', 'memory', 'disk', 'none'),
     )
-    cache_dir: Optional[str] = setting(
-        None, 'where decoded images and what is known of files are kept; unset: ~/.cache/cyclegan_tf'
-    )
     cache_memory_mb: Optional[int] = setting(
-        None, 'most memory that cache auto takes, in MB; unset: half of what is free', minimum=0
+        None, 'most memory that --cache=auto takes, in MB; unset: half of the free memory', group='data', minimum=0
     )
-    # Training
-    n_epochs: int = setting(100, 'epochs at the initial learning rate', minimum=1)
-    n_epochs_decay: int = setting(100, 'epochs in which lr_policy linear takes the rate to zero', minimum=0)
-    epoch_count: int = setting(1, 'number of the first epoch, for the schedule', minimum=1, fixed=True)
-    continue_train: bool = setting(False, 'resume the run of this name; its flags are taken from flags.cfg')
-    epoch: str = setting(
-        'latest', "with continue_train: resume from 'latest', 'best' (see keep_best) or the end of this epoch"
+    cache_dir: Optional[str] = setting(
+        None,
+        'folder for decoded images and for what is known about image files; unset: ~/.cache/cyclegan_tf',
+        group='data',
     )
-    beta1: float = setting(0.5, "Adam's first momentum", minimum=0.0)
-    lr: float = setting(0.0002, 'initial learning rate', minimum=0.0)
-    gan_mode: str = setting('lsgan', 'adversarial loss', choices=('lsgan', 'vanilla', 'wgangp'), fixed=True)
-    pool_size: int = setting(50, 'fakes kept for the discriminators; 0 keeps none', minimum=0, fixed=True)
-    lr_policy: str = setting('linear', 'learning rate schedule', choices=('linear', 'step', 'plateau', 'cosine'))
-    lr_decay_iters: int = setting(50, 'epochs between cuts of lr_policy step', minimum=1)
-    lambda_gp: float = setting(10.0, 'weight of the gradient penalty of gan_mode wgangp', minimum=0.0)
+    data_dir: Optional[str] = setting(
+        None, 'folder where TensorFlow Datasets keeps its data sets; unset: its own default', group='data'
+    )
+    num_threads: int = setting(4, 'threads that decode images', group='data', minimum=1)
+    # ------------------------------------------------------------------------------------------------------- networks
+    netG: str = setting(
+        'resnet_9blocks',
+        'architecture of the generators',
+        group='networks',
+        choices=('resnet_9blocks', 'resnet_6blocks', 'unet_256', 'unet_128'),
+        fixed=True,
+    )
+    ngf: int = setting(64, "filters of the generators' first convolution", group='networks', minimum=1, fixed=True)
+    netD: str = setting(
+        'basic',
+        'architecture of the discriminators',
+        group='networks',
+        choices=('basic', 'n_layers', 'pixel'),
+        fixed=True,
+    )
+    ndf: int = setting(64, "filters of the discriminators' first convolution", group='networks', minimum=1, fixed=True)
+    n_layers_D: int = setting(
+        3,
+        'convolutions with stride 2 in the discriminators of --netD=n_layers',
+        group='networks',
+        minimum=1,
+        fixed=True,
+    )
+    norm: str = setting(
+        'instance',
+        'normalisation in the networks',
+        group='networks',
+        choices=('instance', 'batch', 'none'),
+        fixed=True,
+    )
+    no_dropout: bool = setting(True, 'generators without dropout', group='networks', fixed=True)
+    init_type: str = setting(
+        'normal',
+        'distribution of the initial weights',
+        group='networks',
+        choices=('normal', 'xavier', 'kaiming', 'orthogonal'),
+        fixed=True,
+    )
+    init_gain: float = setting(
+        0.02,
+        'scale of the initial weights, for --init_type normal, xavier and orthogonal',
+        group='networks',
+        minimum=0.0,
+        fixed=True,
+    )
+    # --------------------------------------------------------------------------------------------------------- losses
+    gan_mode: str = setting(
+        'lsgan', 'adversarial loss', group='losses', choices=('lsgan', 'vanilla', 'wgangp'), fixed=True
+    )
+    lambda_gp: float = setting(10.0, 'weight of the gradient penalty of --gan_mode=wgangp', group='losses', minimum=0.0)
+    pool_size: int = setting(
+        50,
+        'size of the pool of earlier generated images that the discriminators are shown; 0: no pool',
+        group='losses',
+        minimum=0,
+        fixed=True,
+    )
+    # ------------------------------------------------------------------------------------------------------- training
+    n_epochs: int = setting(100, 'epochs at the initial learning rate', group='training', minimum=1)
+    n_epochs_decay: int = setting(
+        100,
+        'further epochs, in which --lr_policy=linear lowers the learning rate to zero',
+        group='training',
+        minimum=0,
+    )
+    batch_size: int = setting(
+        1, 'images of each domain in a step, over all devices', group='training', minimum=1, fixed=True
+    )
+    accumulate_steps: int = setting(
+        1,
+        'batches whose gradients are added up for one step: the effect of a batch so many times larger, in less memory',
+        group='training',
+        minimum=1,
+        fixed=True,
+    )
+    lr: float = setting(0.0002, 'initial learning rate', group='training', minimum=0.0)
+    beta1: float = setting(0.5, "decay rate of Adam's first moment", group='training', minimum=0.0)
+    lr_policy: str = setting(
+        'linear',
+        'schedule of the learning rate',
+        group='training',
+        choices=('linear', 'step', 'plateau', 'cosine'),
+    )
+    lr_decay_iters: int = setting(
+        50, 'epochs between cuts of the learning rate by --lr_policy=step', group='training', minimum=1
+    )
+    epoch_count: int = setting(
+        1,
+        'number that the first epoch has in the schedule of the learning rate',
+        group='training',
+        minimum=1,
+        fixed=True,
+    )
     precision: str = setting(
         'float32',
-        "what convolutions are computed in; weights, Adam, norms' statistics, pictures and losses are float32 always; "
-        'bfloat16, float16: faster, where the processor has instructions for it; float16 is the more exact one, for '
-        'GPUs, and scales losses so that gradients fit into it',
+        'number format of the convolutions; weights, Adam, statistics of norms, pictures and losses are always '
+        'float32. bfloat16 and float16 are faster where the processor has instructions for them; float16 is the more '
+        'exact of the two, for GPUs, and scales losses so that gradients fit into it',
+        group='training',
         choices=('float32', 'bfloat16', 'float16'),
     )
     recompute_grads: bool = setting(
-        False, 'less memory and more time: gradients compute what the generators did again, instead of keeping it'
+        False,
+        'save memory and take more time: compute activations of the generators again for the gradients, instead of '
+        'keeping them',
+        group='training',
     )
     jit_compile: str = setting(
         'auto',
-        'compile the step with XLA, on several devices its losses and gradients; auto: on a GPU. On CPUs it takes many '
-        'minutes, and the step is slower',
+        'whether XLA compiles the training step, on several devices its losses and gradients; auto: on GPUs. On CPUs '
+        'compiling takes many minutes, and the step is slower',
+        group='training',
+        choices=('auto', 'true', 'false'),
+    )
+    deterministic: str = setting(
+        'auto',
+        'whether a seed gives the same weights to the last bit on the same devices; auto: on CPUs; it slows GPUs down',
+        group='training',
         choices=('auto', 'true', 'false'),
     )
     on_nan: str = setting(
         'stop',
-        'what a loss that is not finite does: stop; or rollback, to the last good checkpoint and on from there with '
-        'the images in another order, 3 times at the most',
+        'what happens if a loss is not finite; stop: training ends; rollback: it returns to the last good checkpoint '
+        'and goes on with the images in another order, at most 3 times',
+        group='training',
         choices=('stop', 'rollback'),
     )
-    deterministic: str = setting(
-        'auto',
-        'a seed gives the same weights to the last bit on the same devices; auto: on CPUs; GPUs, which it slows, need '
-        '--deterministic=true',
-        choices=('auto', 'true', 'false'),
-    )
-    # Devices; a run may go on with others
-    strategy: str = setting(
-        'auto',
-        'devices that train together: mirrored: of this machine; multi_worker: of all machines that TF_CONFIG, or '
-        'Slurm, names; one_device: one; auto: multi_worker where TF_CONFIG names a cluster, else mirrored',
-        choices=('auto', 'mirrored', 'multi_worker', 'one_device'),
-    )
-    num_devices: int = setting(0, 'devices of this machine that are used; 0: all GPUs, or the CPU', minimum=0)
-    virtual_devices: int = setting(
-        0, 'split the CPU into so many devices, to try several without having them; 0: do not', minimum=0
-    )
-    # Measures on test images
+    # ----------------------------------------------------------------------------------------------------- evaluation
     eval_freq: Optional[int] = setting(
-        None, 'epochs between measures of the test images, which TensorBoard shows under eval/; unset: none', minimum=1
+        None,
+        'epochs between measurements on the test images, which TensorBoard shows under eval/; unset: none are made',
+        group='evaluation',
+        minimum=1,
     )
     eval_metrics: Optional[str] = setting(
         None,
-        'what is measured, of psnr, ssim (of pairs), kid, fid, with commas, or none; unset: psnr,ssim where most '
-        'images have a counterpart, of their size, else kid,fid; cycle and identity errors of models '
-        'that have them always',
+        'measures, with commas between them: psnr and ssim (of pairs), kid, fid; or none; unset: psnr,ssim if most '
+        'images have a counterpart of the same size, else kid,fid. Cycle and identity errors of models that have them '
+        'are always measured',
+        group='evaluation',
     )
-    eval_images: Optional[int] = setting(None, 'test images per domain that are measured; unset: all', minimum=1)
+    eval_images: Optional[int] = setting(
+        None, 'number of test images of each domain that are measured; unset: all', group='evaluation', minimum=1
+    )
     eval_load_size: Optional[int] = setting(
-        None, 'they are resized to this square, or width; unset: crop_size, or load_size', minimum=8
+        None,
+        'side of the square, or width, to which test images are resized for measuring; unset: crop_size, or load_size',
+        group='evaluation',
+        minimum=8,
     )
     keep_best: Optional[str] = setting(
         None,
-        'keeps the checkpoint with the best of this: psnr, ssim, kid, fid, cycle or identity, the mean over the '
-        'directions, or of one as in psnr_AtoB; needs eval_freq',
+        'measure whose best checkpoint is kept: psnr, ssim, kid, fid, cycle or identity, as the mean over the '
+        'directions, or of one of them as in psnr_AtoB; requires --eval_freq',
+        group='evaluation',
     )
-    # Reports and checkpoints; frequencies are in images, as in the reference
-    print_freq: int = setting(100, 'images between reports of the losses', minimum=1)
+    # ---------------------------------------------------------------------------------------------------------- files
+    # Frequencies are in images, as in the reference.
+    print_freq: int = setting(100, 'images between lines of losses on the terminal', group='files', minimum=1)
     display_freq: int = setting(
         400,
-        "images between pictures in TensorBoard; an epoch's end adds some of test images, of large ones the centre",
+        'images between pictures of training images in TensorBoard; the end of each epoch adds pictures of test '
+        'images, of large ones the centre',
+        group='files',
         minimum=1,
     )
-    save_latest_freq: int = setting(5000, 'images between checkpoints of the latest state', minimum=1)
-    save_epoch_freq: int = setting(5, 'epochs between checkpoints that are kept', minimum=1)
+    save_latest_freq: int = setting(5000, 'images between checkpoints of the latest state', group='files', minimum=1)
+    save_epoch_freq: int = setting(5, 'epochs between checkpoints that are kept', group='files', minimum=1)
     # Departs from the reference: it keeps all, but of weights alone, a fourth of a state with Adam's and the pools.
-    keep_checkpoints: int = setting(5, 'checkpoints of epochs that are kept; 0 keeps all', minimum=0)
-    profile_steps: Optional[str] = setting(None, "'A,B': write a profile of steps A to B for TensorBoard")
+    keep_checkpoints: int = setting(
+        5, 'number of epoch checkpoints that are kept, the newest; 0: all', group='files', minimum=0
+    )
+    profile_steps: Optional[str] = setting(
+        None, "first and last step of which a profile is written for TensorBoard, as in '10,20'", group='files'
+    )
+    # -------------------------------------------------------------------------------------------------------- devices
+    # A run may go on with others.
+    strategy: str = setting(
+        'auto',
+        'devices that train together; mirrored: those of this machine; multi_worker: those of all machines that '
+        'TF_CONFIG, or Slurm, names; one_device: a single one; auto: multi_worker where TF_CONFIG names a cluster, '
+        'else mirrored',
+        group='devices',
+        choices=('auto', 'mirrored', 'multi_worker', 'one_device'),
+    )
+    num_devices: int = setting(
+        0, 'number of devices of this machine to use; 0: all GPUs, or the CPU', group='devices', minimum=0
+    )
+    virtual_devices: int = setting(
+        0,
+        'number of devices into which the CPU is split, to try several without having them; 0: it is not split',
+        group='devices',
+        minimum=0,
+    )
 
     def __post_init__(self):
         validate_fields(self)

@@ -13,58 +13,92 @@ from cyclegan_tf.settings.fields import setting, validate_epoch, validate_fields
 class TranslateConfig:
     """What translating is made from: the files of --input, or a run's test images."""
 
-    name: str = setting('experiment_name', 'of the run: its directory is CHECKPOINTS_DIR/NAME')
-    checkpoints_dir: str = setting('./checkpoints', 'where the directories of runs are')
-    input: Optional[str] = setting(
-        None, "an image, a folder or a quoted pattern as 'in/*.jpg'; unset: the run's test images, with a results page"
+    name: str = setting('experiment_name', 'name of the run, whose directory is CHECKPOINTS_DIR/NAME')
+    checkpoints_dir: str = setting('./checkpoints', 'folder that holds the directories of all runs')
+    epoch: str = setting(
+        'latest',
+        "checkpoint to translate with: 'latest', 'best' (see --keep_best of training), or the number of an epoch",
     )
-    output: Optional[str] = setting(None, 'folder for the pictures of --input; unset: RESULTS_DIR/NAME/files_EPOCH')
     direction: Optional[str] = setting(
         None,
-        "names the data set's folders, whatever the run's own was; unset: all that the run has, but with --input the "
-        'first of them',
+        "direction of the translation in terms of the data set's folders, whatever the run was trained with; unset: "
+        'all directions of the run, but with --input only the first',
         choices=('AtoB', 'BtoA', 'both'),
     )
-    resize: Optional[str] = setting(None, "'WIDTHxHEIGHT': resize the images of --input first; unset: they keep theirs")
-    output_depth: str = setting(
-        'auto', 'bits of the pictures; auto: as many as the image had', choices=('auto', '8', '16')
+    verbose: bool = setting(False, 'print the traceback of an error')
+    # ----------------------------------------------------------------------------------------------------------- data
+    input: Optional[str] = setting(
+        None,
+        "images to translate: an image, a folder, or a quoted pattern as 'in/*.jpg'; unset: the run's test images, "
+        'with a results page',
+        group='data',
     )
+    resize: Optional[str] = setting(
+        None,
+        "size to which the images of --input are resized first, 'WIDTHxHEIGHT'; unset: they keep their size",
+        group='data',
+    )
+    # Departs from the reference: it stops after 50 unless told otherwise, which surprises those who have more.
+    num_test: Optional[int] = setting(
+        None,
+        "number of images of each domain to translate; unset: all (PyTorch's program: 50)",
+        group='data',
+        minimum=1,
+    )
+    phase: str = setting('test', 'part of the data set to translate', group='data', choices=('train', 'test'))
+    dataroot: Optional[str] = setting(None, 'images to translate if not those of the run, as in training', group='data')
+    dataset_mode: Optional[str] = setting(
+        None,
+        'how the images are stored; unaligned, aligned: as in training; single: in the folder dataroot itself, all of '
+        "one domain, to be translated in one direction; unset: as the run's",
+        group='data',
+        choices=('unaligned', 'aligned', 'single'),
+    )
+    data_dir: Optional[str] = setting(
+        None, "folder where TensorFlow Datasets keeps its data sets; unset: the run's", group='data'
+    )
+    load_size: Optional[int] = setting(
+        None,
+        "side of the square, or width, to which images are resized; unset: the run's crop_size, or its load_size; with "
+        '--input they keep their size',
+        group='data',
+        minimum=8,
+    )
+    num_threads: int = setting(2, 'threads that read images, and as many that write them', group='data', minimum=1)
+    # ---------------------------------------------------------------------------------------------------------- files
+    output: Optional[str] = setting(
+        None, 'folder for the pictures of --input; unset: RESULTS_DIR/NAME/files_EPOCH', group='files'
+    )
+    results_dir: str = setting(
+        './results', 'folder for pictures and results page, which are put into NAME/PHASE_EPOCH', group='files'
+    )
+    output_depth: str = setting(
+        'auto',
+        'bits of the pictures that are written; auto: as many as the image had',
+        group='files',
+        choices=('auto', '8', '16'),
+    )
+    # -------------------------------------------------------------------------------------------------------- devices
     precision: str = setting(
         'float32',
-        'what convolutions are computed in; bfloat16, float16: faster, where the processor has instructions for it',
+        'number format of the convolutions; bfloat16 and float16 are faster where the processor has instructions for '
+        'them',
+        group='devices',
         choices=('float32', 'bfloat16', 'float16'),
     )
     max_pixels: Optional[int] = setting(
         None,
-        'pixels that are translated at once; images with more are translated in tiles; unset: what fits into half of '
-        "the machine's free memory; set it where a GPU has less",
+        'most pixels that are translated at once; larger images are translated in tiles; unset: what fits into half of '
+        "the machine's free memory, which is to be lowered where a GPU has less",
+        group='devices',
         minimum=1,
     )
     batch_size: int = setting(
-        8, 'images of --input of one size that are translated at once, as far as max_pixels goes', minimum=1
+        8,
+        'most images of --input that are translated at once, if they have one size and max_pixels allows it',
+        group='devices',
+        minimum=1,
     )
-    num_threads: int = setting(2, 'threads that read, and that write', minimum=1)
-    results_dir: str = setting('./results', 'where the pictures and the page are put, in NAME/PHASE_EPOCH')
-    phase: str = setting('test', 'which images of the data set', choices=('train', 'test'))
-    epoch: str = setting(
-        'latest', "'latest', 'best' (see keep_best of training), or translate with the weights at the end of this epoch"
-    )
-    # Departs from the reference: it stops after 50 unless told otherwise, which surprises those who have more.
-    num_test: Optional[int] = setting(None, 'images per domain; unset: all (the reference: 50)', minimum=1)
-    dataroot: Optional[str] = setting(None, "where the images are; unset: where the run's were")
-    dataset_mode: Optional[str] = setting(
-        None,
-        "unset: the run's; single: the folder dataroot itself, all of it one domain, translated in one direction",
-        choices=('unaligned', 'aligned', 'single'),
-    )
-    data_dir: Optional[str] = setting(None, "where TensorFlow Datasets keeps data sets; unset: where the run's was")
-    load_size: Optional[int] = setting(
-        None,
-        "images are resized to this square, or width; unset: the run's crop_size, or its load_size; with --input: they "
-        'keep their size',
-        minimum=8,
-    )
-    verbose: bool = setting(False, 'show tracebacks of errors')
 
     def __post_init__(self):
         validate_fields(self)

@@ -71,9 +71,7 @@ class Translated:
         return facts
 
 
-def translate_test_set(
-    settings: TranslateConfig, config: Config, translator: Translator, psnr: Psnr
-) -> Sequence[str]:
+def translate_test_set(settings: TranslateConfig, config: Config, translator: Translator, psnr: Psnr) -> Sequence[str]:
     """Translates a part of the data set; writes the pictures, the page and metrics.json, and says what they show.
 
     Args:
