@@ -5,7 +5,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 from cyclegan_tf.networks.kernels import winograd
-from cyclegan_tf.networks.layers import full_precision, pad_zero, sides
+from cyclegan_tf.networks.layers import pad_zero
+from cyclegan_tf.networks.precision import full_precision
+from cyclegan_tf.networks.shapes import sides
 from cyclegan_tf.runtime.hardware import device_kind
 
 _COLUMNS = 4  # that NarrowConv computes at once; measured against 2 and 8

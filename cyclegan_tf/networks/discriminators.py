@@ -8,9 +8,11 @@ import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.networks.convolutions import Conv
-from cyclegan_tf.networks.generators import check_images
-from cyclegan_tf.networks.layers import Initializers, build, computed_in, full_precision, leaky_relu
+from cyclegan_tf.networks.initializers import Initializers, build
+from cyclegan_tf.networks.layers import leaky_relu
 from cyclegan_tf.networks.norms import make_norm, norm_wants_bias
+from cyclegan_tf.networks.precision import computed_in, full_precision
+from cyclegan_tf.networks.shapes import check_images
 
 
 class NLayerDiscriminator(tf.keras.Model):

@@ -9,7 +9,8 @@ from typing import Optional
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.networks.layers import Initializers, full_precision
+from cyclegan_tf.networks.initializers import Initializers
+from cyclegan_tf.networks.precision import full_precision
 
 NORM_EPSILON = 1e-5  # torch.nn.InstanceNorm2d and BatchNorm2d, default eps
 _SPLIT_IMAGES = 4  # up to so many images are normalised one by one, more by transposing

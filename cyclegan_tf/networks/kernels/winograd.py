@@ -15,7 +15,8 @@ from fractions import Fraction
 import numpy as np
 import tensorflow as tf
 
-from cyclegan_tf.networks.layers import noinline_function, sides
+from cyclegan_tf.networks.shapes import sides
+from cyclegan_tf.ops.ordering import noinline_function
 
 _TILE = 4  # results a side
 _KERNEL = 3
