@@ -171,8 +171,8 @@ class UnetGenerator(tf.keras.Model):
     def call(self, x, training=False, seed=None, layers=()):
         if layers:
             raise UserError(
-                f'`layers` ({",".join(map(str, layers))}) are numbers of a sequence, which a U-Net is not; take netG '
-                f'resnet_9blocks.'
+                f'`layers` ({",".join(map(str, layers))}) are numbers of a sequence, which a U-Net is not; make a '
+                f'generator with name resnet_9blocks.'
             )
         check_images(x, self._input_channels, multiple=self.side_multiple)
         plan = self._plan()
@@ -222,7 +222,7 @@ def make_generator(
     Args:
         name: 'resnet_9blocks', 'resnet_6blocks', 'unet_256' or 'unet_128'.
         input_channels, output_channels: of the images in and out.
-        filters: the reference's ngf.
+        filters: channels after the first convolution, of which all others are multiples.
         norm: 'instance', 'batch' or 'none'; or 'instance_kept', see norms.KeptInstanceNorm.
         use_dropout: with dropout in training.
         padding: 'reflect', 'replicate' or 'zero' in the ResNet's blocks; the U-Net has zero padding only.
@@ -240,7 +240,7 @@ def make_generator(
         UserError: an unknown name, norm, padding, init_type or precision, or recompute_grads with norm 'batch'.
     """
     if name not in GENERATORS:
-        raise UserError(f"netG '{name}' is not one of: {', '.join(GENERATORS)}.")
+        raise UserError(f"generator name '{name}' is not one of: {', '.join(GENERATORS)}.")
     kind, depth = GENERATORS[name]
     arguments = dict(input_channels=input_channels, output_channels=output_channels, filters=filters, norm=norm)
     arguments.update(

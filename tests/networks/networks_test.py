@@ -81,8 +81,8 @@ def test_the_smallest_images_work():
 @pytest.mark.parametrize(
     'call, message',
     [
-        (lambda: make_generator('resnet_7blocks'), "netG 'resnet_7blocks' is not one of: resnet_9blocks"),
-        (lambda: make_discriminator('patch'), "netD 'patch' is not one of: basic"),
+        (lambda: make_generator('resnet_7blocks'), "generator name 'resnet_7blocks' is not one of: resnet_9blocks"),
+        (lambda: make_discriminator('patch'), "discriminator name 'patch' is not one of: basic"),
         (lambda: make_generator('resnet_6blocks', norm='layer'), "norm 'layer' is not one of: instance"),
         (lambda: make_generator('resnet_6blocks', padding='same'), "padding 'same' is not one of: reflect"),
         (lambda: make_generator('resnet_6blocks', init_type='he'), "init_type 'he' is not one of: normal"),
@@ -98,7 +98,11 @@ def test_unknown_names_are_refused_with_the_known_ones(call, message):
     [
         ('resnet_6blocks', (0, 25), r'`layers` .0,25. has 25; the layers of this generator .* from 0 to 24'),
         ('resnet_6blocks', (-1,), r'`layers` .-1. has -1; the layers of this generator .* from 0 to 24'),
-        ('unet_128', (0, 4), r'`layers` .0,4. are numbers of a sequence, which a U-Net is not; take netG resnet_9'),
+        (
+            'unet_128',
+            (0, 4),
+            r'`layers` .0,4. are numbers .* which a U-Net is not; make a generator with name resnet_9blocks',
+        ),
     ],
 )
 def test_layers_that_a_generator_has_not_are_refused(name, layers, message):
