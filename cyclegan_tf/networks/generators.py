@@ -223,7 +223,7 @@ def make_generator(
         name: 'resnet_9blocks', 'resnet_6blocks', 'unet_256' or 'unet_128'.
         input_channels, output_channels: of the images in and out.
         filters: channels after the first convolution, of which all others are multiples.
-        norm: 'instance', 'batch' or 'none'; or 'instance_kept', see norms.KeptInstanceNorm.
+        norm: 'instance', 'batch' or 'none'; or 'instance_thumbnail', see norms.ThumbnailInstanceNorm.
         use_dropout: with dropout in training.
         padding: 'reflect', 'replicate' or 'zero' in the ResNet's blocks; the U-Net has zero padding only.
         init_type, init_gain: see initializers.Initializers.

@@ -115,7 +115,7 @@ class InstanceNorm(tf.keras.layers.Layer):
         return normalise_images(x, NORM_EPSILON)
 
 
-class KeptInstanceNorm(tf.keras.layers.Layer):
+class ThumbnailInstanceNorm(tf.keras.layers.Layer):
     """Instance norm of one image whose statistics come from another view of it (Chen et al. 2022, thumbnail instance
     normalisation): a call in training takes the mean and the variance from its input and keeps them, a call outside of
     training uses those that are kept.
@@ -175,13 +175,22 @@ def instance_norm(form: str = 'fast') -> tf.keras.layers.Layer:
 
 
 def make_norm(norm: str, initializers: Initializers, form: str = 'fast') -> tf.keras.layers.Layer:
-    """The normalisation layer for norm 'instance' (instance_norm has its forms), 'instance_kept', 'batch' or 'none'."""
+    """A normalisation layer.
+
+    Args:
+        norm: 'instance', 'instance_thumbnail', 'batch' or 'none'.
+        initializers: of batch norm's scales.
+        form: of 'instance', see instance_norm.
+
+    Raises:
+        UserError: an unknown norm.
+    """
     if norm == 'batch':
         return BatchNorm(initializers.norm_scale())
     if norm == 'instance':
         return instance_norm(form)
-    if norm == 'instance_kept':
-        return KeptInstanceNorm()
+    if norm == 'instance_thumbnail':
+        return ThumbnailInstanceNorm()
     if norm == 'none':
         return NoNorm()
     raise UserError(f"norm '{norm}' is not one of: instance, batch, none.")
