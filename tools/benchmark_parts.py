@@ -21,7 +21,8 @@ from benchmark_step import make_step, open_model
 from cyclegan_tf.distribution.devices import Devices
 from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.networks.generators import ResnetGenerator
-from cyclegan_tf.networks.layers import full_precision, pad_reflect
+from cyclegan_tf.networks.layers import pad_reflect
+from cyclegan_tf.networks.precision import full_precision
 from cyclegan_tf.settings.training import Config
 
 # Of one value, in Algorithm 1 as TensorFlow's kernel has it: 3 for the first moment, 4 for the second, 5 for the value.

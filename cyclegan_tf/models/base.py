@@ -132,14 +132,14 @@ class BaseModel(tf.Module):
             name: of the network.
             seed: fixes the weights.
             for_tiles: a generator whose instance norms keep the statistics of what it sees in training and use them
-                afterwards: see norms.KeptInstanceNorm. It has no dropout.
+                afterwards: see norms.ThumbnailInstanceNorm. It has no dropout.
         """
         config = self._config
         role = config.networks[name]
         if role.kind not in ('generator', 'discriminator'):
             raise ValueError(f"network {name} is a '{role.kind}', which its model has to make: overwrite make_network.")
         initial = {key: getattr(config, key) for key in ('init_type', 'init_gain', 'precision')}
-        initial.update(norm='instance_kept' if for_tiles else config.norm)
+        initial.update(norm='instance_thumbnail' if for_tiles else config.norm)
         channels = sum(config.channels[domain] for domain in role.inputs)
         if role.kind == 'generator':
             return make_generator(

@@ -8,9 +8,11 @@ import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.networks.convolutions import Conv
-from cyclegan_tf.networks.generators import check_images
-from cyclegan_tf.networks.layers import Initializers, build, computed_in, full_precision, leaky_relu
+from cyclegan_tf.networks.initializers import Initializers, build
+from cyclegan_tf.networks.layers import leaky_relu
 from cyclegan_tf.networks.norms import make_norm, norm_wants_bias
+from cyclegan_tf.networks.precision import computed_in, full_precision
+from cyclegan_tf.networks.shapes import check_images
 
 
 class NLayerDiscriminator(tf.keras.Model):
@@ -93,8 +95,8 @@ def make_discriminator(
     Args:
         name: 'basic' (three layers), 'n_layers' or 'pixel'.
         input_channels: of the images.
-        filters: the reference's ndf.
-        num_layers: the reference's n_layers_D; read by 'n_layers' only.
+        filters: channels after the first convolution, of which all others but the last are multiples.
+        num_layers: convolutions of stride 2; read by 'n_layers' only.
         norm, init_type, init_gain, seed, precision: as for make_generator.
         twice_differentiable: the derivative's derivative is right too, which a gradient penalty needs; slower.
 
@@ -105,9 +107,9 @@ def make_discriminator(
         UserError: an unknown name, norm, init_type or precision, or num_layers below 1.
     """
     if name not in DISCRIMINATORS:
-        raise UserError(f"netD '{name}' is not one of: {', '.join(DISCRIMINATORS)}.")
+        raise UserError(f"discriminator name '{name}' is not one of: {', '.join(DISCRIMINATORS)}.")
     if num_layers < 1:
-        raise UserError(f'n_layers_D ({num_layers}) must be at least 1.')
+        raise UserError(f'`num_layers` ({num_layers}) must be at least 1; raise it.')
     initializers = Initializers(init_type, init_gain, seed)
     form = 'formula' if twice_differentiable else 'fast'
     with computed_in(precision):

@@ -8,18 +8,12 @@ import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.networks.convolutions import BlockConv, Conv, NarrowConv, UpConv
+from cyclegan_tf.networks.initializers import Initializers, build
 from cyclegan_tf.networks.kernels import segments
-from cyclegan_tf.networks.layers import (
-    PADDINGS,
-    Initializers,
-    build,
-    computed_in,
-    dropout,
-    full_precision,
-    leaky_relu,
-    pad_reflect,
-)
+from cyclegan_tf.networks.layers import PADDINGS, dropout, leaky_relu, pad_reflect
 from cyclegan_tf.networks.norms import NoNorm, make_norm, norm_wants_bias
+from cyclegan_tf.networks.precision import computed_in, full_precision
+from cyclegan_tf.networks.shapes import check_images
 from cyclegan_tf.networks.stages import Stage, StageSequence
 
 DROPOUT_RATE = 0.5  # the reference's
@@ -177,8 +171,8 @@ class UnetGenerator(tf.keras.Model):
     def call(self, x, training=False, seed=None, layers=()):
         if layers:
             raise UserError(
-                f'`layers` ({",".join(map(str, layers))}) are numbers of a sequence, which a U-Net is not; take netG '
-                f'resnet_9blocks.'
+                f'`layers` ({",".join(map(str, layers))}) are numbers of a sequence, which a U-Net is not; make a '
+                f'generator with name resnet_9blocks.'
             )
         check_images(x, self._input_channels, multiple=self.side_multiple)
         plan = self._plan()
@@ -209,21 +203,6 @@ class UnetGenerator(tf.keras.Model):
         return tf.concat([skip, x], axis=-1)
 
 
-def check_images(x: tf.Tensor, channels: int, smallest_side: int = 1, multiple: int = 1) -> None:
-    """Raises UserError where the static shape of a batch of images is one that the network cannot take."""
-    _, height, width, given = x.shape
-    if given is not None and given != channels:
-        raise UserError(f'The images have {given} channels, the network takes {channels}; set input_nc or output_nc.')
-    for name, side in (('height', height), ('width', width)):
-        if side is not None and side < smallest_side:
-            raise UserError(f'The {name} of the images ({side}) is below {smallest_side}, the least the network takes.')
-        if side is not None and side % multiple:
-            raise UserError(
-                f'The {name} of the images ({side}) is no multiple of {multiple}, which this U-Net needs; '
-                f'set crop_size to one, or take netG resnet_9blocks.'
-            )
-
-
 def make_generator(
     name: str,
     input_channels: int = 3,
@@ -243,13 +222,13 @@ def make_generator(
     Args:
         name: 'resnet_9blocks', 'resnet_6blocks', 'unet_256' or 'unet_128'.
         input_channels, output_channels: of the images in and out.
-        filters: the reference's ngf.
-        norm: 'instance', 'batch' or 'none'; or 'instance_kept', see norms.KeptInstanceNorm.
+        filters: channels after the first convolution, of which all others are multiples.
+        norm: 'instance', 'batch' or 'none'; or 'instance_thumbnail', see norms.ThumbnailInstanceNorm.
         use_dropout: with dropout in training.
         padding: 'reflect', 'replicate' or 'zero' in the ResNet's blocks; the U-Net has zero padding only.
-        init_type, init_gain: see layers.Initializers.
+        init_type, init_gain: see initializers.Initializers.
         seed: fixes the weights; None draws others every time.
-        precision: 'float32', 'bfloat16' or 'float16', see layers.computed_in.
+        precision: 'float32', 'bfloat16' or 'float16', see precision.computed_in.
         recompute_grads: gradients compute activations again, see ResnetGenerator; not with norm 'batch'.
 
     Returns:
@@ -261,7 +240,7 @@ def make_generator(
         UserError: an unknown name, norm, padding, init_type or precision, or recompute_grads with norm 'batch'.
     """
     if name not in GENERATORS:
-        raise UserError(f"netG '{name}' is not one of: {', '.join(GENERATORS)}.")
+        raise UserError(f"generator name '{name}' is not one of: {', '.join(GENERATORS)}.")
     kind, depth = GENERATORS[name]
     arguments = dict(input_channels=input_channels, output_channels=output_channels, filters=filters, norm=norm)
     arguments.update(

@@ -9,10 +9,11 @@ from typing import Optional
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.networks.layers import Initializers, full_precision
+from cyclegan_tf.networks.initializers import Initializers
+from cyclegan_tf.networks.kernels.instance_norm import normalise_images
+from cyclegan_tf.networks.precision import full_precision
 
 NORM_EPSILON = 1e-5  # torch.nn.InstanceNorm2d and BatchNorm2d, default eps
-_SPLIT_IMAGES = 4  # up to so many images are normalised one by one, more by transposing
 BATCH_NORM_MOMENTUM = 0.9  # torch.nn.BatchNorm2d's momentum is 0.1, counted from the other side
 
 
@@ -94,11 +95,10 @@ class InstanceNormFormula(tf.keras.layers.Layer):
 
 
 class InstanceNorm(tf.keras.layers.Layer):
-    """Instance normalisation in the form that is the fastest.
+    """Instance normalisation in the form that is the fastest; its second derivative is not to be relied on.
 
-    To a fused batch norm in training, a lone image is the whole batch: one kernel, which has its statistics in float32
-    in every precision. It has no second derivative to be relied on. The library's layer does the work in float64, and
-    for converters to other formats, which know no batch norm with statistics of its own.
+    Statistics are in float32 in every precision. The library's layer does the work in float64, and for converters to
+    other formats, which know no batch norm with statistics of its own.
 
     Input and output: float [b, h, w, c].
     """
@@ -112,35 +112,10 @@ class InstanceNorm(tf.keras.layers.Layer):
         if self.plain or x.dtype == tf.float64:
             wide = full_precision(x)
             return tf.cast(_library_norm(wide.dtype.name, x.shape[-1])(wide), x.dtype)
-        return _normalise_fused(x)
+        return normalise_images(x, NORM_EPSILON)
 
 
-def _normalise_fused(x: tf.Tensor) -> tf.Tensor:
-    """Float32, bfloat16 or float16 [b, h, w, c] -> the same."""
-    b, c = x.shape[0], x.shape[3]
-    if b is not None and b <= _SPLIT_IMAGES:
-        return tf.concat([_fused(image, c) for image in tf.split(x, b)], axis=0) if b > 1 else _fused(x, c)
-    # Images as channels. Where there is one image in spite of the unknown number, neither transposition copies.
-    b, h, w, _ = tf.unstack(tf.shape(x))
-    wide = tf.reshape(tf.transpose(x, [1, 2, 0, 3]), [1, h, w, b * c])
-    return tf.ensure_shape(tf.transpose(tf.reshape(_fused(wide, b * c), [h, w, b, c]), [2, 0, 1, 3]), x.shape)
-
-
-def _fused(x: tf.Tensor, channels) -> tf.Tensor:
-    """[1, h, w, channels], each channel by itself."""
-    nothing = tf.zeros([0])  # no running statistics come in
-    return tf.raw_ops.FusedBatchNormV3(
-        x=x,
-        scale=tf.ones([channels]),
-        offset=tf.zeros([channels]),
-        mean=nothing,
-        variance=nothing,
-        epsilon=NORM_EPSILON,
-        is_training=True,
-    ).y
-
-
-class KeptInstanceNorm(tf.keras.layers.Layer):
+class ThumbnailInstanceNorm(tf.keras.layers.Layer):
     """Instance norm of one image whose statistics come from another view of it (Chen et al. 2022, thumbnail instance
     normalisation): a call in training takes the mean and the variance from its input and keeps them, a call outside of
     training uses those that are kept.
@@ -200,13 +175,22 @@ def instance_norm(form: str = 'fast') -> tf.keras.layers.Layer:
 
 
 def make_norm(norm: str, initializers: Initializers, form: str = 'fast') -> tf.keras.layers.Layer:
-    """The normalisation layer for norm 'instance' (instance_norm has its forms), 'instance_kept', 'batch' or 'none'."""
+    """A normalisation layer.
+
+    Args:
+        norm: 'instance', 'instance_thumbnail', 'batch' or 'none'.
+        initializers: of batch norm's scales.
+        form: of 'instance', see instance_norm.
+
+    Raises:
+        UserError: an unknown norm.
+    """
     if norm == 'batch':
         return BatchNorm(initializers.norm_scale())
     if norm == 'instance':
         return instance_norm(form)
-    if norm == 'instance_kept':
-        return KeptInstanceNorm()
+    if norm == 'instance_thumbnail':
+        return ThumbnailInstanceNorm()
     if norm == 'none':
         return NoNorm()
     raise UserError(f"norm '{norm}' is not one of: instance, batch, none.")

@@ -42,7 +42,7 @@ class Slot:
 
 
 def generator_slots(name: str, use_dropout: bool) -> list[Slot]:
-    """The layers of netG `name` in the order of the PyTorch program's state_dict.
+    """The layers of generator `name` in the order of the PyTorch program's state_dict.
 
     Dropout stands before the second convolution of a ResNet's blocks and moves its key by one.
     """
@@ -51,7 +51,10 @@ def generator_slots(name: str, use_dropout: bool) -> list[Slot]:
 
 
 def discriminator_slots(name: str, num_layers: int) -> list[Slot]:
-    """The layers of netD `name`, of n_layers with so many layers, in the order of the PyTorch program's state_dict."""
+    """The layers of discriminator `name` in the order of the PyTorch program's state_dict.
+
+    `num_layers`, convolutions of stride 2, is read for 'n_layers' only.
+    """
     if name == 'pixel':
         return [
             Slot('net.0', 'conv_1', biased=True),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 from tensorflow.python.ops import control_flow_util
+
+# A function that graphs call rather than write out. It keeps graphs small where the same is done dozens of times; it
+# begins when its arguments are there, while steps of its own would begin as soon as they can, and keep their results.
+noinline_function = functools.partial(tf.function, autograph=False, experimental_attributes={'_noinline': True})
 
 
 def inside_xla() -> bool:

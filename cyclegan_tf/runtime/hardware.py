@@ -20,7 +20,7 @@ def half_precision_warning(precision: str, cpuinfo: pathlib.Path = pathlib.Path(
     """One line where the CPU has no instructions for a precision, else None.
 
     Args:
-        precision: see layers.PRECISIONS.
+        precision: 'float32', 'bfloat16' or 'float16'.
         cpuinfo: Linux's description of the processors; where there is none nothing is known, and nothing is said.
     """
     if precision not in _INSTRUCTIONS or not cpuinfo.is_file():

@@ -13,7 +13,9 @@ import tensorflow as tf
 from cyclegan_tf.models import MODELS, losses
 from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.models.cycle_gan import CycleGAN
-from cyclegan_tf.networks.layers import build, computed_in, dropout, full_precision
+from cyclegan_tf.networks.initializers import build
+from cyclegan_tf.networks.layers import dropout
+from cyclegan_tf.networks.precision import computed_in, full_precision
 from cyclegan_tf.ops.random import fold
 from cyclegan_tf.settings.fields import setting
 from cyclegan_tf.settings.models import SETTINGS, CycleGANConfig

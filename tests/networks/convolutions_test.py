@@ -1,10 +1,10 @@
-"""Convolutions pad as PyTorch does, whatever TensorFlow is asked to do about it."""
+"""Convolutions pad as PyTorch does, whatever TensorFlow is asked to do, and keep all of a bias's gradient."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from cyclegan_tf.networks import convolutions
+from cyclegan_tf.networks import convolutions, make_generator
 
 
 @pytest.mark.parametrize('kernel, stride', [(3, 2), (4, 2), (4, 1)])
@@ -44,3 +44,20 @@ def test_no_padded_copy_is_made_where_none_is_needed(side, pads):
     function = tf.function(convolutions.Conv(4, 4, 2, 1), autograph=False)
     graph = function.get_concrete_function(tf.TensorSpec([1, side, side, 3])).graph
     assert [op.type for op in graph.get_operations()].count('Pad') == pads
+
+
+@pytest.mark.parametrize('precision', ['bfloat16', 'float16'])
+@pytest.mark.parametrize('name, layer', [('resnet_6blocks', 'conv_out'), ('unet_128', 'ups')])
+def test_the_last_bias_has_the_sum_of_all_pixels_gradients(name, layer, precision):
+    network = make_generator(name, filters=4, norm='none', precision=precision)
+    bias = tf.nest.flatten([getattr(network, layer)])[0].bias
+
+    @tf.function(autograph=False)
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            y = network(x, training=True)
+            loss = tf.reduce_mean(y)
+        return tape.gradient(loss, bias), tf.reduce_mean(1 - y**2, [0, 1, 2]) / 3
+
+    found, expected = gradient(tf.zeros([1, 128, 128, 3]))
+    np.testing.assert_allclose(found, expected, rtol=0.02)

@@ -10,8 +10,7 @@ from typing import Any, Optional, Union
 import tensorflow as tf
 from tensorflow.python.eager import record
 
-from cyclegan_tf.networks.layers import noinline_function
-from cyclegan_tf.ops.ordering import after, inside_xla
+from cyclegan_tf.ops.ordering import after, inside_xla, noinline_function
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from cyclegan_tf.networks import convolutions, make_generator
 from cyclegan_tf.networks.kernels import winograd
+from tests.helpers.derivatives import with_gradients
 
 CASES = [  # images with sides of whole tiles and of others, down to a lone result; channels in and out
     ((1, 18, 26, 8), 5),
@@ -17,23 +18,6 @@ CASES = [  # images with sides of whole tiles and of others, down to a lone resu
 
 def plain(x, kernel):
     return tf.nn.conv2d(x, kernel, 1, 'VALID')
-
-
-def with_gradients(convolve, x, kernel, signature=None, jit_compile=False):
-    """The result, the gradients of a function of it, and those of a function of these."""
-
-    def run(x, kernel):
-        with tf.GradientTape() as outer:
-            outer.watch([x, kernel])
-            with tf.GradientTape() as tape:
-                tape.watch([x, kernel])
-                y = convolve(x, kernel)
-                value = tf.reduce_sum(y**3)
-            first = tape.gradient(value, [x, kernel])
-            length = tf.add_n([tf.reduce_sum(gradient**2) for gradient in first])
-        return [y, *first, *outer.gradient(length, [x, kernel])]
-
-    return tf.function(run, signature, autograph=False, jit_compile=jit_compile)(x, kernel)
 
 
 @pytest.mark.parametrize(

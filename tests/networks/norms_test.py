@@ -1,0 +1,61 @@
+"""Instance norm is the same in every form, and can have the statistics of another view."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cyclegan_tf.networks import norms
+
+
+@pytest.mark.parametrize('form', ['keras', 'formula'])
+def test_every_form_of_instance_norm_is_the_same(float64, photographs, form):
+    x = tf.constant(photographs(2, 40, 56))
+    expected = norms.instance_norm()(x)
+    np.testing.assert_allclose(norms.instance_norm(form)(x), expected, rtol=0, atol=1e-13)
+    mean, variance = np.mean(x, (1, 2), keepdims=True), np.var(x, (1, 2), keepdims=True)
+    np.testing.assert_allclose(expected, (x - mean) / np.sqrt(variance + 1e-5), rtol=0, atol=1e-13)
+    assert norms.instance_norm().weights == []
+
+
+def test_the_fast_instance_norm_is_the_formula_with_statistics_in_float32(photographs):
+    # Bright: statistics in half precision would be far off.
+    bright = 1 + np.tile(photographs(2, 40, 56), (3, 1, 1, 1)) * [[[[1, 0.5, 2]]]]
+    for dtype, exact in ((tf.float32, 5e-5), (tf.bfloat16, 2**-8), (tf.float16, 2**-10)):
+        norm = norms.InstanceNorm(dtype=dtype.name)
+        any_number = tf.function(norm, [tf.TensorSpec([None, None, None, 3], dtype)], autograph=False)
+        for images in (1, 3, 6):
+            norm.plain = False
+            x = tf.cast(bright[:images], dtype)
+            seen = np.asarray(tf.cast(x, tf.float64))
+            expected = (seen - seen.mean((1, 2), keepdims=True)) / np.sqrt(seen.var((1, 2), keepdims=True) + 1e-5)
+            results = [norm(x), any_number(x)]
+            norm.plain = True
+            for result in (*results, norm(x)):
+                assert result.dtype == dtype
+                result = tf.cast(result, tf.float64)
+                np.testing.assert_allclose(result, expected, rtol=0, atol=np.abs(expected).max() * exact)
+
+
+def test_the_fast_instance_norm_has_the_formulas_gradient(photographs):
+    for images in (1, 6):
+        seen = np.tile(photographs(2, 24, 20), (3, 1, 1, 1))[:images]
+        gradients = []
+        for norm, dtype in (
+            (norms.InstanceNorm(), tf.float32),
+            (norms.InstanceNormFormula(dtype='float64'), tf.float64),
+        ):
+            x = tf.constant(seen, dtype)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                value = tf.reduce_sum(norm(x) ** 3 * tf.range(20, dtype=dtype)[:, None])
+            gradients.append(tape.gradient(value, x))
+        np.testing.assert_allclose(*gradients, rtol=0, atol=1e-4 * np.abs(gradients[1]).max())
+
+
+def test_kept_statistics_are_those_of_the_image_they_were_learnt_from():
+    layer = norms.make_norm('instance_thumbnail', None)
+    plain = norms.make_norm('instance', None)
+    x, y = (np.random.default_rng(i).normal(i, 2, (1, 6, 7, 3)).astype(np.float32) for i in (0, 1))
+    np.testing.assert_allclose(layer(x, training=True), plain(x), atol=1e-5)
+    mean, variance = x.mean(axis=(0, 1, 2)), x.var(axis=(0, 1, 2))
+    np.testing.assert_allclose(layer(y), (y - mean) / np.sqrt(variance + 1e-5), atol=1e-5)
