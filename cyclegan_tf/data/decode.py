@@ -18,9 +18,8 @@ EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.pgm', '.bmp', '.tif', '.tiff', 
 # Pillow warns of half as many; threads cannot silence it one by one.
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
-_MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}  # Pillow's, by number of channels
+# Channels of Pillow's modes; all others have 3.
 _CHANNELS = {'1': 1, 'L': 1, 'I': 1, 'I;16': 1, 'I;16B': 1, 'I;16L': 1, 'F': 1, 'LA': 2, 'La': 2, 'RGBA': 4, 'RGBa': 4}
-_LUMINANCE = np.array([19595, 38470, 7471], np.uint64)  # ITU-R 601-2 times 2**16, as Pillow's mode L
 _TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _WIDTH, _HEIGHT = 0x0100, 0x0101  # tags of TIFF
 
@@ -97,48 +96,6 @@ def decode(data: bytes) -> Picture:
         return _plain_mode(image)
     except Exception as error:
         raise _bad(error, data) from error
-
-
-def can_become(found: int, wanted: int) -> bool:
-    """Whether set_channels brings so many channels to so many."""
-    return found == wanted or (wanted in _MODES and found <= 4)
-
-
-def require_channels(found: int, wanted: int) -> None:
-    """Raises BadImage where set_channels cannot bring so many channels to so many."""
-    if not can_become(found, wanted):
-        raise BadImage(f'it has {found} channels, which cannot be made {wanted}')
-
-
-def set_channels(picture: Picture, channels: int) -> Picture:
-    """Gray to colour, colour to gray (ITU-R 601-2), alpha dropped or added, in 8 or 16 bit.
-
-    Raises:
-        BadImage: the image has another number of channels, and neither it nor `channels` is 1, 3 or 4.
-    """
-    if isinstance(picture, Image.Image):
-        require_channels(len(picture.getbands()), channels)
-        if channels == 2:
-            return picture
-        return picture if picture.mode == _MODES[channels] else picture.convert(_MODES[channels])
-    found = picture.shape[-1]
-    if found == channels:
-        return picture
-    require_channels(found, channels)
-    whole = np.iinfo(picture.dtype).max
-    colour, alpha = picture[..., :1] if found <= 2 else picture[..., :3], None
-    if found in (2, 4):
-        alpha = picture[..., -1:]
-    if channels == 1 and found >= 3:
-        gray = (colour.astype(np.uint64) @ _LUMINANCE + 2**15) >> 16
-        return gray[..., None].astype(picture.dtype)
-    if channels == 1:
-        return colour
-    if colour.shape[-1] == 1:
-        colour = np.repeat(colour, 3, axis=-1)
-    if channels == 3:
-        return colour
-    return np.concatenate([colour, np.full_like(colour[..., :1], whole) if alpha is None else alpha], axis=-1)
 
 
 def resize(picture: Picture, width: int, height: int) -> Picture:

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cyclegan_tf.data import decode, inspection, stores
+from cyclegan_tf.data.channels import set_channels
 from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.data.sources import Source
 from cyclegan_tf.errors import UserError
@@ -176,7 +177,7 @@ class ImageTable:
 
     def _decode(self, place: int) -> np.ndarray:
         """One image of the source, uint8 or uint16 [h, w, c]."""
-        picture = decode.set_channels(self._source.picture(place), self.channels)
+        picture = set_channels(self._source.picture(place), self.channels)
         height, width = self._sizes[place]
         image = decode.to_array(decode.resize(picture, int(width), int(height)))
         if image.dtype == np.uint8 and self.dtype == np.uint16:
@@ -200,7 +201,7 @@ def read_levels(source: Source, index: int, geometry: Geometry, channels: int) -
     Raises:
         decode.BadImage: it cannot be used; the message is the reason.
     """
-    picture = decode.set_channels(source.picture(index), channels)
+    picture = set_channels(source.picture(index), channels)
     height, width = decode.to_array(picture).shape[:2]
     return decode.to_array(decode.resize(picture, *geometry.uncropped(width, height)))
 

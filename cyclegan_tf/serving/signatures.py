@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from cyclegan_tf.data.channels import set_channels_of_tensor
 from cyclegan_tf.errors import UserError
 
 SIGNATURES = ('serving_default', 'translate_images', 'translate_floats')
 PRECISIONS = ('float32', 'bfloat16', 'float16')
 
-_LUMINANCE = (19595, 38470, 7471)  # ITU-R 601-2 times 2**16, as Pillow's mode L
 _HEAD = 72  # bytes of a file that are looked at: as far as the masks of a BMP go
 _PNG, _JPEG, _BMP = range(3)
 _MAGIC = (b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff', b'BM')
@@ -201,26 +201,11 @@ def pad(images: tf.Tensor, multiple: int, least: int) -> tf.Tensor:
 
 # -------------------------------------------------------------------------------------------------------- pixel values
 def _set_channels(pixels: tf.Tensor, whole: tf.Tensor, wanted: int) -> tf.Tensor:
-    """int32 [n, h, w, found] -> [n, h, w, wanted], as data.decode.set_channels."""
+    """int32 [n, h, w, found] -> [n, h, w, wanted], as data.channels.set_channels."""
     found = tf.shape(pixels)[-1]
     sentence = ['Images of ', tf.strings.as_string(found), ' channels do not fit: this model takes 1 to 4.']
     pixels = _checked(pixels, (found >= 1) & (found <= 4), tf.strings.join(sentence))
-    coloured = found >= 3
-    if wanted == 1:
-        result = tf.cond(coloured, lambda: _luminance(pixels), lambda: pixels[..., :1])
-    else:
-        result = tf.cond(coloured, lambda: pixels[..., :3], lambda: tf.repeat(pixels[..., :1], 3, axis=-1))
-    if wanted == 4:
-        opaque = whole * tf.ones_like(pixels[..., :1])
-        result = tf.concat([result, tf.cond(found % 2 == 0, lambda: pixels[..., -1:], lambda: opaque)], axis=-1)
-    return tf.ensure_shape(result, [None, None, None, wanted])
-
-
-def _luminance(pixels: tf.Tensor) -> tf.Tensor:
-    """int32 [n, h, w, 3 or 4] -> [n, h, w, 1]."""
-    # 64 bits: 65535 times 2**16 does not fit into 32.
-    parts = [tf.cast(pixels[..., i : i + 1], tf.int64) * factor for i, factor in enumerate(_LUMINANCE)]
-    return tf.cast((tf.add_n(parts) + 2**15) // 2**16, tf.int32)
+    return set_channels_of_tensor(pixels, wanted, whole)
 
 
 def _to_float(pixels: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:

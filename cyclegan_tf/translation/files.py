@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cyclegan_tf.data import decode, sources
+from cyclegan_tf.data.channels import require_channels
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.files import write_whole
 from cyclegan_tf.translation.translator import Translator
@@ -126,7 +127,7 @@ def _batches(source, size, wanted, max_pixels, batch_size, readers, threads) -> 
             # Fails here rather than in the middle of a batch.
             array = decode.to_array(decode.resize(picture, *size) if size else picture)
             for channels in wanted:
-                decode.require_channels(array.shape[-1], channels)
+                require_channels(array.shape[-1], channels)
             return array
         except decode.BadImage as error:
             return error

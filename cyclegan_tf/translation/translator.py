@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from cyclegan_tf.data import decode, preprocess
+from cyclegan_tf.data.channels import set_channels
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.models.base import BaseModel
@@ -198,7 +199,7 @@ class Translator:
             return np.zeros((*images.shape[:3], channels_out), dtype)
         alpha = images[..., -1:] if images.shape[-1] in (2, 4) and channels_in in (1, 3) else None
         try:
-            wanted = [decode.set_channels(image, channels_in) for image in images]
+            wanted = [set_channels(image, channels_in) for image in images]
         except decode.BadImage as error:
             raise UserError(f'images of shape {images.shape} do not fit: {error}.') from error
         results = self.translate_floats(preprocess.to_float(np.stack(wanted)), direction)

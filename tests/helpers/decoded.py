@@ -3,6 +3,7 @@
 import numpy as np
 
 from cyclegan_tf.data import decode
+from cyclegan_tf.data.channels import set_channels
 
 
 def deep(photograph):
@@ -17,4 +18,4 @@ def read(data, channels=3):
     assert (header.height, header.width) == array.shape[:2]
     assert header.channels == array.shape[-1]
     assert header.bits == 8 * array.dtype.itemsize
-    return decode.to_array(decode.set_channels(decode.decode(data), channels))
+    return decode.to_array(set_channels(decode.decode(data), channels))

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import cyclegan_tf
 from cyclegan_tf.data import decode, preprocess
+from cyclegan_tf.data.channels import set_channels
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.networks import make_generator
 from cyclegan_tf.serving import signatures
@@ -91,7 +92,7 @@ def test_other_networks_give_the_translators_pixels(served, name, kind):
 def test_colours_of_cmyk_are_the_translators_but_for_rounding(served):
     data = encode(served_models.Image.fromarray(photograph()).convert('CMYK'), 'JPEG', quality=95)
     pixels, _ = signatures._decode_jpeg(tf.constant(data))
-    assert np.abs(pixels.numpy() - np.asarray(decode.set_channels(decode.decode(data), 3)).astype(int)).max() <= 1
+    assert np.abs(pixels.numpy() - np.asarray(set_channels(decode.decode(data), 3)).astype(int)).max() <= 1
     assert served['colour'].files(data)[0].shape == (32, 40, 3)
 
 
