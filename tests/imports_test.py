@@ -75,3 +75,20 @@ def test_the_package_is_imported_without_tensorflow():
 def test_first_line_says_what_the_file_is(module):
     text = (PACKAGE / f'{module}.py').read_text()
     assert ast.get_docstring(ast.parse(text)), module
+
+
+def test_no_file_imports_one_that_imports_it():
+    """Not through others either, nor inside a function, where a circle hides."""
+    names = {f'cyclegan_tf.{module}'.replace('/', '.'): module for module in modules()}
+    below = {module: {names[name] for name in _with_parents(imports(module)) if name in names} for module in modules()}
+    while True:  # what is below those below is below, too
+        further = {module: set().union(found, *(below[other] for other in found)) for module, found in below.items()}
+        if further == below:
+            break
+        below = further
+    assert not [module for module, found in below.items() if module in found]
+
+
+def _with_parents(names):
+    """'a.b.c' -> 'a.b.c', 'a.b': what is imported is a module or a name in one."""
+    return {parent for name in names for parent in (name, name.rpartition('.')[0])}

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from cyclegan_tf.data import decode
 from cyclegan_tf.data.channels import can_become
-from cyclegan_tf.data.sources import Source
+from cyclegan_tf.data.image_source import Source
 from cyclegan_tf.errors import UserError
 
 _VERSION = 2  # of what is remembered; raise it when the checks change

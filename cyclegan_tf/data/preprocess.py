@@ -15,7 +15,7 @@ from tqdm import tqdm
 from cyclegan_tf.data import decode, inspection, stores
 from cyclegan_tf.data.channels import set_channels
 from cyclegan_tf.data.geometry import Geometry
-from cyclegan_tf.data.sources import Source
+from cyclegan_tf.data.image_source import Source
 from cyclegan_tf.errors import UserError
 
 _VERSION = 2  # of what is kept on the disk; raise it when decoding changes
