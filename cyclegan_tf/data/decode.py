@@ -98,20 +98,6 @@ def decode(data: bytes) -> Picture:
         raise _bad(error, data) from error
 
 
-def resize(picture: Picture, width: int, height: int) -> Picture:
-    """Bicubic and antialiased, as Pillow does it, which is the reference's way."""
-    if isinstance(picture, Image.Image):
-        return picture if picture.size == (width, height) else picture.resize((width, height), Image.BICUBIC)
-    if picture.shape[:2] == (height, width):
-        return picture
-    # Pillow resizes floating-point images of one channel in full precision.
-    planes = [
-        np.asarray(Image.fromarray(picture[..., c].astype(np.float32)).resize((width, height), Image.BICUBIC))
-        for c in range(picture.shape[-1])
-    ]
-    return np.clip(np.round(np.stack(planes, axis=-1)), 0, np.iinfo(picture.dtype).max).astype(picture.dtype)
-
-
 def to_array(picture: Picture) -> np.ndarray:
     """uint8 or uint16 [h, w, c]."""
     array = np.asarray(picture)

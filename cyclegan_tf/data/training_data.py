@@ -10,6 +10,7 @@ import numpy as np
 
 from cyclegan_tf.data import decode, inspection, pipeline, preprocess, sources, stores
 from cyclegan_tf.data.geometry import Geometry
+from cyclegan_tf.data.table import ImageTable
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.console import Console
 from cyclegan_tf.settings.training import Config
@@ -26,8 +27,8 @@ class TrainingData:
     """
 
     config: Config
-    table_a: preprocess.ImageTable
-    table_b: preprocess.ImageTable
+    table_a: ImageTable
+    table_b: ImageTable
     worker: int = 0
     workers: int = 1
 
@@ -138,7 +139,7 @@ def open_training_data(config: Config, console: Console, worker: int = 0, worker
     headers = [[seen[i].header for i in indices] for seen, indices in zip(findings, kept)]
     _warn_of_small_images(config, geometry, headers, console)
     tables = [
-        preprocess.ImageTable(source, of_one, geometry, channels, skip)
+        ImageTable(source, of_one, geometry, channels, skip)
         for source, of_one, channels in zip(found, headers, wanted)
     ]
     _refuse_sizes(config, *(table.result_size() for table in tables))

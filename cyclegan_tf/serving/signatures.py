@@ -113,7 +113,7 @@ class Servable(tf.Module):
 
         if self.input_channels in (1, 3) and self.output_channels in (1, 3):
             colour = tf.cond((found == 2) | (found == 4), with_alpha, lambda: colour)
-        return tf.cast(tf.clip_by_value(tf.round((colour + 1) * 127.5), 0, 255), tf.uint8)  # preprocess.to_levels
+        return tf.cast(tf.clip_by_value(tf.round((colour + 1) * 127.5), 0, 255), tf.uint8)  # levels.to_levels
 
     def _translate_fitting(self, images: tf.Tensor) -> tf.Tensor:
         """translate_floats of images that are known not to be too large."""
@@ -209,7 +209,7 @@ def _set_channels(pixels: tf.Tensor, whole: tf.Tensor, wanted: int) -> tf.Tensor
 
 
 def _to_float(pixels: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:
-    """int32 from 0 to `whole` -> float32 in [-1, 1], to the bit as preprocess.to_float.
+    """int32 from 0 to `whole` -> float32 in [-1, 1], to the bit as levels.to_float.
 
     In float64, because TensorFlow makes a division by a constant a multiplication, which in float32 shows.
     """

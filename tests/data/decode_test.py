@@ -83,14 +83,6 @@ def test_orientation_is_applied_in_eight_and_sixteen_bits(photograph, orientatio
     np.testing.assert_array_equal(read(turned), expected.astype(np.uint16) * 257)
 
 
-@pytest.mark.parametrize('size', [(40, 30), (97, 71), (64, 20), (30, 90)])
-def test_resizing_sixteen_bits_agrees_with_pillow_to_a_level(photograph, size):
-    expected = np.asarray(Image.fromarray(photograph).resize(size, Image.BICUBIC)).astype(float)
-    np.testing.assert_array_equal(decode.to_array(decode.resize(Image.fromarray(photograph), *size)), expected)
-    wide = decode.resize(photograph.astype(np.uint16) * 257, *size)
-    assert np.abs(np.round(wide / 257) - expected).max() <= 1  # Pillow rounds between its two passes
-
-
 # --------------------------------------------------------------------------------------------------- what is refused
 BAD = {
     'zero bytes': (lambda a: b'', 'empty'),
