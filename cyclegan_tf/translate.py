@@ -16,7 +16,7 @@ from tqdm import tqdm
 from cyclegan_tf.data import decode, pairs, preprocess, sources
 from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.data.levels import to_float, to_levels, to_uint8
-from cyclegan_tf.data.training_data import make_test_geometry
+from cyclegan_tf.data.test_images import make_test_geometry
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluation import metrics
 from cyclegan_tf.runs import checkpoints
