@@ -19,12 +19,8 @@ import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras
 # isort: on
 import tensorflow as tf  # noqa: E402
 
-from cyclegan_tf.data import (  # noqa: E402
-    decode,
-    inspection,
-    sources,
-    training_data,  # noqa: E402
-)
+from cyclegan_tf.data import inspection, sources, training_data  # noqa: E402
+from cyclegan_tf.data.channels import can_become  # noqa: E402
 from cyclegan_tf.errors import UserError  # noqa: E402
 from cyclegan_tf.runtime.program import run_program  # noqa: E402
 from cyclegan_tf.settings.flags import parse  # noqa: E402
@@ -116,7 +112,7 @@ def misfits(source: sources.Source, findings: Sequence[inspection.Finding], chan
         for i, finding in enumerate(findings)
         if finding.problem is None
         for wanted in sorted(set(channels))
-        if not decode.can_become(finding.header.channels, wanted)
+        if not can_become(finding.header.channels, wanted)
     ]
 
 

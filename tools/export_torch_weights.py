@@ -20,7 +20,7 @@ import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras
 # isort: on
 import numpy as np  # noqa: E402
 
-from cyclegan_tf.data import sources  # noqa: E402
+from cyclegan_tf.data import image_source  # noqa: E402
 from cyclegan_tf.errors import UserError  # noqa: E402
 from cyclegan_tf.models import MODELS  # noqa: E402
 from cyclegan_tf.networks import torch_weights  # noqa: E402
@@ -106,7 +106,7 @@ def write(torch: Any, weights: dict[str, np.ndarray], path: pathlib.Path, settin
         finally:
             partial.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:  # RuntimeError is PyTorch's
-        reason = sources.reason(error)
+        reason = image_source.reason(error)
         raise UserError(f"`output` ('{settings.output}') cannot be written ({reason}); set it to another.") from error
 
 

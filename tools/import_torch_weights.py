@@ -25,7 +25,7 @@ import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from cyclegan_tf.data import sources  # noqa: E402
+from cyclegan_tf.data import image_source  # noqa: E402
 from cyclegan_tf.errors import UserError  # noqa: E402
 from cyclegan_tf.models import MODELS  # noqa: E402
 from cyclegan_tf.models.base import BaseModel  # noqa: E402
@@ -299,8 +299,8 @@ def write(run_directory: pathlib.Path, config: Config, model: BaseModel, missing
         checkpoint_store.Checkpoints(run_directory, model, progress, config.keep_checkpoints).save_latest(0)
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
-            f"`checkpoints_dir` ('{config.checkpoints_dir}') cannot be written ({sources.reason(error)}); set it to "
-            f'another.'
+            f"`checkpoints_dir` ('{config.checkpoints_dir}') cannot be written ({image_source.reason(error)}); set it "
+            f'to another.'
         ) from error
 
 

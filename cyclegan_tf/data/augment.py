@@ -90,7 +90,7 @@ def scale(numbers: tf.Tensor, bound: tf.Tensor) -> tf.Tensor:
 
 
 def _to_unit(images: tf.Tensor) -> tf.Tensor:
-    """To [-1, 1] as preprocess.to_float, up to its last bit; x / 127.5 - 1 exceeds 1 under XLA.
+    """To [-1, 1] as levels.to_float, up to its last bit; x / 127.5 - 1 exceeds 1 under XLA.
 
     XLA and TensorFlow's graph optimizer make a product of a division by a constant, and plain execution does not; a
     product is the same everywhere.

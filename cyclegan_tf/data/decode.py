@@ -1,52 +1,27 @@
-"""Encoded images to pixels: every format that users have, 8 and 16 bit, upright."""
+"""Encoded images to pixels, upright: those of 8 bits by Pillow; what is deeper, or unknown to it, by deep.py."""
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import struct
 import warnings
-from typing import Union
 
-import imagecodecs
-import netpbmfile
 import numpy as np
-import tifffile
 from PIL import Image, ImageOps
+
+from cyclegan_tf.data import deep
+from cyclegan_tf.data.pictures import MAX_PIXELS, ORIENTATION, BadImage, Header, Picture, limit_pixels
 
 # Endings of files that are taken for images; the reference's, with WebP and GIF (of which the first frame is used).
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.pgm', '.bmp', '.tif', '.tiff', '.webp', '.gif')
 
-MAX_PIXELS = 178_956_970  # an image may claim; what Pillow refuses as a decompression bomb
-
 # Pillow warns of half as many; threads cannot silence it one by one.
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
-# 8-bit images are Pillow's, which resizes them as the reference does; 16-bit ones are uint16 [h, w, c], since Pillow
-# reads colour of 16 bits as 8.
-Picture = Union[Image.Image, np.ndarray]
-
-_MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}  # Pillow's, by number of channels
+# Channels of Pillow's modes; all others have 3.
 _CHANNELS = {'1': 1, 'L': 1, 'I': 1, 'I;16': 1, 'I;16B': 1, 'I;16L': 1, 'F': 1, 'LA': 2, 'La': 2, 'RGBA': 4, 'RGBa': 4}
-_LUMINANCE = np.array([19595, 38470, 7471], np.uint64)  # ITU-R 601-2 times 2**16, as Pillow's mode L
 _TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
-_WIDTH, _HEIGHT, _ORIENTATION = 0x0100, 0x0101, 0x0112  # tags of TIFF, the last one of EXIF too
-
-
-class BadImage(ValueError):
-    """An image that cannot be used; the message is the reason, without the image's name."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Header:
-    """What an image says of itself: upright size in pixels, channels (1, 2: gray and alpha, 3, 4, ...), bits a
-    channel (8 or 16), format ('JPEG', 'PNG', ...)."""
-
-    width: int
-    height: int
-    channels: int
-    bits: int
-    format: str
+_WIDTH, _HEIGHT = 0x0100, 0x0101  # tags of TIFF
 
 
 def read_header(data: bytes) -> Header:
@@ -58,7 +33,7 @@ def read_header(data: bytes) -> Header:
     try:
         image = _open(data)
         if image is None:
-            return _tiff_header(data)
+            return deep.read_tiff_header(data)
         if image.format == 'TIFF':  # newer Pillows swap its size themselves
             width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
         else:
@@ -68,7 +43,7 @@ def read_header(data: bytes) -> Header:
         channels = _CHANNELS.get(image.mode, 3)
         if image.mode in ('P', 'PA'):
             channels = 4 if 'transparency' in image.info or image.mode == 'PA' else 3
-        return Header(width, height, channels, 16 if _is_deep(image, data) else 8, image.format)
+        return Header(width, height, channels, 16 if deep.is_deep(image, data) else 8, image.format)
     except Exception as error:  # what decoders raise on broken data is of every kind
         raise _bad(error, data) from error
 
@@ -111,9 +86,9 @@ def decode(data: bytes) -> Picture:
     try:
         image = _open(data)
         if image is None:
-            return _decode_tiff(data)
-        if _is_deep(image, data):
-            return _decode_deep(image, data)
+            return deep.decode_tiff(data)
+        if deep.is_deep(image, data):
+            return deep.decode_deep(data, image.format, _orientation(image))
         image.load()  # which turns a TIFF in newer Pillows, and takes the tag away
         if _orientation(image) != 1:
             # Departs from the reference: it leaves photographs as the sensor lay.
@@ -121,62 +96,6 @@ def decode(data: bytes) -> Picture:
         return _plain_mode(image)
     except Exception as error:
         raise _bad(error, data) from error
-
-
-def can_become(found: int, wanted: int) -> bool:
-    """Whether set_channels brings so many channels to so many."""
-    return found == wanted or (wanted in _MODES and found <= 4)
-
-
-def require_channels(found: int, wanted: int) -> None:
-    """Raises BadImage where set_channels cannot bring so many channels to so many."""
-    if not can_become(found, wanted):
-        raise BadImage(f'it has {found} channels, which cannot be made {wanted}')
-
-
-def set_channels(picture: Picture, channels: int) -> Picture:
-    """Gray to colour, colour to gray (ITU-R 601-2), alpha dropped or added, in 8 or 16 bit.
-
-    Raises:
-        BadImage: the image has another number of channels, and neither it nor `channels` is 1, 3 or 4.
-    """
-    if isinstance(picture, Image.Image):
-        require_channels(len(picture.getbands()), channels)
-        if channels == 2:
-            return picture
-        return picture if picture.mode == _MODES[channels] else picture.convert(_MODES[channels])
-    found = picture.shape[-1]
-    if found == channels:
-        return picture
-    require_channels(found, channels)
-    whole = np.iinfo(picture.dtype).max
-    colour, alpha = picture[..., :1] if found <= 2 else picture[..., :3], None
-    if found in (2, 4):
-        alpha = picture[..., -1:]
-    if channels == 1 and found >= 3:
-        gray = (colour.astype(np.uint64) @ _LUMINANCE + 2**15) >> 16
-        return gray[..., None].astype(picture.dtype)
-    if channels == 1:
-        return colour
-    if colour.shape[-1] == 1:
-        colour = np.repeat(colour, 3, axis=-1)
-    if channels == 3:
-        return colour
-    return np.concatenate([colour, np.full_like(colour[..., :1], whole) if alpha is None else alpha], axis=-1)
-
-
-def resize(picture: Picture, width: int, height: int) -> Picture:
-    """Bicubic and antialiased, as Pillow does it, which is the reference's way."""
-    if isinstance(picture, Image.Image):
-        return picture if picture.size == (width, height) else picture.resize((width, height), Image.BICUBIC)
-    if picture.shape[:2] == (height, width):
-        return picture
-    # Pillow resizes floating-point images of one channel in full precision.
-    planes = [
-        np.asarray(Image.fromarray(picture[..., c].astype(np.float32)).resize((width, height), Image.BICUBIC))
-        for c in range(picture.shape[-1])
-    ]
-    return np.clip(np.round(np.stack(planes, axis=-1)), 0, np.iinfo(picture.dtype).max).astype(picture.dtype)
 
 
 def to_array(picture: Picture) -> np.ndarray:
@@ -196,22 +115,10 @@ def _open(data: bytes):
         if data[:4] in _TIFF:
             return None
         raise
-    if image.size[0] * image.size[1] > MAX_PIXELS:
-        raise BadImage(f'it claims {image.size[0]}x{image.size[1]} pixels; the limit is {MAX_PIXELS:,}')
+    limit_pixels(*image.size)
     if image.format == 'TIFF' and (image.mode not in _CHANNELS and image.mode not in ('RGB', 'CMYK', 'P', 'YCbCr')):
         return None
     return image
-
-
-def _is_deep(image: Image.Image, data: bytes) -> bool:
-    """Whether a channel has more than 8 bits."""
-    if image.format == 'PNG':
-        return data[24] == 16  # bit depth in the header chunk (PNG specification, 11.2.2)
-    if image.format == 'TIFF':
-        return max(image.tag_v2.get(tifffile.TIFF.TAGS['BitsPerSample'], (8,))) > 8
-    if image.format == 'PPM':
-        return image.mode == 'I' or any(isinstance(t.args, tuple) and t.args[1] > 255 for t in image.tile)
-    return False
 
 
 def _plain_mode(image: Image.Image) -> Image.Image:
@@ -227,83 +134,8 @@ def _plain_mode(image: Image.Image) -> Image.Image:
     return image.convert('RGB')
 
 
-def _decode_deep(image: Image.Image, data: bytes) -> np.ndarray:
-    orientation = _orientation(image)
-    if image.format == 'TIFF':
-        return _decode_tiff(data)
-    if image.format == 'PNG':
-        array = imagecodecs.png_decode(data)
-    else:
-        with netpbmfile.NetpbmFile(io.BytesIO(data)) as file:
-            array = _scale(file.asarray(), file.maxval)
-    return _turn(array.reshape(*array.shape[:2], -1).astype(np.uint16, copy=False), orientation)
-
-
-def _tiff_header(data: bytes) -> Header:
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page = file.pages[0]
-        height, width, channels = page.imagelength, page.imagewidth, page.samplesperpixel
-        if width * height > MAX_PIXELS:
-            raise BadImage(f'it claims {width}x{height} pixels; the limit is {MAX_PIXELS:,}')
-        if _tiff_orientation(page) >= 5:
-            width, height = height, width
-        channels = 3 if page.photometric == tifffile.PHOTOMETRIC.SEPARATED else channels
-        return Header(width, height, channels, 16 if page.bitspersample > 8 else 8, 'TIFF')
-
-
-def _decode_tiff(data: bytes) -> np.ndarray:
-    """The first page, uint8 or uint16 [h, w, c]."""
-    _tiff_header(data)  # which holds the limit
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page = file.pages[0]
-        array = page.asarray()
-        if array.dtype.kind != 'u' or array.dtype.itemsize > 2:
-            raise BadImage(f'its pixels are {array.dtype}; store it with 8 or 16 bits')
-        if page.axes.startswith('S'):  # one plane after the other
-            array = np.moveaxis(array, 0, -1)
-        array = array.reshape(page.imagelength, page.imagewidth, -1)
-        array = _scale(array, 2**page.bitspersample - 1)
-        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-            array = np.iinfo(array.dtype).max - array
-        if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
-            array = _without_inks(array)
-        return _turn(array, _tiff_orientation(page))
-
-
-def _without_inks(array: np.ndarray) -> np.ndarray:
-    """[h, w, cyan magenta yellow black] -> [h, w, red green blue] without profiles, as Pillow does it in 8 bits."""
-    if array.shape[-1] != 4:
-        raise BadImage(f'its colours are those of {array.shape[-1]} inks; store it as RGB')
-    whole = np.iinfo(array.dtype).max
-    light = (whole - array.astype(np.uint64)) * (whole - array[..., 3:].astype(np.uint64))
-    return ((light[..., :3] + whole // 2) // whole).astype(array.dtype)
-
-
-def _tiff_orientation(page: tifffile.TiffPage) -> int:
-    tag = page.tags.get(_ORIENTATION)
-    return 1 if tag is None else int(tag.value)
-
-
-def _scale(array: np.ndarray, maximum: int) -> np.ndarray:
-    """0..maximum -> the whole range of uint8 or uint16."""
-    dtype = np.uint8 if maximum <= 255 else np.uint16
-    whole = np.iinfo(dtype).max
-    if maximum == whole:
-        return array.astype(dtype, copy=False)
-    return np.round(array.astype(np.float64) * (whole / maximum)).astype(dtype)
-
-
 def _orientation(image: Image.Image) -> int:
-    return image.getexif().get(_ORIENTATION, 1)
-
-
-def _turn(array: np.ndarray, orientation: int) -> np.ndarray:
-    """[h, w, c] as the EXIF orientation says (EXIF 2.32, tag 0x0112)."""
-    if orientation >= 5:
-        array = array.swapaxes(0, 1)
-    vertical = orientation in (3, 4, 7, 8)
-    horizontal = orientation in (2, 3, 6, 7)
-    return np.ascontiguousarray(array[:: -1 if vertical else 1, :: -1 if horizontal else 1])
+    return image.getexif().get(ORIENTATION, 1)
 
 
 def _bad(error: Exception, data: bytes) -> BadImage:

@@ -16,7 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 from cyclegan_tf.data import decode
-from cyclegan_tf.data.sources import Source
+from cyclegan_tf.data.channels import can_become
+from cyclegan_tf.data.image_source import Source
 from cyclegan_tf.errors import UserError
 
 _VERSION = 2  # of what is remembered; raise it when the checks change
@@ -92,7 +93,7 @@ def check_channels(findings: Sequence[Finding], channels: int) -> list[Finding]:
     """The same, where images that cannot be given so many channels have a problem."""
     return [
         finding
-        if finding.problem is not None or decode.can_become(finding.header.channels, channels)
+        if finding.problem is not None or can_become(finding.header.channels, channels)
         else dataclasses.replace(
             finding, problem=f'it has {finding.header.channels} channels, which cannot be made {channels}'
         )

@@ -7,7 +7,7 @@ from typing import Optional
 
 from cyclegan_tf.data import decode
 from cyclegan_tf.data.geometry import Geometry
-from cyclegan_tf.data.sources import Source
+from cyclegan_tf.data.image_source import Source
 
 
 def find(source: Source, other: Source) -> Mapping[str, int]:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from cyclegan_tf.data import augment
-from cyclegan_tf.data.preprocess import ImageTable
+from cyclegan_tf.data.table import ImageTable
 from cyclegan_tf.errors import UserError
 
 # What the draws are for; each folds another number into the seed.

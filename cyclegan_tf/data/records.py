@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
-from cyclegan_tf.data.sources import Source, stamp_file, unique_names
+from cyclegan_tf.data.image_source import Source, stamp_file, unique_names
 from cyclegan_tf.errors import UserError
 
 # Text features that hold an image's name, in the order in which they are looked for; tools/prepare_records.py

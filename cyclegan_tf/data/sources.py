@@ -1,120 +1,23 @@
-"""Where images come from: folders, records of TensorFlow Datasets, or the demo."""
+"""Opens images by name: those of folders and files, of records of TensorFlow Datasets, of the demo."""
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-import functools
 import hashlib
 import io
-import itertools
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Optional
 
 import tensorflow as tf
 from PIL import Image
 
 from cyclegan_tf.data import decode, demo
+from cyclegan_tf.data.image_source import Source, stamp_file, unique_names
 from cyclegan_tf.errors import UserError
 
 DATASET_MODES = ('unaligned', 'aligned', 'single')
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """The encoded images of one domain and phase, in a fixed order.
-
-    Attributes:
-        count: of images.
-        where: the folder or data set, for messages.
-        label: index -> where the image is, for messages.
-        data: index -> the encoded image; raises OSError or tf.errors.OpError for one that cannot be read.
-        stamp: index -> text that changes when the image does, found without reading it.
-        list_names: () -> one name for each image, unique, without suffix; images of two domains with the same name
-            are a pair.
-        half: None, or 'left' or 'right': that half of each image (dataset_mode aligned).
-        whole: index -> the decoded image, both halves; None decodes anew.
-    """
-
-    count: int
-    where: str
-    label: Callable[[int], str]
-    data: Callable[[int], bytes]
-    stamp: Callable[[int], str]
-    list_names: Callable[[], Sequence[str]]
-    half: Optional[str] = None
-    whole: Optional[Callable[[int], decode.Picture]] = None
-
-    def __len__(self) -> int:
-        return self.count
-
-    @functools.cached_property
-    def names(self) -> tuple[str, ...]:
-        """See list_names."""
-        return tuple(self.list_names())
-
-    def picture(self, index: int) -> decode.Picture:
-        """One decoded image, upright.
-
-        Raises:
-            decode.BadImage: it cannot be read or decoded; the message is the reason.
-        """
-        return self.cut(self.whole(index) if self.whole else decode.decode(self.read(index)))
-
-    def read(self, index: int) -> bytes:
-        """The encoded image.
-
-        Raises:
-            decode.BadImage: it cannot be read; the message is the reason.
-        """
-        try:
-            return self.data(index)
-        except (OSError, tf.errors.OpError) as error:
-            raise decode.BadImage(reason(error)) from error
-
-    def cut(self, picture: decode.Picture) -> decode.Picture:
-        """The half that this source is about; the whole image where there are no halves."""
-        if self.half is None:
-            return picture
-        # Departs from the reference: of an odd width the last column belongs to neither half, so that A and B agree.
-        if isinstance(picture, Image.Image):
-            width, height = picture.size[0] // 2, picture.size[1]
-            left = 0 if self.half == 'left' else width
-            return picture.crop((left, 0, left + width, height))
-        width = picture.shape[1] // 2
-        return picture[:, :width] if self.half == 'left' else picture[:, width : 2 * width]
-
-    def cut_header(self, header: decode.Header) -> decode.Header:
-        """The header of `cut`'s result."""
-        return header if self.half is None else dataclasses.replace(header, width=header.width // 2)
-
-    def select(self, indices: Sequence[int]) -> Source:
-        """These images alone."""
-        indices = list(indices)
-        return dataclasses.replace(
-            self,
-            count=len(indices),
-            label=lambda i: self.label(indices[i]),
-            data=lambda i: self.data(indices[i]),
-            stamp=lambda i: self.stamp(indices[i]),
-            list_names=lambda: [self.names[i] for i in indices],
-            whole=self.whole and (lambda i: self.whole(indices[i])),
-        )
-
-    def error(self, index: int, problem: Exception) -> UserError:
-        """What to tell of an image that cannot be used."""
-        return UserError(f'{self.label(index)} cannot be used: {problem}; replace it or take it out.')
-
-
-def reason(error: Exception) -> str:
-    """Why a file could not be read, in a few words."""
-    if isinstance(error, (FileNotFoundError, tf.errors.NotFoundError)):
-        return 'there is no such file (a link that points nowhere?)'
-    if isinstance(error, (PermissionError, tf.errors.PermissionDeniedError)):
-        return 'it may not be read (permission denied)'
-    return ' '.join(str(getattr(error, 'strerror', None) or getattr(error, 'message', None) or error).split())
 
 
 def open_domains(
@@ -231,36 +134,6 @@ def _files_source(paths: Sequence[str], folder: str) -> Source:
 def _read(path: str) -> bytes:
     with tf.io.gfile.GFile(path, 'rb') as file:
         return file.read()
-
-
-def stamp_file(path: str) -> str:
-    """Text that changes when a file does, or another one takes its place."""
-    try:
-        if '://' in path:
-            status = tf.io.gfile.stat(path)
-            return f'{path} {status.length} {status.mtime_nsec}'
-        # TensorFlow knows the time to the second only, and no inodes.
-        status = os.stat(path)
-    except (OSError, tf.errors.OpError):
-        return f'{path} missing'
-    return f'{os.path.abspath(path)} {status.st_ino} {status.st_size} {status.st_mtime_ns}'
-
-
-def unique_names(paths: Sequence[str]) -> list[str]:
-    """Paths without suffix, except where that makes two alike: cat.jpg beside cat.png keep theirs."""
-    stems = [os.path.splitext(path)[0].replace(os.sep, '/') for path in paths]
-    counts = collections.Counter(stems)
-    taken = {stem for stem in stems if counts[stem] == 1}
-    names = []
-    for stem, path in zip(stems, paths):
-        name = stem
-        if counts[stem] > 1:
-            with_suffix = path.replace(os.sep, '/').replace('.', '_')
-            tries = itertools.chain([with_suffix], (f'{with_suffix}_{i}' for i in itertools.count(2)))
-            name = next(name for name in tries if name not in taken)  # cat_jpg.png may be there too
-            taken.add(name)
-        names.append(name)
-    return names
 
 
 def demo_source(part: str) -> Source:

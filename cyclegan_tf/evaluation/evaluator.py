@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from cyclegan_tf.data import decode, pairs, preprocess, sources
 from cyclegan_tf.data.geometry import Geometry
-from cyclegan_tf.data.training_data import make_test_geometry
+from cyclegan_tf.data.levels import to_uint8
+from cyclegan_tf.data.test_images import make_test_geometry
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluation import features, metrics
 from cyclegan_tf.evaluation.results import Results
@@ -207,7 +208,7 @@ class Evaluation:
                 continue
             found = collections.defaultdict(list)
             for names, real in self._batches(one.source, 'untranslated'):
-                self._compare(one, names, preprocess.to_uint8(real), found)
+                self._compare(one, names, to_uint8(real), found)
             results[one.name] = self._summary(one, found, functools.partial(self._real, one.source))
         return results
 
@@ -223,7 +224,7 @@ class Evaluation:
                 if inverse is not None and 'cycle' in translators.test_errors:
                     back = translators.translate_floats(fake, inverse)
                     found['cycle'] += np.abs(back - real).mean(axis=(1, 2, 3)).tolist()
-                pictures = preprocess.to_uint8(fake)
+                pictures = to_uint8(fake)
                 self._compare(translation, names, pictures, found)
                 yield from pictures
 
@@ -249,7 +250,7 @@ class Evaluation:
             if not wanted or index is None:
                 continue
             try:
-                truth = preprocess.to_uint8(self._images.read(translation.target, index))
+                truth = to_uint8(self._images.read(translation.target, index))
             except decode.BadImage:
                 continue  # it is named where its own domain is read
             if truth.shape != picture.shape:
@@ -285,7 +286,7 @@ class Evaluation:
         if domain not in self._real_features:
             batches = self._batches(domain, f'features of {domain}')
             self._real_features[domain] = self._extractor(
-                picture for _, real in batches for picture in preprocess.to_uint8(real)
+                picture for _, real in batches for picture in to_uint8(real)
             )
         return self._real_features[domain]
 

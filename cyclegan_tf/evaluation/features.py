@@ -13,10 +13,10 @@ from typing import NamedTuple, Optional, Union
 import numpy as np
 import tensorflow as tf
 
+from cyclegan_tf.data.channels import set_channels_of_floats
 from cyclegan_tf.errors import UserError
 
 _CHANNELS = (1, 3, 4)  # gray, colour, colour with alpha
-_LUMINANCE = np.float32([[0.299], [0.587], [0.114]])  # ITU-R BT.601-2, as where images are read
 _KERAS = ('.keras', '.h5', '.hdf5')
 
 # What Keras downloads, and where it keeps it (keras.applications.inception_v3, keras.utils.get_file).
@@ -114,7 +114,7 @@ class Extractor:
 
     def _resized(self, image: np.ndarray) -> tf.Tensor:
         """uint8 [h, w, c] -> float32 0..255 at the size, with the channels that the network takes."""
-        image = _set_channels(image, self._channels)
+        image = set_channels_of_floats(image.astype(np.float32), self._channels, white=255)
         if image.shape[:2] == self.input_size:
             return tf.constant(image)
         resized = tf.image.resize(image, self.input_size, method=tf.image.ResizeMethod.BICUBIC, antialias=True)
@@ -279,20 +279,6 @@ def _undisturbed() -> Iterator[None]:
     finally:
         tf.keras.mixed_precision.set_global_policy(policy)
         socket.setdefaulttimeout(timeout)
-
-
-# ----------------------------------------------------------------------------------------------------------- images
-def _set_channels(image: np.ndarray, channels: int) -> np.ndarray:
-    """uint8 [h, w, 1, 3 or 4] -> float32 0..255 [h, w, channels]."""
-    image = image.astype(np.float32)
-    if image.shape[-1] == channels:
-        return image
-    colour = image[..., :3]
-    if channels == 1:
-        return colour @ _LUMINANCE
-    if colour.shape[-1] == 1:
-        colour = np.repeat(colour, 3, axis=-1)
-    return colour if channels == 3 else np.concatenate([colour, np.full_like(colour[..., :1], 255)], axis=-1)
 
 
 def _first_line(error: Exception) -> str:

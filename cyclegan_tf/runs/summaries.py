@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from tensorboard.compat.proto import event_pb2
 from tensorboard.plugins.hparams import api as hparams
 
-from cyclegan_tf.data.preprocess import to_uint8
+from cyclegan_tf.data.levels import to_uint8
 from cyclegan_tf.runs import event_files
 from cyclegan_tf.runtime.files import sync
 

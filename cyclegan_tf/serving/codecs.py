@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-_LUMINANCE = (19595, 38470, 7471)  # ITU-R 601-2 times 2**16, as Pillow's mode L
+from cyclegan_tf.data.channels import set_channels_of_tensor
+
 _HEAD = 72  # bytes of a file that are looked at: as far as the masks of a BMP go
 KINDS = ('PNG', 'JPEG', 'BMP')
 _MAGIC = (b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff', b'BM')
@@ -97,30 +98,15 @@ def _integer(head: tf.Tensor, place: int, length: int, order: str) -> tf.Tensor:
 
 # -------------------------------------------------------------------------------------------------------- pixel values
 def set_channels(pixels: tf.Tensor, whole: tf.Tensor, wanted: int) -> tf.Tensor:
-    """int32 [n, h, w, found] -> [n, h, w, wanted], as data.decode.set_channels."""
+    """int32 [n, h, w, found] -> [n, h, w, wanted], as data.channels.set_channels."""
     found = tf.shape(pixels)[-1]
     sentence = ['Images of ', tf.strings.as_string(found), ' channels do not fit: this model takes 1 to 4.']
     pixels = checked(pixels, (found >= 1) & (found <= 4), tf.strings.join(sentence))
-    coloured = found >= 3
-    if wanted == 1:
-        result = tf.cond(coloured, lambda: _luminance(pixels), lambda: pixels[..., :1])
-    else:
-        result = tf.cond(coloured, lambda: pixels[..., :3], lambda: tf.repeat(pixels[..., :1], 3, axis=-1))
-    if wanted == 4:
-        opaque = whole * tf.ones_like(pixels[..., :1])
-        result = tf.concat([result, tf.cond(found % 2 == 0, lambda: pixels[..., -1:], lambda: opaque)], axis=-1)
-    return tf.ensure_shape(result, [None, None, None, wanted])
-
-
-def _luminance(pixels: tf.Tensor) -> tf.Tensor:
-    """int32 [n, h, w, 3 or 4] -> [n, h, w, 1]."""
-    # 64 bits: 65535 times 2**16 does not fit into 32.
-    parts = [tf.cast(pixels[..., i : i + 1], tf.int64) * factor for i, factor in enumerate(_LUMINANCE)]
-    return tf.cast((tf.add_n(parts) + 2**15) // 2**16, tf.int32)
+    return set_channels_of_tensor(pixels, wanted, whole)
 
 
 def to_float(pixels: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:
-    """int32 from 0 to `whole` -> float32 in [-1, 1], to the bit as preprocess.to_float.
+    """int32 from 0 to `whole` -> float32 in [-1, 1], to the bit as levels.to_float.
 
     In float64, because TensorFlow makes a division by a constant a multiplication, which in float32 shows.
     """

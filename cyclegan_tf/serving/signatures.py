@@ -105,7 +105,7 @@ class Servable(tf.Module):
 
         if self.input_channels in (1, 3) and self.output_channels in (1, 3):
             colour = tf.cond((found == 2) | (found == 4), with_alpha, lambda: colour)
-        return tf.cast(tf.clip_by_value(tf.round((colour + 1) * 127.5), 0, 255), tf.uint8)  # preprocess.to_levels
+        return tf.cast(tf.clip_by_value(tf.round((colour + 1) * 127.5), 0, 255), tf.uint8)  # levels.to_levels
 
     def _translate_fitting(self, images: tf.Tensor) -> tf.Tensor:
         """translate_floats of images that are known not to be too large."""

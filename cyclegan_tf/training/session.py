@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from cyclegan_tf.data import training_data
+from cyclegan_tf.data.test_images import open_test_pictures
 from cyclegan_tf.distribution.cluster import Cluster, read_cluster
 from cyclegan_tf.distribution.devices import Devices, open_devices
 from cyclegan_tf.distribution.watch import Watch
@@ -101,7 +102,7 @@ def run(
         tf.config.experimental.enable_op_determinism()
     evaluation = open_evaluation(config) if is_chief else None
     data = training_data.open_training_data(config, console, devices.worker, devices.workers)
-    test_images = training_data.open_test_pictures(config, TEST_PICTURES, console) if is_chief else None
+    test_images = open_test_pictures(config, TEST_PICTURES, console) if is_chief else None
 
     with devices.strategy.scope():
         model = MODELS[config.model](config, sizes=data.sizes, jit_compile=use_xla(config, devices, data.sizes))

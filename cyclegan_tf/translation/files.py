@@ -17,6 +17,8 @@ import numpy as np
 from tqdm import tqdm
 
 from cyclegan_tf.data import decode, sources
+from cyclegan_tf.data.channels import require_channels
+from cyclegan_tf.data.preprocess import resize
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.console import count
 from cyclegan_tf.runtime.files import make_folder, write_whole
@@ -180,9 +182,9 @@ def _batches(source, size, wanted, max_pixels, batch_size, readers, threads) -> 
         try:
             picture = source.picture(index)
             # Fails here rather than in the middle of a batch.
-            array = decode.to_array(decode.resize(picture, *size) if size else picture)
+            array = decode.to_array(resize(picture, *size) if size else picture)
             for channels in wanted:
-                decode.require_channels(array.shape[-1], channels)
+                require_channels(array.shape[-1], channels)
             return array
         except decode.BadImage as error:
             return error

@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from cyclegan_tf.data import decode, pairs, preprocess, sources
 from cyclegan_tf.data.geometry import Geometry
-from cyclegan_tf.data.training_data import make_test_geometry
+from cyclegan_tf.data.levels import to_float, to_levels, to_uint8
+from cyclegan_tf.data.test_images import make_test_geometry
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models.translation import Translation
 from cyclegan_tf.runtime.files import make_folder, write_json
@@ -158,7 +159,7 @@ def translate_domain(
         except decode.BadImage as error:
             done.problems.append(f'{source.label(index)}: {error}')
             continue
-        real = preprocess.to_float(levels)
+        real = to_float(levels)
         fake = translator.translate_floats(real[None], direction)
         pictures = {f'real_{domain}': real, f'fake_{target}': fake[0]}
         if translation.inverse in translator.translations:
@@ -169,10 +170,10 @@ def translate_domain(
         note, score = '', None
         if truth is not None and truth.shape[:2] == real.shape[:2]:
             label, dtype = f'true_{target}', files.choose_dtype(depth, truth.dtype)
-            truth = preprocess.to_float(truth)
+            truth = to_float(truth)
             shown[label] = _save(truth, dtype, results, f'{name}_{label}')
             # In levels of 255, as evaluate does it, whatever depth is written.
-            real, fake, truth = (preprocess.to_uint8(image) for image in (real, fake[0], truth))
+            real, fake, truth = (to_uint8(image) for image in (real, fake[0], truth))
             score = psnr(fake, truth)
             done.psnr.append(score)
             note = f'PSNR {score:.1f} dB'
@@ -214,6 +215,6 @@ def _clear(results: pathlib.Path) -> None:
 def _save(picture: np.ndarray, dtype: np.dtype, results: pathlib.Path, name: str) -> gallery.Picture:
     """Writes images/NAME.png from float [h, w, c] in [-1, 1], whole or not at all; dtype: uint8 or uint16."""
     path = results / 'images' / f'{name}.png'
-    files.write_png(path, preprocess.to_levels(picture, dtype))
+    files.write_png(path, to_levels(picture, dtype))
     height, width = picture.shape[:2]
     return gallery.Picture(path.relative_to(results).as_posix(), width, height)

@@ -12,7 +12,9 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
-from cyclegan_tf.data import decode, preprocess
+from cyclegan_tf.data import decode
+from cyclegan_tf.data.channels import set_channels
+from cyclegan_tf.data.levels import to_float, to_levels
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.models.base import BaseModel
@@ -198,13 +200,13 @@ class Translator:
             return np.zeros((*images.shape[:3], channels_out), dtype)
         alpha = images[..., -1:] if images.shape[-1] in (2, 4) and channels_in in (1, 3) else None
         try:
-            wanted = [decode.set_channels(image, channels_in) for image in images]
+            wanted = [set_channels(image, channels_in) for image in images]
         except decode.BadImage as error:
             raise UserError(f'images of shape {images.shape} do not fit: {error}.') from error
-        results = self.translate_floats(preprocess.to_float(np.stack(wanted)), direction)
+        results = self.translate_floats(to_float(np.stack(wanted)), direction)
         if alpha is not None and results.shape[-1] in (1, 3):
-            results = np.concatenate([results, preprocess.to_float(alpha)], axis=-1)
-        return preprocess.to_levels(results, dtype)
+            results = np.concatenate([results, to_float(alpha)], axis=-1)
+        return to_levels(results, dtype)
 
     def translate_floats(self, images: np.ndarray, direction: str) -> np.ndarray:
         """Float32 [n, h, w, channels in] in [-1, 1] -> float32 [n, h, w, channels out] in [-1, 1], any n, h and w."""

@@ -6,8 +6,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cyclegan_tf.data import augment, decode, demo, pipeline, policies, preprocess, sources
+from cyclegan_tf.data import augment, decode, demo, pipeline, policies, sources
 from cyclegan_tf.data.geometry import PREPROCESS, Geometry
+from cyclegan_tf.data.levels import to_float, to_uint8
+from cyclegan_tf.data.table import ImageTable
 from cyclegan_tf.distribution.devices import set_graph_optimizer
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.settings.training import Config
@@ -29,7 +31,7 @@ def photographs_folder(tmp_path_factory):
 def demo_tables(size=40):
     found = sources.open_domains('demo', 'train')
     headers = [[decode.read_header(s.read(i)) for i in range(len(s))] for s in found]
-    return [preprocess.ImageTable(s, h, Geometry('resize_and_crop', size, 32), 3) for s, h in zip(found, headers)]
+    return [ImageTable(s, h, Geometry('resize_and_crop', size, 32), 3) for s, h in zip(found, headers)]
 
 
 def tables(root, cache_dir, where, preprocess_='resize_and_crop'):
@@ -137,7 +139,7 @@ class Numbers:
 
 def indices(steps, *arguments, counts=(7, 4), **settings):
     stream = pipeline.Stream(*map(Numbers, counts), *arguments, **settings).from_step()
-    return [np.concatenate([preprocess.to_uint8(x)[:, 0, 0, 0] for x in y]) for y in zip(*stream.take(steps))]
+    return [np.concatenate([to_uint8(x)[:, 0, 0, 0] for x in y]) for y in zip(*stream.take(steps))]
 
 
 def test_an_epoch_shows_each_image_of_the_larger_domain_once_and_draws_its_partner():
@@ -184,13 +186,13 @@ def test_crops_and_flips_are_pieces_of_the_images_evenly_placed(photographs_fold
                 pieces[piece.tobytes()] = (index, top, left, 0)
                 pieces[np.ascontiguousarray(piece[:, ::-1]).tobytes()] = (index, top, left, 1)
     found = [
-        pieces[preprocess.to_uint8(a[0]).tobytes()] for a, _ in take(pipeline.Stream(*pair, 1, 32, 1).from_step(), 1400)
+        pieces[to_uint8(a[0]).tobytes()] for a, _ in take(pipeline.Stream(*pair, 1, 32, 1).from_step(), 1400)
     ]
     for column, count in ((0, 7), (1, 5), (2, 5), (3, 2)):
         shares = np.bincount([one[column] for one in found], minlength=count) / len(found)
         np.testing.assert_allclose(shares, 1 / count, atol=0.05)
     steady = take(pipeline.Stream(*pair, 1, 32, 1, flip=False).from_step(), 100)
-    assert all(pieces[preprocess.to_uint8(a[0]).tobytes()][3] == 0 for a, _ in steady)
+    assert all(pieces[to_uint8(a[0]).tobytes()][3] == 0 for a, _ in steady)
 
 
 @pytest.mark.parametrize('preprocess_', PREPROCESS)
@@ -215,7 +217,7 @@ def test_aligned_images_are_cropped_flipped_and_changed_together(tmp_path):
         pair = []
         for source in sources.open_domains(str(tmp_path), 'train', 'aligned'):
             headers = [source.cut_header(decode.read_header(source.read(i))) for i in range(len(source))]
-            pair.append(preprocess.ImageTable(source, headers, Geometry(preprocess_, 36, 32), 3))
+            pair.append(ImageTable(source, headers, Geometry(preprocess_, 36, 32), 3))
             if where == 'memory':
                 pair[-1].keep(where, str(tmp_path), 2)
         batches = take(pipeline.Stream(*pair, 2, 32, 1, aligned=True, augment_policy='color').from_step(), 20)
@@ -235,7 +237,7 @@ def test_the_domains_are_cropped_and_flipped_independently():
             return np.broadcast_to(np.arange(6, dtype=np.uint8)[None, :, None] * 10, (2, 6, 3))
 
     a, b = zip(*take(pipeline.Stream(Ramp(1), Ramp(1), 1, 2, 0).from_step(), 400))
-    a, b = (preprocess.to_uint8(np.concatenate(x))[:, 0, :, 0].astype(int) for x in (a, b))
+    a, b = (to_uint8(np.concatenate(x))[:, 0, :, 0].astype(int) for x in (a, b))
     for column in (a[:, 1] - a[:, 0], a.min(axis=1)):  # flips, places
         other = b[:, 1] - b[:, 0] if column is a else b.min(axis=1)
         assert abs(np.corrcoef(column, other)[0, 1]) < 0.15
@@ -251,7 +253,7 @@ def test_sixteen_bits_reach_the_networks():
     for policy in ('none', 'affine'):
         ((a, _),) = take(pipeline.Stream(Deep(3), Deep(3), 1, 8, 0, flip=False, augment_policy=policy).from_step(), 1)
         if policy == 'none':
-            np.testing.assert_allclose(a[0], preprocess.to_float(Deep(1).row(0)), atol=1e-6)
+            np.testing.assert_allclose(a[0], to_float(Deep(1).row(0)), atol=1e-6)
         assert len(np.unique(a)) > 150 and a.min() >= -1 and a.max() <= 1
 
 

@@ -149,25 +149,6 @@ def test_differing_sizes_need_a_batch_of_one_and_no_pool(tmp_path):
     assert open_data(tmp_path, tmp_path, '--preprocess=none', '--pool_size=0').sizes == (None, None)
 
 
-@pytest.mark.parametrize(
-    'preprocess, expected',
-    [('resize_and_crop', (512, 512)), ('scale_width', (512, 256)), ('scale_width_and_crop', (512, 256))],
-)
-def test_load_size_at_test_time_keeps_the_proportions_that_preprocess_keeps(preprocess, expected):
-    config = Config(dataroot='demo', preprocess=preprocess, load_size=360)
-    assert training_data.make_test_geometry(config, 512).uncropped(1024, 512) == expected
-    smaller = training_data.make_test_geometry(config, 128).uncropped(1024, 512)
-    assert smaller == tuple(side // 4 for side in expected)  # also below the crop
-
-
-@pytest.mark.parametrize('preprocess', ['crop', 'none'])
-def test_load_size_at_test_time_is_refused_where_nothing_is_resized(preprocess):
-    config = Config(dataroot='demo', preprocess=preprocess)
-    assert training_data.make_test_geometry(config, None).uncropped(1024, 512) == (1024, 512)
-    with pytest.raises(UserError, match='`eval_load_size` .512. has no meaning under the preprocess .*; leave it out'):
-        training_data.make_test_geometry(config, 512, 'eval_load_size')
-
-
 @pytest.mark.slow
 def test_whole_images_of_differing_sizes_are_learnt_from_and_translated(tmp_path):
     for part in ('trainA', 'trainB', 'testA', 'testB'):
@@ -209,26 +190,6 @@ def test_gray_and_colour_of_sixteen_bits_are_learnt_from_and_translated(tmp_path
         'RGB',
         'L',
     ]
-
-
-@pytest.mark.parametrize(
-    'flags, sides',
-    [
-        (('--preprocess=crop', '--crop_size=32'), (512, 300)),
-        (('--preprocess=crop', '--crop_size=600'), (600, 300)),
-        (('--preprocess=none', '--crop_size=32', '--netG=unet_128'), (512, 256)),
-    ],
-)
-def test_of_large_test_images_the_centre_is_shown_after_each_epoch(tmp_path, flags, sides):
-    for domain in 'AB':
-        (tmp_path / f'test{domain}').mkdir()
-        pixels = np.zeros((1400, 300, 3), np.uint8)
-        pixels[700:] = 255  # the middle of the image is that of the picture
-        Image.fromarray(pixels).save(tmp_path / f'test{domain}' / 'tall.png')
-    config = parse(Config, ['train', f'--dataroot={tmp_path}', *program.SMALL, *flags])
-    ((real_a, real_b),) = training_data.open_test_pictures(config, 4, Console(1))
-    assert real_a.shape == real_b.shape == (1, *sides, 3)
-    assert (real_a[0, : sides[0] // 2 - 9] < -0.9).all() and (real_a[0, sides[0] // 2 + 9 :] > 0.9).all()
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import cyclegan_tf
-from cyclegan_tf.data import preprocess
+from cyclegan_tf.data.levels import to_float
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.serving import conversion
 from cyclegan_tf.settings.export import QUANTIZATIONS, ExportConfig
@@ -27,7 +27,7 @@ def runs(tmp_path_factory):
 def images(channels, height=128, width=128):
     """float32 [2, height, width, channels]."""
     pictures = [photograph(height, width), photograph(height, width, 'coffee')]
-    return preprocess.to_float(np.stack(pictures))[..., :channels]
+    return to_float(np.stack(pictures))[..., :channels]
 
 
 # Each kind of network, each direction and each quantization at least once.

@@ -9,7 +9,9 @@ import pytest
 import tensorflow as tf
 
 import cyclegan_tf
-from cyclegan_tf.data import decode, preprocess
+from cyclegan_tf.data import decode
+from cyclegan_tf.data.channels import set_channels
+from cyclegan_tf.data.levels import to_float
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.networks import make_generator
 from cyclegan_tf.serving import codecs, signatures
@@ -91,7 +93,7 @@ def test_other_networks_give_the_translators_pixels(served, name, kind):
 def test_colours_of_cmyk_are_the_translators_but_for_rounding(served):
     data = encode(served_models.Image.fromarray(photograph()).convert('CMYK'), 'JPEG', quality=95)
     pixels, _ = codecs.decode_jpeg(tf.constant(data))
-    assert np.abs(pixels.numpy() - np.asarray(decode.set_channels(decode.decode(data), 3)).astype(int)).max() <= 1
+    assert np.abs(pixels.numpy() - np.asarray(set_channels(decode.decode(data), 3)).astype(int)).max() <= 1
     assert served['colour'].files(data)[0].shape == (32, 40, 3)
 
 
@@ -110,7 +112,7 @@ def test_images_and_floats(served):
         np.testing.assert_array_equal(result[0], colour.reference.translate(given))
         both = colour.images(np.stack([given, given[::-1]]))
         np.testing.assert_allclose(both[0].astype(int), result[0], atol=1)
-    floats = preprocess.to_float(image[None, ..., :3])
+    floats = to_float(image[None, ..., :3])
     np.testing.assert_array_equal(colour.floats(floats), colour.reference.translate_floats(floats, 'AtoB'))
     assert colour.images(image[None, ..., :1]).shape == (1, 33, 21, 3)
     assert colour.images(image[None, ..., :2]).shape == (1, 33, 21, 4)
@@ -145,7 +147,7 @@ def test_padding_is_the_translators(multiple, size):
 def test_floats_are_exact_also_after_tensorflows_optimiser(dtype):
     levels = np.arange(np.iinfo(dtype).max + 1, dtype=dtype).reshape(1, 16, -1, 1)
     convert = tf.function(lambda pixels: codecs.to_float(pixels, tf.constant(int(levels.max()))))
-    np.testing.assert_array_equal(convert(tf.constant(levels.astype(np.int32))), preprocess.to_float(levels))
+    np.testing.assert_array_equal(convert(tf.constant(levels.astype(np.int32))), to_float(levels))
 
 
 # ------------------------------------------------------------------------------------------------------ what is refused
@@ -246,7 +248,7 @@ def test_threads_get_the_answers_of_one(served):
 @pytest.mark.parametrize('precision, mean, most', [('bfloat16', 0.03, 0.4), ('float16', 0.004, 0.05)])
 def test_lower_precision_keeps_half_the_bytes_and_nearly_the_picture(name, precision, mean, most):
     network = make_generator(name, 3, 3, filters=4, init_gain=0.3, seed=1)
-    images = preprocess.to_float(photograph(128, 128)[None])
+    images = to_float(photograph(128, 128)[None])
     expected = network(images).numpy()
     signatures.lower_precision(network, precision)
     assert {variable.dtype for variable in network.variables} == {tf.as_dtype(precision)}

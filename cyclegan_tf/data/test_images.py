@@ -1,0 +1,87 @@
+"""A run's test images: the sizes at which they are translated, and a few for pictures during training."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Optional
+
+import numpy as np
+
+from cyclegan_tf.data import decode, preprocess
+from cyclegan_tf.data.geometry import Geometry
+from cyclegan_tf.data.training_data import make_geometry, open_sources
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.console import Console
+from cyclegan_tf.settings.training import Config
+
+_LONGEST_SIDE = 512  # pixels of a test picture, unless training sees larger ones
+
+
+def make_test_geometry(config: Config, load_size: Optional[int], argument: str = 'load_size') -> Geometry:
+    """Sizes at which images are translated: as the run's preprocess gives them, without a crop.
+
+    Args:
+        config: the run's settings.
+        load_size: instead of the run's size; None: that.
+        argument: that gives it, for messages.
+
+    Raises:
+        UserError: the networks do not take load_size, or the run's preprocess resizes nothing.
+    """
+    # The discriminators, which need larger images, see none of them.
+    geometry = dataclasses.replace(make_geometry(config), least=max(8, config.side_multiple))
+    if load_size is None:
+        return geometry
+    if config.preprocess in ('crop', 'none'):
+        raise UserError(
+            f'`{argument}` ({load_size}) has no meaning under the preprocess {config.preprocess} of this run, which '
+            f'translates images in their own size; leave it out.'
+        )
+    if load_size % config.side_multiple:
+        raise UserError(
+            f'`{argument}` ({load_size}) is no multiple of {config.side_multiple}, which netG {config.netG} needs; set '
+            f'it to one.'
+        )
+    # resize_and_crop takes the size from crop_size, as the reference's test program.
+    if config.preprocess == 'resize_and_crop':
+        return dataclasses.replace(geometry, crop_size=load_size)
+    # The others take the width from load_size; the least height, which is crop_size, was for a crop.
+    return dataclasses.replace(geometry, load_size=load_size, crop_size=min(config.crop_size, geometry.least))
+
+
+def open_test_pictures(config: Config, count: int, console: Console) -> Optional[list[tuple[np.ndarray, np.ndarray]]]:
+    """A few test images of both domains at the scale of training, of large ones the centre.
+
+    Its sides are at most 512 pixels, or crop_size if that is more, rounded down to what the networks take: training may
+    see small squares of photographs that would not fit into memory as a whole.
+
+    Returns:
+        Pairs (real_a, real_b), float32 [1, h, w, c] in [-1, 1]; None if there are none.
+    """
+    try:
+        found = open_sources(config, 'test', count)
+    except UserError as error:
+        console.line(f'No pictures of test images after each epoch: {error}')
+        return None
+    geometry = make_geometry(config)
+    if config.preprocess == 'resize_and_crop':
+        # Not at crop_size, as the reference's test program: training saw images at load_size, through the crop.
+        geometry = dataclasses.replace(geometry, crop_size=config.load_size)
+    longest = max(config.crop_size, _LONGEST_SIDE) // config.side_multiple * config.side_multiple
+    pictures = []
+    for source, channels in zip(found, config.channels.values()):
+        of_one = []
+        for index in range(len(source)):
+            try:
+                picture = preprocess.read_uncropped(source, index, geometry, channels)
+                of_one.append(_centre(picture, longest)[None])
+            except decode.BadImage as error:
+                console.line(f'Left aside: {source.label(index)}: {error}')
+        pictures.append(of_one)
+    return list(zip(*pictures)) or None
+
+
+def _centre(picture: np.ndarray, longest: int) -> np.ndarray:
+    """[h, w, c] -> sides of at most `longest`, which keeps nothing of the rest in memory."""
+    top, left = (max(0, side - longest) // 2 for side in picture.shape[:2])
+    return picture[top : top + longest, left : left + longest].copy()
