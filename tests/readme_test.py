@@ -22,7 +22,7 @@ OTHERS = {'logdir', 'nightly', 'epoch_count', 'eval'}
 
 
 def test_every_flag_that_readme_names_exists():
-    paths = [*ROOT.glob('cyclegan_tf/**/*.py'), *ROOT.glob('tools/*.py')]
+    paths = [*ROOT.glob('cyclegan_tf/**/*.py'), *ROOT.glob('tools/**/*.py')]
     settings = {
         name for path in paths for name in re.findall(r'^    (\w+): .+ = setting\(', path.read_text(), re.MULTILINE)
     }
@@ -45,6 +45,6 @@ def test_the_commands_of_readme_are_taken(line, monkeypatch):
 
 def test_the_tree_names_every_file():
     tree = README[README.index('## The tree') :].split('```')[1]
-    paths = [*ROOT.glob('cyclegan_tf/**/*.py'), *ROOT.glob('tools/*.py'), *ROOT.glob('tools/*.sh')]
+    paths = [*ROOT.glob('cyclegan_tf/**/*.py'), *ROOT.glob('tools/**/*.py'), *ROOT.glob('tools/*.sh')]
     names = {path.stem if path.suffix == '.py' else path.name for path in paths} - {'__init__'}
     assert not {name for name in names if not re.search(rf'\b{re.escape(name)}\b', tree)}

@@ -7,35 +7,42 @@ where its time goes; `all` the first four. --help after the word lists its flags
 
 from __future__ import annotations
 
+import importlib
+import json
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 # isort: off
 import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras)
 
 # isort: on
-import benchmark_all  # noqa: E402
-import benchmark_growth  # noqa: E402
-import benchmark_pipeline  # noqa: E402
-import benchmark_serving  # noqa: E402
-import benchmark_train  # noqa: E402
-import benchmark_translate  # noqa: E402
+from benchmark import common  # noqa: E402  (the folder beside this file, which Python prefers to a file of that name)
 
 from cyclegan_tf.errors import UserError  # noqa: E402
 from cyclegan_tf.runtime.program import run_program  # noqa: E402
 from cyclegan_tf.settings import flags  # noqa: E402
 
+# The file in benchmark/ and its settings. Only the one that is asked for is imported, and nothing below imports more
+# than it needs: this program is also each process that is measured, where TensorFlow would count as PyTorch's memory.
 BENCHMARKS = {
-    'train': (benchmark_train.TrainConfig, benchmark_train.main),
-    'translate': (benchmark_translate.TranslateConfig, benchmark_translate.main),
-    'pipeline': (benchmark_pipeline.PipelineConfig, benchmark_pipeline.main),
-    'serving': (benchmark_serving.ServingConfig, benchmark_serving.main),
-    'growth': (benchmark_growth.GrowthConfig, benchmark_growth.main),
-    'all': (benchmark_all.AllConfig, benchmark_all.main),
+    'train': ('train', 'TrainConfig'),
+    'translate': ('translate', 'TranslateConfig'),
+    'pipeline': ('pipeline', 'PipelineConfig'),
+    'serving': ('serving', 'ServingConfig'),
+    'growth': ('growth', 'GrowthConfig'),
+    'all': ('everything', 'AllConfig'),
 }
+
+
+def load(name: str) -> tuple[Any, type]:
+    """A benchmark's module and the class of its settings."""
+    file, settings = BENCHMARKS[name]
+    module = importlib.import_module(f'benchmark.{file}')
+    return module, getattr(module, settings)
 
 
 def parse(argv: Sequence[str]):
@@ -52,13 +59,31 @@ def parse(argv: Sequence[str]):
         raise UserError(
             f"benchmark '{' '.join(words)}' is not one of: {', '.join(BENCHMARKS)}; python tools/benchmark.py train"
         )
-    settings, run = BENCHMARKS[words[0]]
+    module, settings = load(words[0])
     config = flags.parse(settings, [argument for argument in argv if argument not in words])
     if words == ['all']:
         for name, given in config.flags().items():  # they are to fail now, not after hours with others
-            flags.parse(BENCHMARKS[name][0], [name, *given])
-    return run, config
+            flags.parse(load(name)[1], [name, *given])
+    return module.main, config
+
+
+def work(how: str, name: str, kind: str, values: str) -> None:
+    """What a benchmark starts this program for: see its function `work`.
+
+    Args:
+        how: 'once', or 'on_request', as common.Served asks for it.
+        name: of the benchmark.
+        kind, values: of work, and what it is made from, in JSON.
+    """
+    make = load(name)[0].work
+    if how == 'once':
+        make(kind, json.loads(values))()
+    else:
+        common.serve(make)
 
 
 if __name__ == '__main__':
-    run_program('tools/benchmark.py', parse, lambda parsed: parsed[0](parsed[1]))
+    if len(sys.argv) == 5 and sys.argv[1] in ('once', 'on_request'):
+        work(*sys.argv[1:])
+    else:
+            run_program('tools/benchmark.py', parse, lambda parsed: parsed[0](parsed[1]))

@@ -14,7 +14,7 @@ from cyclegan_tf.models import MODELS
 from cyclegan_tf.settings.models import CycleGANConfig
 
 torch = pytest.importorskip('torch', reason='the torch extra is not installed')
-import torch_mirror as mirror  # noqa: E402
+from benchmark import torch_mirror as mirror  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

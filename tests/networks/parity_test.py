@@ -7,7 +7,7 @@ import tensorflow as tf
 from cyclegan_tf.networks import make_discriminator, make_generator
 
 torch = pytest.importorskip('torch', reason='the torch extra is not installed')
-import torch_mirror as mirror  # noqa: E402
+from benchmark import torch_mirror as mirror  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

@@ -16,7 +16,7 @@ from tests.helpers import program, reference_keys
 from tests.helpers.small_models import FEW_BLOCKS
 
 torch = pytest.importorskip('torch', reason='the torch extra is not installed')
-import torch_mirror as mirror  # noqa: E402
+from benchmark import torch_mirror as mirror  # noqa: E402
 
 from tests.helpers.torch_files import draw, export_weights, import_weights, photograph, save  # noqa: E402
 

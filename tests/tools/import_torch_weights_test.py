@@ -19,7 +19,7 @@ from cyclegan_tf.settings.training import Config, NetworkRole
 from tests.helpers import program
 
 torch = pytest.importorskip('torch', reason='the torch extra is not installed')
-import torch_mirror as mirror  # noqa: E402
+from benchmark import torch_mirror as mirror  # noqa: E402
 
 from tests.helpers.torch_files import draw, export_weights, import_weights, photograph, save  # noqa: E402
 

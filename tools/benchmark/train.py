@@ -22,8 +22,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
-import benchmark_common as common
-
+from benchmark import common
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.settings.fields import setting, validate_fields
 from cyclegan_tf.settings.models import CycleGANConfig
@@ -91,7 +90,7 @@ def measure(config: TrainConfig) -> dict[str, Any]:
     on_gpu = config.device == 'gpu'
     kinds = common.installed(common.choose_kinds(config.kinds, _OURS + _THEIRS, _DEFAULT[config.device]), on_gpu)
     values = {name: getattr(config, name) for name in (*_SIZES, 'deterministic', 'device')}
-    rows, _ = common.in_turns(__file__, dict.fromkeys(kinds, values), config.repeats, 'a step', on_gpu)
+    rows, _ = common.in_turns(common.worker('train'), dict.fromkeys(kinds, values), config.repeats, 'a step', on_gpu)
     for row in rows.values():
         row['images_per_second'] = config.batch_size / row['seconds']
     result: dict[str, Any] = {
@@ -180,7 +179,8 @@ def _start(config: TrainConfig) -> tuple[float, float]:
 
 
 # -------------------------------------------------------------------------------------------------- a kind's process
-def _step(kind: str, values: Mapping[str, Any]) -> Callable[[], Any]:
+def work(kind: str, values: Mapping[str, Any]) -> Callable[[], Any]:
+    """A step of this kind."""
     return (_torch_step if kind.startswith('torch') else _our_step)(kind, TrainConfig(**values))
 
 
@@ -200,7 +200,8 @@ def training(kind: str, config: TrainConfig) -> Config:
 
 def _our_step(kind: str, config: TrainConfig) -> Callable[[], Any]:
     import tensorflow as tf
-    from benchmark_step import open_step
+
+    from benchmark.step import open_step
 
     run = open_step(training(kind, config))
     if config.device == 'cpu':
@@ -216,7 +217,8 @@ def _our_step(kind: str, config: TrainConfig) -> Callable[[], Any]:
 
 def _torch_step(kind: str, config: TrainConfig) -> Callable[[], Any]:
     import torch
-    import torch_mirror
+
+    from benchmark import torch_mirror
 
     on_gpu = config.device == 'gpu'
     device = torch.device('cuda' if on_gpu else 'cpu')
@@ -244,7 +246,3 @@ def _torch_step(kind: str, config: TrainConfig) -> Callable[[], Any]:
             return {'peak_bytes': torch.cuda.max_memory_allocated()}
 
     return step
-
-
-if __name__ == '__main__':
-    common.serve(_step)

@@ -11,15 +11,12 @@ import json
 import pathlib
 import shlex
 import subprocess
-import sys
 from typing import Any, Optional
 
-import benchmark_common as common
-
+from benchmark import common
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.settings.fields import setting, validate_fields
 
-PROGRAM = pathlib.Path(__file__).parent / 'benchmark.py'
 NAMES = ('train', 'translate', 'pipeline', 'serving')
 
 
@@ -60,7 +57,7 @@ def main(config: AllConfig) -> int:
     results: dict[str, Any] = {}
     for name, flags in config.flags().items():
         common.say(f'{name} ...')
-        done = subprocess.run([sys.executable, str(PROGRAM), name, *flags], stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(common.program(name, *flags), stdout=subprocess.PIPE, text=True)
         if done.returncode:
             raise UserError(f'the benchmark `{name}` failed (status {done.returncode}); its message is above.')
         results[name] = json.loads(done.stdout)

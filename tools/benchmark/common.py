@@ -28,7 +28,8 @@ import psutil
 
 from cyclegan_tf.errors import UserError
 
-ROOT = pathlib.Path(__file__).parent.parent
+TOOLS = pathlib.Path(__file__).resolve().parent.parent
+ROOT = TOOLS.parent
 _NO_SETTINGS = ('json', 'verbose', 'only')  # these change nothing that is measured
 
 
@@ -190,21 +191,37 @@ def environment(gpu: bool = False) -> dict[str, str]:
     return {**os.environ, 'PYTHONPATH': str(ROOT), **({} if gpu else {'CUDA_VISIBLE_DEVICES': '-1'})}
 
 
+def program(*arguments: str) -> list[str]:
+    """The command that starts tools/benchmark.py, in any working directory.
+
+    Every process that a benchmark starts of itself or of another is started so: the files of this folder, started by
+    themselves, would not find each other.
+
+    Args:
+        arguments: the word and the flags of a benchmark, or what `work` in tools/benchmark.py takes.
+    """
+    return [sys.executable, str(TOOLS / 'benchmark.py'), *arguments]
+
+
+def worker(benchmark: str) -> list[str]:
+    """The command that starts what Served takes: the work of this benchmark."""
+    return program('on_request', benchmark)
+
+
 class Served:
     """A process of its own that does one kind of work whenever it is asked to.
 
     Args:
-        script: a benchmark's file, which calls `serve` where it is the program.
+        command: starts a program that calls `serve`; see worker.
         kind: of work.
-        values: what the script makes it from; goes through JSON.
+        values: what the program makes it from; goes through JSON.
         gpu: it finds the machine's GPUs.
     """
 
-    def __init__(self, script: str, kind: str, values: Mapping[str, Any], gpu: bool = False):
+    def __init__(self, command: Sequence[str], kind: str, values: Mapping[str, Any], gpu: bool = False):
         self._kind = kind
-        # The script itself: benchmark.py loads TensorFlow, which would count as PyTorch's memory.
         self._process = subprocess.Popen(
-            [sys.executable, script, kind, json.dumps(values)],
+            [*command, kind, json.dumps(values)],
             env=environment(gpu),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -245,7 +262,8 @@ def serve(make: Callable[[str, Mapping[str, Any]], Callable[[], Optional[Mapping
     """
     answers = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):  # for what the work prints
-        work = make(sys.argv[1], json.loads(sys.argv[2]))
+        kind, values = sys.argv[-2:]  # as Served gives them
+        work = make(kind, json.loads(values))
         for _ in sys.stdin:
             start = time.perf_counter()
             told = work()
@@ -255,12 +273,12 @@ def serve(make: Callable[[str, Mapping[str, Any]], Callable[[], Optional[Mapping
 
 
 def in_turns(
-    script: str, values: Mapping[str, Mapping[str, Any]], repeats: int, unit: str, gpu: bool = False
+    command: Sequence[str], values: Mapping[str, Mapping[str, Any]], repeats: int, unit: str, gpu: bool = False
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, Any]]]:
     """All kinds, each in a process of its own, one after the other in each round.
 
     Args:
-        script: see Served.
+        command: see Served.
         values: of each kind.
         repeats: rounds that are measured, after one that is not.
         unit: what one piece of work is, for who watches.
@@ -272,7 +290,7 @@ def in_turns(
     with contextlib.ExitStack() as stack:
         processes, found = {}, {}
         for kind, of_kind in values.items():
-            processes[kind] = stack.enter_context(Served(script, kind, of_kind, gpu))
+            processes[kind] = stack.enter_context(Served(command, kind, of_kind, gpu))
             processes[kind].ask()  # builds and compiles, while nobody else works
             found[kind] = []
         for _, kind in itertools.product(range(repeats), values):

@@ -11,7 +11,6 @@ import dataclasses
 import itertools
 import json
 import os
-import pathlib
 import statistics
 import subprocess
 import sys
@@ -20,16 +19,15 @@ import time
 from collections.abc import Iterator
 from typing import Any, Optional
 
-import benchmark_common as common
 import numpy as np
 from PIL import Image
 
+from benchmark import common
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.settings.fields import setting, validate_fields
 from cyclegan_tf.settings.models import CycleGANConfig
 from cyclegan_tf.settings.training import Config
 
-PROGRAM = pathlib.Path(__file__).parent / 'benchmark.py'
 OURS = ('memory', 'disk', 'none')
 WORKERS = (0, 1, 2, 4)  # of DataLoader; the reference's default is 4, the best one counts
 _WARM_UP = 0.5  # seconds that are not measured
@@ -113,7 +111,7 @@ def measure_pipeline(config: PipelineConfig) -> dict[str, Any]:
 def _in_a_process(config: PipelineConfig, kind: str) -> float:
     values = {**dataclasses.asdict(config), 'only': kind, 'json': None}
     flags = [f'--{name}={value}' for name, value in values.items() if value is not None]
-    done = subprocess.run([sys.executable, str(PROGRAM), 'pipeline', *flags], stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(common.program('pipeline', *flags), stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise UserError(f"'{kind}' could not be measured (status {done.returncode}); its message is above, mend that.")
     return json.loads(done.stdout.splitlines()[-1])

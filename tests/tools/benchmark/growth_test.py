@@ -3,12 +3,10 @@
 import json
 import re
 
-import benchmark_growth
-import benchmark_page
-import benchmark_parts
 import numpy as np
 import pytest
 import tensorflow as tf
+from benchmark import growth, page, parts
 from PIL import Image
 
 from cyclegan_tf.models import MODELS
@@ -30,7 +28,7 @@ def test_parts_of_the_generator_are_the_generator(photographs, precision):
     generator = make_generator('resnet_6blocks', filters=4, precision=precision, seed=1)
     x = images = tf.constant(photographs(1, 64, 64), tf.float32)
     variables = []
-    for part in benchmark_parts.generator_parts(generator):
+    for part in parts.generator_parts(generator):
         x = part.run(x)
         variables += part.variables
     np.testing.assert_array_equal(x, generator(images, training=True))
@@ -40,9 +38,9 @@ def test_parts_of_the_generator_are_the_generator(photographs, precision):
 def test_flops_are_what_sums_of_ones_count():
     generator = make_generator('resnet_6blocks', filters=4)
     discriminator = make_discriminator('basic', filters=4)
-    for part in (*benchmark_parts.generator_parts(generator), benchmark_parts.discriminator_part(discriminator)):
+    for part in (*parts.generator_parts(generator), parts.discriminator_part(discriminator)):
         shape = (2, 64, 64, part.convolutions[0][0].kernel.shape[3 if 'decoder' in part.name else 2])
-        counted = benchmark_parts.layer_flops(part, shape)
+        counted = parts.layer_flops(part, shape)
         for (layer, padding), flops in zip(part.convolutions, counted):
             layer.kernel.assign(tf.ones_like(layer.kernel))
             padded = tf.ones([shape[0], shape[1] + 2 * padding, shape[2] + 2 * padding, shape[3]])
@@ -57,12 +55,12 @@ def test_flops_are_what_sums_of_ones_count():
 
 def test_the_plan_is_the_steps():
     model, config = small_model()
-    passes, inputs = benchmark_parts.plan(model, config, tf.zeros([1, 64, 64, 3]))
+    passes, inputs = parts.plan(model, config, tf.zeros([1, 64, 64, 3]))
     calls = {}
     for one in passes:
         calls[one.part.name, one.is_backward] = calls.get((one.part.name, one.is_backward), 0) + one.calls
     assert set(calls.values()) == {6} and len(calls) == 8  # each way forward has its way back
-    forward = {one.part.name: benchmark_parts.layer_flops(one.part, inputs[one.part.name].shape) for one in passes}
+    forward = {one.part.name: parts.layer_flops(one.part, inputs[one.part.name].shape) for one in passes}
     for one in passes:
         first, whole = forward[one.part.name][0], sum(forward[one.part.name])
         wanted = {
@@ -71,17 +69,17 @@ def test_the_plan_is_the_steps():
             'backward, not to the images': 2 * whole - first,
             'backward, to the images alone': whole,
         }[one.phase]
-        assert benchmark_parts.pass_flops(one, inputs[one.part.name].shape) == wanted
-    without, _ = benchmark_parts.plan(*small_model(lambda_identity=0.0), tf.zeros([1, 64, 64, 3]))
+        assert parts.pass_flops(one, inputs[one.part.name].shape) == wanted
+    without, _ = parts.plan(*small_model(lambda_identity=0.0), tf.zeros([1, 64, 64, 3]))
     assert [one.calls for one in without] == [4, 2, 2, 4, 4, 4, 4, 6, 2, 4]
 
 
 def test_memory_is_foreseen_from_what_was_measured():
-    assert benchmark_growth.expected_bytes([], 100) == 0
+    assert growth.expected_bytes([], 100) == 0
     rows = [{'pixels': 100, 'peak_bytes': 1000}]
-    assert benchmark_growth.expected_bytes(rows, 400) == 4000
+    assert growth.expected_bytes(rows, 400) == 4000
     rows += [{'pixels': 200, 'peak_bytes': 1100}, {'pixels': 800, 'skipped': 'too large'}]
-    assert benchmark_growth.expected_bytes(rows, 400) == 1300
+    assert growth.expected_bytes(rows, 400) == 1300
 
 
 def row(part, phase, share):
@@ -113,7 +111,7 @@ def test_the_page_gives_reasons_only_where_little_is_reached(tmp_path):
         'peak': 100.0,
         'peak_by': {'matrices': 100.0},
     }
-    benchmark_page.write(result, 'python tools/benchmark.py growth', tmp_path / 'docs' / 'speed.md')
+    page.write(result, 'python tools/benchmark.py growth', tmp_path / 'docs' / 'speed.md')
     text = (tmp_path / 'docs' / 'speed.md').read_text()
     assert '- generator encoder (forward 59.0%): the first convolution reads 3 channels' in text
     assert text.count('\n- ') == 1
@@ -133,7 +131,7 @@ def test_the_page_says_why_its_two_times_of_a_step_differ(seconds, told):
         {'size': 32, 'batch': 2, 'seconds': 9.0},
         {'size': 64, 'batch': 1, 'skipped': 'would take some 99 GB'},
     ]
-    text = '\n'.join(benchmark_page._difference({'settings': {'crop_size': 32}, 'steps': steps}, 0.5))
+    text = '\n'.join(page._difference({'settings': {'crop_size': 32}, 'steps': steps}, 0.5))
     assert (f'takes 0.5 s here and {seconds} s in the first table' in text) == told == bool(text)
 
 
@@ -151,21 +149,21 @@ def test_growth_measures_and_writes_the_page(tmp_path):
     assert [row['replicas'] for row in result['replicas']] == [1, 2]
     assert {row['batch'] for row in result['replicas']} == {2}
     assert result['peak'] == max(result['peak_by'].values()) and len(result['peak_by']) == 2
-    parts = result['parts']
-    assert {(row['part'], row['phase']) for row in parts if row['phase'] in ('forward', 'update')} == {
+    measured = result['parts']
+    assert {(row['part'], row['phase']) for row in measured if row['phase'] in ('forward', 'update')} == {
         *((f'generator {name}', 'forward') for name in ('encoder', 'blocks', 'decoder')),
         ('discriminator', 'forward'), ('generators', 'update'), ('discriminators', 'update'),
     }  # fmt: skip
-    for row in parts:
+    for row in measured:
         if row['seconds'] > 0:
             assert row['share'] == pytest.approx(row['gflop'] / row['seconds'] / result['peak'])
     whole = result['step']
-    assert whole['gflop'] == pytest.approx(sum(row['gflop'] * row['calls'] for row in parts))
+    assert whole['gflop'] == pytest.approx(sum(row['gflop'] * row['calls'] for row in measured))
     for groups in (result['totals'][:2], result['totals'][2:]):  # networks; phases
         assert sum(row['gflop'] for row in groups) == pytest.approx(whole['gflop'])
         assert sum(row['seconds'] for row in groups) == pytest.approx(whole['seconds'] - result['rest_seconds'])
     text = (tmp_path / 'page.md').read_text()
     assert f'`python tools/benchmark.py growth {" ".join(flags)} --repeats=2 --peak_side=64 --write`' in text
-    low = {row['part'] for row in [*parts, whole] if row['share'] is not None and row['share'] < benchmark_page.LOW}
+    low = {row['part'] for row in [*measured, whole] if row['share'] is not None and row['share'] < page.LOW}
     assert set(re.findall(r'^- ([a-z ]+) \(', text, re.MULTILINE)) == low
     assert (tmp_path / 'page.png').is_file()

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
-from benchmark_common import images
 
+from benchmark.common import images
 from cyclegan_tf.data.pipeline import untuned
 from cyclegan_tf.distribution.devices import Devices, open_devices, set_graph_optimizer
 from cyclegan_tf.models import MODELS

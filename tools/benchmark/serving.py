@@ -17,11 +17,11 @@ import tempfile
 from collections.abc import Callable
 from typing import Any, Optional
 
-import benchmark_common as common
-import benchmark_run
 import numpy as np
 import tensorflow as tf
 
+from benchmark import common
+from benchmark.run import make_run, picture
 from cyclegan_tf import export
 from cyclegan_tf.settings.export import PRECISIONS, QUANTIZATIONS, ExportConfig
 from cyclegan_tf.settings.fields import setting, validate_fields
@@ -54,7 +54,7 @@ def main(config: ServingConfig) -> int:
     """Prints tables, and the result as JSON; returns the exit status."""
     with tempfile.TemporaryDirectory() as folder:
         run = CycleGANConfig(dataroot='demo', name=_NAME, netG=config.netG, ngf=config.ngf)
-        benchmark_run.make_run(run, pathlib.Path(folder, 'checkpoints'))
+        make_run(run, pathlib.Path(folder, 'checkpoints'))
         result = {
             'machine': common.machine(gpu=bool(tf.config.list_physical_devices('GPU'))),
             'settings': common.settings_of(config),
@@ -70,7 +70,7 @@ def measure_requests(folder: pathlib.Path, config: ServingConfig) -> list[dict[s
     calls = {}
     sides, batches = (common.numbers(name, getattr(config, name)) for name in ('sizes', 'batches'))
     for side, batch in itertools.product(sides, batches):
-        image = benchmark_run.picture(side)
+        image = picture(side)
         encoded = tf.constant([tf.io.encode_png(image).numpy()] * batch)
         pixels = tf.constant(np.stack([image] * batch))
         calls['serving_default', side, batch] = lambda e=encoded: signatures['serving_default'](image_bytes=e)
@@ -90,7 +90,7 @@ def measure_requests(folder: pathlib.Path, config: ServingConfig) -> list[dict[s
 def measure_formats(folder: pathlib.Path, config: ServingConfig) -> list[dict[str, Any]]:
     """Seconds for one image, and bytes on the disk, of every format."""
     side = config.format_size
-    floats = (benchmark_run.picture(side)[None] / 127.5 - 1).astype(np.float32)  # [1, h, w, 3]
+    floats = (picture(side)[None] / 127.5 - 1).astype(np.float32)  # [1, h, w, 3]
     calls, sizes = {}, {}
     for precision in PRECISIONS:
         path = write(folder, precision, f'--precision={precision}')

@@ -2,9 +2,9 @@
 
 import json
 
-import benchmark_translate
 import numpy as np
 import pytest
+from benchmark import translate
 from PIL import Image
 
 from tests.helpers import program
@@ -52,4 +52,4 @@ def test_mean_difference_is_in_levels(tmp_path):
         (tmp_path / name).mkdir()
         for i, level in enumerate(levels):
             Image.fromarray(np.full((4, 4, 3), level, np.uint8)).save(tmp_path / name / f'{i}.png')
-    assert benchmark_translate.mean_difference(tmp_path / 'some', tmp_path / 'others') == 2.0
+    assert translate.mean_difference(tmp_path / 'some', tmp_path / 'others') == 2.0

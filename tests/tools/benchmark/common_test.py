@@ -4,11 +4,9 @@ import os
 import subprocess
 import sys
 
-import benchmark_common as common
-import benchmark_step
-import benchmark_train
 import psutil
 import pytest
+from benchmark import common, step, train
 from tensorflow.python.framework.config import is_op_determinism_enabled
 
 from cyclegan_tf.errors import UserError
@@ -18,7 +16,7 @@ SMALL = dict(dataroot='demo', netG='resnet_6blocks', ngf=4, ndf=4, load_size=32,
 
 
 def test_peak_memory_is_the_process_own_and_not_its_parents():
-    code = f'import sys; sys.path[:0] = {sys.path!r}; import benchmark_common; print(benchmark_common.peak_bytes())'
+    code = f'import sys; sys.path[:0] = {sys.path!r}; from benchmark import common; print(common.peak_bytes())'
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert 5e6 < int(done.stdout) < 150e6 < psutil.Process().memory_info().rss
 
@@ -47,13 +45,13 @@ def test_processes_find_gpus_and_tell_other_memory_only_if_they_are_made_to(tmp_
     script = tmp_path / 'telling.py'
     script.write_text(
         f'import os, sys; sys.path[:0] = {sys.path!r}\n'
-        'import benchmark_common\n'
-        'benchmark_common.serve(lambda kind, values: lambda: {\n'
+        'from benchmark import common\n'
+        'common.serve(lambda kind, values: lambda: {\n'
         '    "gpus": os.environ["CUDA_VISIBLE_DEVICES"], **({"peak_bytes": 1} if kind == "own" else {})})\n'
     )
-    rows, last = common.in_turns(str(script), {'own': {}, 'other': {}}, 1, 'of nothing', gpu=True)
+    rows, last = common.in_turns([sys.executable, str(script)], {'own': {}, 'other': {}}, 1, 'of nothing', gpu=True)
     assert last['own']['gpus'] == '0' and rows['own']['peak_bytes'] == 1 < rows['other']['peak_bytes']
-    assert common.in_turns(str(script), {'own': {}}, 1, 'of nothing')[1]['own']['gpus'] == '-1'
+    assert common.in_turns([sys.executable, str(script)], {'own': {}}, 1, 'of nothing')[1]['own']['gpus'] == '-1'
 
 
 @pytest.mark.parametrize(
@@ -88,8 +86,8 @@ def test_torch_is_left_out_aloud_where_it_is_not_installed(monkeypatch, capsys):
 
 
 def test_a_kind_is_trained_as_its_name_says():
-    config = benchmark_train.TrainConfig(crop_size=64, batch_size=2)
-    found = [benchmark_train.training(kind, config) for kind in ('float32', 'bfloat16 recompute', 'float16 xla')]
+    config = train.TrainConfig(crop_size=64, batch_size=2)
+    found = [train.training(kind, config) for kind in ('float32', 'bfloat16 recompute', 'float16 xla')]
     assert [(one.precision, one.recompute_grads, one.jit_compile) for one in found] == [
         ('float32', False, 'false'),
         ('bfloat16', True, 'false'),
@@ -101,8 +99,8 @@ def test_a_kind_is_trained_as_its_name_says():
 @pytest.mark.parametrize('compiled', ['true', 'false'])
 def test_the_step_is_compiled_if_it_is_to_be(monkeypatch, compiled):
     asked = []
-    monkeypatch.setitem(benchmark_step.MODELS, 'cycle_gan', lambda config, jit_compile: asked.append(jit_compile))
-    benchmark_step.open_model(CycleGANConfig(**SMALL, deterministic='false', jit_compile=compiled))
+    monkeypatch.setitem(step.MODELS, 'cycle_gan', lambda config, jit_compile: asked.append(jit_compile))
+    step.open_model(CycleGANConfig(**SMALL, deterministic='false', jit_compile=compiled))
     assert asked == [compiled == 'true']
 
 
@@ -110,7 +108,7 @@ def test_processes_answer_in_turns(tmp_path):
     script = tmp_path / 'counting.py'
     script.write_text(
         f'import sys; sys.path[:0] = {sys.path!r}\n'
-        'import benchmark_common\n'
+        'from benchmark import common\n'
         'def make(kind, values):\n'
         '    calls = []\n'
         '    def work():\n'
@@ -118,9 +116,10 @@ def test_processes_answer_in_turns(tmp_path):
         '        calls.append(kind)\n'
         '        return {"calls": len(calls), "of": values["of"]}\n'
         '    return work\n'
-        'benchmark_common.serve(make)\n'
+        'common.serve(make)\n'
     )
-    rows, last = common.in_turns(str(script), {'some': {'of': 1}, 'others': {'of': 2}}, 3, 'of nothing')
+    values = {'some': {'of': 1}, 'others': {'of': 2}}
+    rows, last = common.in_turns([sys.executable, str(script)], values, 3, 'of nothing')
     assert [(answer['calls'], answer['of']) for answer in last.values()] == [(4, 1), (4, 2)]
     for row in rows.values():
         assert 0 < row['least'] <= row['seconds'] <= row['most'] and row['peak_bytes'] > 5e6
@@ -130,22 +129,22 @@ def test_a_process_that_ends_is_named(tmp_path):
     script = tmp_path / 'ending.py'
     script.write_text('raise SystemExit(3)\n')
     with pytest.raises(UserError, match=r"'float32' has ended \(status 3\)"):
-        common.in_turns(str(script), {'float32': {}}, 1, 'of nothing')
+        common.in_turns([sys.executable, str(script)], {'float32': {}}, 1, 'of nothing')
 
 
 @pytest.mark.own_process
 def test_the_step_is_deterministic_as_the_training_programs_and_trains():
     config = CycleGANConfig(**SMALL)
-    devices, model = benchmark_step.open_model(config)
-    step = benchmark_step.make_step(devices, model, config)
+    devices, model = step.open_model(config)
+    run = step.make_step(devices, model, config)
     assert is_op_determinism_enabled()
     before = model.g_a.conv_in.kernel.numpy()
-    step()
-    step()
+    run()
+    run()
     assert int(model.step.numpy()) == 2 and (model.g_a.conv_in.kernel.numpy() != before).any()
 
 
 @pytest.mark.own_process
 def test_without_determinism_where_the_training_program_is_told_so():
-    benchmark_step.open_model(CycleGANConfig(**SMALL, deterministic='false'))
+    step.open_model(CycleGANConfig(**SMALL, deterministic='false'))
     assert not is_op_determinism_enabled()

@@ -21,10 +21,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
-import benchmark_common as common
 import numpy as np
 from PIL import Image
 
+from benchmark import common
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.settings.fields import setting, validate_fields
 
@@ -89,7 +89,9 @@ def measure(config: TranslateConfig, folder: pathlib.Path) -> dict[str, Any]:
     make_files(config, folder)
     kinds = common.installed(common.choose_kinds(config.kinds, OURS + THEIRS))
     values = {**dataclasses.asdict(config), 'json': None, 'folder': str(folder)}
-    rows, _ = common.in_turns(__file__, dict.fromkeys(kinds, values), config.repeats, f'for {config.images} images')
+    rows, _ = common.in_turns(
+        common.worker('translate'), dict.fromkeys(kinds, values), config.repeats, f'for {config.images} images'
+    )
     for row in rows.values():
         row.update({name: row[name] / config.images for name in ('seconds', 'least', 'most')})
     differences = {
@@ -120,7 +122,7 @@ def measure_programs(config: TranslateConfig, folder: pathlib.Path, kinds: list[
             flags = [f'--{name}={value}' for name, value in our_settings(kind, values).items()]
             commands[kind] = [sys.executable, '-m', 'cyclegan_tf.translate', *flags]
         else:
-            commands[kind] = [sys.executable, __file__, kind, json.dumps(values), 'once']
+            commands[kind] = common.program('once', 'translate', kind, json.dumps(values))
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _, kind in itertools.product(range(config.repeats), kinds):
         start = time.perf_counter()
@@ -144,16 +146,15 @@ def measure_programs(config: TranslateConfig, folder: pathlib.Path, kinds: list[
 
 def make_files(config: TranslateConfig, folder: pathlib.Path) -> None:
     """The run, its generator's weights for PyTorch, and the images."""
-    import benchmark_run
-
+    from benchmark.run import make_images, make_run
     from cyclegan_tf.networks import torch_weights
     from cyclegan_tf.settings.models import CycleGANConfig
 
     run = CycleGANConfig(dataroot='demo', name=_NAME, netG=config.netG, ngf=config.ngf)
-    model = benchmark_run.make_run(run, folder / 'checkpoints')
+    model = make_run(run, folder / 'checkpoints')
     slots = torch_weights.generator_slots(run.netG, not run.no_dropout)
     np.savez(folder / _WEIGHTS, **torch_weights.state_dict(model.translations['AtoB'].network, slots))
-    benchmark_run.make_images(folder / 'images', config.images, config.size)
+    make_images(folder / 'images', config.images, config.size)
 
 
 def mean_difference(some: pathlib.Path, others: pathlib.Path) -> float:
@@ -165,7 +166,7 @@ def mean_difference(some: pathlib.Path, others: pathlib.Path) -> float:
 
 
 # -------------------------------------------------------------------------------------------------- a kind's process
-def translation(kind: str, values: Mapping[str, Any]) -> Callable[[], None]:
+def work(kind: str, values: Mapping[str, Any]) -> Callable[[], None]:
     """A call that translates all images once."""
     return (_their_translation if kind.startswith('torch') else _our_translation)(kind, values)
 
@@ -207,7 +208,8 @@ def _our_translation(kind: str, values: Mapping[str, Any]) -> Callable[[], None]
 
 def _their_translation(kind: str, values: Mapping[str, Any]) -> Callable[[], None]:
     import torch
-    import torch_mirror
+
+    from benchmark import torch_mirror
 
     folder, side = pathlib.Path(values['folder']), values['size']
     generator = torch_mirror.generator(values['netG'], 3, 3, values['ngf'], 'instance')
@@ -235,10 +237,3 @@ def _their_translation(kind: str, values: Mapping[str, Any]) -> Callable[[], Non
             translate_all()
 
     return translate_all_without_gradients
-
-
-if __name__ == '__main__':
-    if sys.argv[3:] == ['once']:
-        translation(sys.argv[1], json.loads(sys.argv[2]))()
-    else:
-        common.serve(translation)

@@ -13,11 +13,11 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import benchmark_common as common
 import numpy as np
 import tensorflow as tf
-from benchmark_step import make_step, open_model
 
+from benchmark import common
+from benchmark.step import make_step, open_model
 from cyclegan_tf.distribution.devices import Devices
 from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.networks.generators import ResnetGenerator

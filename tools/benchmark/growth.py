@@ -15,10 +15,9 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
-import benchmark_common as common
-import benchmark_page
 import psutil
 
+from benchmark import common, page
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.settings.fields import setting, validate_fields
 from cyclegan_tf.settings.models import CycleGANConfig
@@ -81,7 +80,7 @@ def main(config: GrowthConfig) -> int:
     }
     status = common.finish(result, config.json)  # first: the page may turn out not to be writable
     if config.write:
-        benchmark_page.write(result, command(config), pathlib.Path(config.output))
+        page.write(result, command(config), pathlib.Path(config.output))
     return status
 
 
@@ -107,10 +106,8 @@ def measure_sizes(config: GrowthConfig) -> list[dict[str, Any]]:
             row['skipped'] = f'would take some {wanted / 1e9:.0f} GB, {there / 1e9:.0f} GB are free'
             common.say(f'{side}x{side} x {batch}: {row["skipped"]}')
         else:
-            kind = f'{side}x{side} x {batch}'
-            found, _ = common.in_turns(
-                __file__, {kind: config.training(crop_size=side, batch_size=batch)}, config.repeats, 'a step'
-            )
+            kind, values = f'{side}x{side} x {batch}', config.training(crop_size=side, batch_size=batch)
+            found, _ = common.in_turns(common.worker('growth'), {kind: values}, config.repeats, 'a step')
             row.update(found[kind], images_per_second=batch / found[kind]['seconds'])
         rows.append(row)
     return sorted(rows, key=lambda row: (row['size'], row['batch']))
@@ -133,7 +130,7 @@ def measure_replicas(config: GrowthConfig) -> list[dict[str, Any]]:
     counts = common.numbers('replicas', config.replicas)
     batch = math.lcm(*counts)
     values = {f'{count} x CPU': config.training(batch_size=batch, virtual_devices=count) for count in counts}
-    found, _ = common.in_turns(__file__, values, config.repeats, 'a step')
+    found, _ = common.in_turns(common.worker('growth'), values, config.repeats, 'a step')
     rows = []
     for kind, row in found.items():
         rows.append({'replicas': values[kind]['virtual_devices'], 'batch': batch, 'size': config.crop_size, **row})
@@ -142,9 +139,9 @@ def measure_replicas(config: GrowthConfig) -> list[dict[str, Any]]:
 
 
 def measure_parts(config: GrowthConfig) -> dict[str, Any]:
-    """See benchmark_parts.measure."""
+    """See parts.measure."""
     values = {'training': config.training(), 'repeats': config.repeats, 'peak_side': config.peak_side}
-    with common.Served(__file__, 'parts', values) as process:
+    with common.Served(common.worker('growth'), 'parts', values) as process:
         answer = process.ask()
     common.say(f'parts: {answer["seconds"]:.0f} s')
     return {name: answer[name] for name in ('parts', 'step', 'totals', 'rest_seconds', 'peak', 'peak_by')}
@@ -154,14 +151,10 @@ def measure_parts(config: GrowthConfig) -> dict[str, Any]:
 def work(kind: str, values: Mapping[str, Any]) -> Callable[[], Any]:
     """A step, or everything about the parts."""
     if kind == 'parts':
-        import benchmark_parts
+        from benchmark import parts
 
         training = CycleGANConfig(**values['training'])
-        return lambda: benchmark_parts.measure(training, values['repeats'], values['peak_side'])
-    import benchmark_step
+        return lambda: parts.measure(training, values['repeats'], values['peak_side'])
+    from benchmark.step import open_step
 
-    return benchmark_step.open_step(CycleGANConfig(**values))
-
-
-if __name__ == '__main__':
-    common.serve(work)
+    return open_step(CycleGANConfig(**values))

@@ -2,8 +2,8 @@
 
 import json
 
-import benchmark_pipeline
 import pytest
+from benchmark import pipeline
 
 from cyclegan_tf.errors import UserError
 from tests.helpers import program
@@ -16,31 +16,42 @@ def run(*arguments):
     return program.run_python(TOOL, *arguments, CUDA_VISIBLE_DEVICES='-1')
 
 
+def test_processes_that_are_measured_begin_without_tensorflow_and_pytorch():
+    code = (
+        f'import runpy, sys; sys.path.insert(0, {str(program.ROOT / "tools")!r})\n'
+        f'load = runpy.run_path({TOOL!r})["load"]\n'
+        'for name in ("train", "translate", "growth"): assert load(name)[0].work\n'
+        'print({"tensorflow", "torch", "absl"} & set(sys.modules))'
+    )
+    status, output, error = program.run_python('-c', code, real=True)
+    assert (status, output) == (0, 'set()\n'), error
+
+
 @pytest.mark.torch
 def test_both_sides_of_the_pipeline_read_the_same_files(image_folders):
     (image_folders / 'trainA' / '.DS_Store').write_bytes(b'no image')
     (image_folders / 'trainB' / 'more').mkdir()
     (image_folders / 'trainB' / '0.png').rename(image_folders / 'trainB' / 'more' / '0.png')
-    found = benchmark_pipeline._paths(str(image_folders))
+    found = pipeline._paths(str(image_folders))
     assert [len(paths) for paths in found] == [5, 5] and str(image_folders / 'trainB' / 'more' / '0.png') in found[1]
-    config = benchmark_pipeline.PipelineConfig(dataroot=str(image_folders), load_size=36, crop_size=32)
-    batches = benchmark_pipeline._torch(config, workers=0)
+    config = pipeline.PipelineConfig(dataroot=str(image_folders), load_size=36, crop_size=32)
+    batches = pipeline._torch(config, workers=0)
     for _ in range(6):  # more than an epoch
         assert [tuple(images.shape) for images in next(batches)] == [(1, 3, 32, 32)] * 2
 
 
 def test_the_pipeline_refuses_what_cannot_be_measured():
     with pytest.raises(UserError, match=r'`crop_size` \(300\) exceeds `load_size` \(286\)'):
-        benchmark_pipeline.PipelineConfig(crop_size=300)
+        pipeline.PipelineConfig(crop_size=300)
     with pytest.raises(UserError, match=r"`dataroot` \('nowhere'\) is no folder; set it to one with trainA"):
-        benchmark_pipeline.main(benchmark_pipeline.PipelineConfig(dataroot='nowhere'))
+        pipeline.main(pipeline.PipelineConfig(dataroot='nowhere'))
 
 
 def test_a_kind_of_the_pipeline_that_cannot_be_measured_is_named(image_folders, capfd):
     (image_folders / 'trainA' / 'broken.png').write_bytes(b'no image')
-    config = benchmark_pipeline.PipelineConfig(dataroot=str(image_folders), load_size=36, crop_size=32)
+    config = pipeline.PipelineConfig(dataroot=str(image_folders), load_size=36, crop_size=32)
     with pytest.raises(UserError, match=r"'memory' could not be measured \(status 1\)"):
-        benchmark_pipeline.measure_pipeline(config)
+        pipeline.measure_pipeline(config)
     error = capfd.readouterr().err
     assert 'broken.png' in error and 'Traceback' not in error
 
