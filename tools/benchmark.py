@@ -23,8 +23,6 @@ import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras
 from benchmark import common  # noqa: E402  (the folder beside this file, which Python prefers to a file of that name)
 
 from cyclegan_tf.errors import UserError  # noqa: E402
-from cyclegan_tf.runtime.program import run_program  # noqa: E402
-from cyclegan_tf.settings import flags  # noqa: E402
 
 # The file in benchmark/ and its settings. Only the one that is asked for is imported, and nothing below imports more
 # than it needs: this program is also each process that is measured, where TensorFlow would count as PyTorch's memory.
@@ -51,6 +49,8 @@ def parse(argv: Sequence[str]):
     Raises:
         flags.Error, UserError: no such benchmark, or settings that it does not take.
     """
+    from cyclegan_tf.settings import flags
+
     if argv[1:] == ['--help']:
         print(__doc__)
         raise SystemExit(0)
@@ -86,4 +86,6 @@ if __name__ == '__main__':
     if len(sys.argv) == 5 and sys.argv[1] in ('once', 'on_request'):
         work(*sys.argv[1:])
     else:
-            run_program('tools/benchmark.py', parse, lambda parsed: parsed[0](parsed[1]))
+        from cyclegan_tf.runtime.program import run_program
+
+        run_program('tools/benchmark.py', parse, lambda parsed: parsed[0](parsed[1]))
