@@ -1,1 +1,1 @@
-"""Images to batches: sources, preprocess, augment, pipeline, in this order."""
+"""Images to batches: sources, table, augment, pipeline, in this order."""
