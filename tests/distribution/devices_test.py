@@ -42,7 +42,7 @@ def train(images, directory, cases):
     results = {}
     for name, (path, processes) in started.items():
         for process in processes:
-            status, _, error = program.finish(process)
+            status, _, error = program.finish(process, timeout=1500)  # the nightly cases take minutes
             assert status == 0, error
         with np.load(path) as file:
             results[name] = dict(file)

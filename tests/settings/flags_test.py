@@ -16,7 +16,7 @@ from cyclegan_tf.settings import flags as settings_flags
 from cyclegan_tf.settings import reference_flags
 from cyclegan_tf.settings.evaluation import EvaluateConfig
 from cyclegan_tf.settings.export import ExportConfig
-from cyclegan_tf.settings.fields import changed, setting
+from cyclegan_tf.settings.fields import GROUPS, changed, setting
 from cyclegan_tf.settings.flags import define_flags
 from cyclegan_tf.settings.models import SETTINGS, CycleGANConfig
 from cyclegan_tf.settings.reference_flags import REFUSED
@@ -64,7 +64,7 @@ def test_defaults_are_the_references():
 def test_flags_bear_the_names_of_the_settings(config):
     classes = [*SETTINGS.values()] if config is Config else [config]
     names = {field.name for one in classes for field in dataclasses.fields(one)}
-    assert set(define_flags(config)) == names | set(REFUSED) | {'help', 'flagfile'}
+    assert set(define_flags(config)) == names | set(REFUSED) | {'help', 'helpshort', 'helpfull', 'flagfile'}
 
 
 @pytest.mark.parametrize('program', [train, translate, evaluate, export])
@@ -213,6 +213,35 @@ def test_help_lists_every_flag_with_its_default_and_exits_0():
     assert "(default: '286')" in done.stdout
 
 
+def test_help_has_headings_and_begins_with_what_is_used_most(capsys):
+    texts = {}
+    for flag in ('--help', '--helpshort', '--helpfull'):
+        with pytest.raises(SystemExit) as caught:
+            parse(flag)
+        assert not caught.value.code
+        texts[flag] = capsys.readouterr().out
+    places = [texts['--help'].index(f'\n{group}:\n') for group in (*GROUPS, 'model cycle_gan', 'help and flag files')]
+    assert places == sorted(places)
+    assert 0 < texts['--help'].index('--name:') < texts['--help'].index('--seed:')
+    assert '--dataroot:' in texts['--helpshort'] and '--lr:' not in texts['--helpshort']
+    refused = '--gpu_ids: set the environment variable CUDA_VISIBLE_DEVICES'
+    assert [refused in text for text in texts.values()] == [False, False, True]
+    assert texts['--helpfull'].startswith(texts['--help'].rstrip('\n'))
+
+
+@pytest.mark.parametrize('program', ['train', 'translate', 'evaluate', 'export'])
+def test_help_does_not_wait_for_tensorflow(program):
+    code = (
+        f'import sys; from cyclegan_tf import {program}\n'
+        'from cyclegan_tf.runtime.program import run_program\n'
+        f"try: run_program('x', getattr({program}, 'parse', None) or {program}.parse_training, {program}.main)\n"
+        "finally: print(sorted({'tensorflow', 'numpy', 'keras', 'tqdm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, '-c', code, '--help'], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith('usage: ') and done.stdout.endswith('\n[]\n')
+
+
 # ------------------------------------------------------------------------------------------------------ several models
 @dataclasses.dataclass(frozen=True)
 class SketchConfig(Config):
@@ -354,7 +383,7 @@ def test_help_is_of_one_model(sketch, capsys):
     assert '--lambda_identity' not in second and "(default: 'unet_256')" in second
     own = second[second.index('\nmodel sketch:') :]
     assert '--lambda_L1: weight of the lines' in own and '--sketch_mode' in own and '--netG' not in own
-    assert '[no]gpu_ids' in second and 'num_patches' not in second  # what no model has is not listed
+    assert 'gpu_ids' not in second and 'num_patches' not in second  # what has no meaning here is not listed
 
 
 def test_a_later_model_has_what_was_refused(sketch):
