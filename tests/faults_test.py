@@ -295,7 +295,7 @@ LONG_RUN = """
 import os, sys
 from tests.helpers import program
 import psutil
-from cyclegan_tf.console import Console
+from cyclegan_tf.runtime.console import Console
 from cyclegan_tf.training.trainer import Trainer
 
 advance, seen, trainers, create = Console.advance, {}, [], Trainer.__init__

@@ -12,8 +12,8 @@ from tests.helpers import program
 # A worker without TensorFlow's part: it listens at its address, and waits under the watch as in a sum over all.
 WORKER = """
 import json, os, socket, sys, time
-from cyclegan_tf.cluster import read_cluster
-from cyclegan_tf.watch import Watch
+from cyclegan_tf.distribution.cluster import read_cluster
+from cyclegan_tf.distribution.watch import Watch
 cluster = read_cluster('auto')
 host, _, port = cluster.addresses[cluster.job][cluster.task].rpartition(':')
 server = socket.create_server((host, int(port)))

@@ -20,7 +20,7 @@ def in_process(directory):
     """Python code that holds the lock, in a process of its own; it says so and waits for its standard input."""
     code = f"""
 import pathlib, sys
-from cyclegan_tf.run_lock import RunLock
+from cyclegan_tf.runs.lock import RunLock
 with RunLock(pathlib.Path({str(directory)!r})):
     print('held', flush=True)
     sys.stdin.read()

@@ -153,9 +153,9 @@ import sys, threading, time
 import cyclegan_tf
 import numpy as np
 import psutil
-from cyclegan_tf.model_settings import CycleGANConfig
+from cyclegan_tf.settings.models import CycleGANConfig
 from cyclegan_tf.models import MODELS
-from cyclegan_tf.translator import Translator
+from cyclegan_tf.translation.translator import Translator
 
 config = CycleGANConfig(dataroot='demo', netG='resnet_6blocks', ngf=16)
 translator = Translator(config, MODELS['cycle_gan'](config, training=False), max_pixels=int(sys.argv[1]))

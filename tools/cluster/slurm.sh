@@ -24,11 +24,12 @@ python=${PYTHON:-python3} flags=(--strategy=multi_worker "$@")
 # Where the run is, as the program itself reads its flags, those of flag files too; wrong ones end the job here.
 run=$("$python" -c '
 import os, sys
-from cyclegan_tf import options
+from cyclegan_tf.runtime.program import run_program
+from cyclegan_tf.settings.run_flags import parse_training
 def show(settings):
     print(os.path.join(settings[0].checkpoints_dir, settings[0].run_name))
     return 0
-options.run_program("cyclegan_tf.train", options.parse_training, show)' "${flags[@]}")
+run_program("cyclegan_tf.train", parse_training, show)' "${flags[@]}")
 # Slurm starts the same command again when it has taken the machines away, and when we ask for it. Before the first
 # checkpoint there is nothing to go on from.
 if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] && compgen -G "$run/*/checkpoint" > /dev/null; then
