@@ -41,6 +41,16 @@ def test_two_replicas_equal_one(float64, photographs, model):
     assert len(two[0].networks()) == len(two[0]._config.networks)
 
 
+@pytest.mark.own_process
+def test_two_replicas_equal_one_with_a_gradient_penalty(float64, photographs):
+    settings = dict(batch_size=2, gan_mode='wgangp', pool_size=0)
+    one = train(photographs, 'tiny_cycle_gan', **settings)
+    two = train(photographs, 'tiny_cycle_gan', devices=('/cpu:0', '/cpu:1'), **settings)
+    assert_same(one, two, 1e-9)
+    without = train(photographs, 'tiny_cycle_gan', lambda_gp=0.0, **settings)
+    assert not np.allclose(without[1], one[1], rtol=1e-3)
+
+
 @pytest.mark.parametrize('model', MODELS)
 def test_accumulated_micro_batches_equal_one_batch(float64, photographs, model):
     assert_same(train(photographs, model, batch_size=2), train(photographs, model, accumulate_steps=2), 1e-9)

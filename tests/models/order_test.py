@@ -69,8 +69,8 @@ def unordered(nodes):
         (1, dict(norm='instance')),
         (1, dict(model='tiny_cut')),
         (2, dict(model='tiny_cut', batch_size=2)),
-        pytest.param(1, dict(norm='batch', lambda_identity=0), marks=pytest.mark.slow),
-        pytest.param(2, dict(norm='instance', batch_size=2, pool_size=3), marks=pytest.mark.slow),
+        pytest.param(1, dict(norm='batch', lambda_identity=0), marks=pytest.mark.nightly),
+        pytest.param(2, dict(norm='instance', batch_size=2, pool_size=3), marks=pytest.mark.nightly),
     ],
 )
 def test_reads_and_writes_of_a_variable_have_an_order(photographs, devices, settings):

@@ -19,7 +19,7 @@ def make_half(scale, **settings):
 
 
 @pytest.mark.own_process
-@pytest.mark.parametrize('replicas', [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('replicas', [1, pytest.param(2, marks=pytest.mark.nightly)])
 def test_an_overflow_skips_the_step_and_halves_the_scale_until_it_fits(photographs, replicas):
     devices = ('/cpu:0', '/cpu:1')[:replicas]
     model, step = make(devices, batch_size=replicas, precision='float16', lambda_A=40.0)

@@ -59,3 +59,33 @@ def test_kept_statistics_are_those_of_the_image_they_were_learnt_from():
     np.testing.assert_allclose(layer(x, training=True), plain(x), atol=1e-5)
     mean, variance = x.mean(axis=(0, 1, 2)), x.var(axis=(0, 1, 2))
     np.testing.assert_allclose(layer(y), (y - mean) / np.sqrt(variance + 1e-5), atol=1e-5)
+
+
+@pytest.mark.own_process
+def test_batch_norm_over_two_replicas_is_that_of_the_whole_batch(float64):
+    images = np.random.default_rng(0).normal(1, 2, (4, 5, 6, 3))
+    results = []
+    for devices in (('/cpu:0',), ('/cpu:0', '/cpu:1')):
+        strategy, rows = tf.distribute.MirroredStrategy(devices), 4 // len(devices)
+        with strategy.scope():
+            layer = norms.BatchNorm(tf.keras.initializers.RandomUniform(0.5, 1.5, seed=1))
+            layer.build((None, None, None, 3))
+
+        def replica(layer=layer, rows=rows):
+            first = tf.distribute.get_replica_context().replica_id_in_sync_group * rows
+            x = tf.constant(images)[first : first + rows]
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=True)
+                value = tf.reduce_sum(y**3 * tf.range(6, dtype=tf.float64)[:, None])
+            return y, tape.gradient(value, x)
+
+        run = tf.function(lambda strategy=strategy, replica=replica: strategy.run(replica))
+        of_images = [np.concatenate(strategy.experimental_local_results(x)) for x in run()]
+        results.append([*of_images, layer.running_mean.numpy(), layer.running_variance.numpy()])
+    for one, two in zip(*results):
+        np.testing.assert_allclose(two, one, rtol=1e-9, atol=1e-9)
+    y, _, mean, variance = results[0]
+    np.testing.assert_allclose(y.mean((0, 1, 2)), 0, atol=1e-9)
+    np.testing.assert_allclose(mean, 0.1 * images.mean((0, 1, 2)))
+    np.testing.assert_allclose(variance, 0.9 + 0.1 * images.var((0, 1, 2), ddof=1))
