@@ -146,7 +146,7 @@ def test_files_are_on_disk_before_the_list_names_them_and_the_list_before_old_on
         pytest.skip('strace is not installed')
     code = f"""
 import pathlib, time
-import tests.checkpoints_test as t
+import tests.runs.checkpoints_test as t
 print('ready', flush=True)
 while not pathlib.Path({str(tmp_path / 'traced')!r}).exists():
     time.sleep(0.01)
