@@ -8,7 +8,8 @@ import pytest
 from tests.helpers import fresh_process, program
 
 # Both kinds of process are held to it.
-pytestmark = pytest.mark.parametrize('real', [False, True])
+# The real ones take their time, and are what the forked ones are compared with.
+pytestmark = pytest.mark.parametrize('real', [False, pytest.param(True, marks=pytest.mark.nightly)])
 
 
 def test_it_is_forked_unless_it_is_to_be_real(real):

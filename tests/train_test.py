@@ -123,7 +123,7 @@ def stop_after(monkeypatch, steps):
         # Here the first steps overflow and are skipped.
         pytest.param(
             (*program.REAL, '--precision=float16', '--recompute_grads', '--netD=n_layers', '--n_layers_D=1'),
-            marks=pytest.mark.slow,
+            marks=pytest.mark.nightly,
         ),
     ],
     ids=['tiny', 'real in float16'],

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.torch
 # of instance norms.
 CASES = [
     ('resnet_9blocks', 'old instance', 3, 'basic', 64),
-    ('resnet_6blocks', 'batch', 1, 'n_layers', 64),
+    pytest.param('resnet_6blocks', 'batch', 1, 'n_layers', 64, marks=pytest.mark.nightly),
     ('unet_128', 'none', 3, 'pixel', 128),
     ('unet_256', 'instance', 3, 'basic', 256),
 ]
