@@ -28,7 +28,7 @@ def test_every_flag_that_readme_names_exists():
     }
     settings |= {network.lower() for model in SETTINGS.values() for network in model.networks}  # files of weights
     assert {'lambda_A', 'g_b', 'concurrency', 'kinds'} <= settings
-    known = settings | set(REFUSED) | {'help', 'flagfile'} | OTHERS
+    known = settings | set(REFUSED) | {'help', 'helpshort', 'helpfull', 'flagfile'} | OTHERS
     named = set(re.findall(r'(?<![\w-])--([A-Za-z]\w*)', README))
     assert len(named) > 60
     assert not {name for name in named if name not in known and name.removeprefix('no') not in known}

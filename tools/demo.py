@@ -28,7 +28,7 @@ def parse(argv: Sequence[str]) -> tuple[Config, list[str]]:
     """Command line to the settings of the run, and the flags that give them to cyclegan_tf.train.
 
     Raises:
-        flags.Error, UserError: as options.parse_training.
+        flags.Error, UserError: as run_flags.parse_training.
     """
     given = define_flags(Config, REFUSED_IN_TRAINING)
     given(list(argv))

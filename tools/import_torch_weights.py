@@ -98,7 +98,7 @@ def parse(argv: list[str]) -> Arguments:
                 roles.setdefault(name.lower(), {})[model] = role
     for flag, of_models in roles.items():
         meanings = dict.fromkeys(file_meaning(flag, role) for role in of_models.values())
-        define_flag(values, flag, str, None, '; or '.join(meanings), group=f'model {" and ".join(of_models)}')
+        define_flag(values, flag, str, None, '; or '.join(meanings))
     dataroot = values['dataroot']
     dataroot.help = 'where the images are, for flags.cfg; unset: translating and training then need --dataroot'
     values.set_default('dataroot', NO_DATAROOT)

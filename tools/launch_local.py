@@ -51,7 +51,8 @@ def parse(argv: Sequence[str]) -> tuple[LaunchConfig, list[str]]:
         UserError: there is no --.
     """
     if '--' not in argv:
-        argv = [*argv, '--'] if {'--help', '-help'} & set(argv) else argv
+        asked = {f'{dashes}{name}' for dashes in ('-', '--') for name in ('help', 'helpshort', 'helpfull')}
+        argv = [*argv, '--'] if asked & set(argv) else argv
     if '--' not in argv:
         raise UserError(
             "the flags of cyclegan_tf.train have to stand behind '--', as in --workers=2 -- --dataroot=demo."

@@ -34,7 +34,7 @@ from cyclegan_tf.errors import UserError  # noqa: E402
 from cyclegan_tf.runtime import files  # noqa: E402
 from cyclegan_tf.runtime.program import run_program  # noqa: E402
 from cyclegan_tf.settings.fields import setting, validate_fields  # noqa: E402
-from cyclegan_tf.settings.flags import define_flags  # noqa: E402
+from cyclegan_tf.settings.flags import asks_for_help, define_flags, help_text  # noqa: E402
 
 Service = Union[RestService, GrpcService]
 
@@ -103,8 +103,8 @@ def parse(argv: list[str]) -> tuple[ClientConfig, pathlib.Path, pathlib.Path]:
     """
     values = define_flags(ClientConfig)
     names = values(argv)[1:]
-    if values.help:
-        print(f'usage: python {argv[0]} [flags] IN OUT\n\n{__doc__}\n{values.get_help()}')
+    if asks_for_help(values):
+        print(f'usage: python {argv[0]} [flags] IN OUT\n\n{__doc__}\n{help_text(values)}')
         raise SystemExit(0)
     if len(names) != 2:
         raise UserError(

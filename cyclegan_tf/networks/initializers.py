@@ -1,4 +1,4 @@
-"""Where the weights of a network come from, as PyTorch draws them."""
+"""The first weights of networks, as PyTorch draws them, and when they are made."""
 
 from __future__ import annotations
 

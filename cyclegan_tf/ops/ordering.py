@@ -1,4 +1,4 @@
-"""What is computed before what, in graphs that XLA compiles too."""
+"""What is computed before what, in graphs that XLA compiles too; and functions that a graph calls."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The process and its machine: files, hardware, signals, what is printed."""
+"""The process and its machine: exit codes, files, hardware, signals, what is printed."""

@@ -1,4 +1,4 @@
-"""What the terminal shows while training: a progress bar, or plain lines where it is no terminal."""
+"""What the terminal shows: while training a progress bar, or plain lines where it is no terminal; counts in words."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""SavedModels and what they are made of."""
+"""Exported models: SavedModels, what they are made of, and files for other runtimes."""

@@ -1,1 +1,1 @@
-"""What can be set: the settings of training and of each model, their flags, and what is refused."""
+"""What can be set: the settings of every program and model, their flags, and what is refused."""

@@ -16,7 +16,8 @@ class EvaluateConfig(FeatureConfig):
     name: str = setting('experiment_name', 'name of the run, whose directory is CHECKPOINTS_DIR/NAME')
     checkpoints_dir: str = setting('./checkpoints', 'folder that holds the directories of all runs')
     epoch: str = setting(
-        'latest', "checkpoint to measure: 'latest', 'best', the number of an epoch, or 'all' that there are"
+        'latest',
+        "checkpoint to measure: 'latest', 'best', the number of an epoch, or 'all' for every one that there is",
     )
     verbose: bool = setting(False, 'print the traceback of an error')
     metrics: Optional[str] = setting(
@@ -31,7 +32,7 @@ class EvaluateConfig(FeatureConfig):
         None, 'number of images of each domain to measure; unset: all', group='data', minimum=1
     )
     dataroot: Optional[str] = setting(
-        None, 'images to measure on if not those of the run, as in training', group='data'
+        None, 'images to measure on, named as for training; unset: those of the run', group='data'
     )
     data_dir: Optional[str] = setting(
         None, "folder where TensorFlow Datasets keeps its data sets; unset: the run's", group='data'
@@ -55,7 +56,7 @@ class EvaluateConfig(FeatureConfig):
     max_pixels: Optional[int] = setting(
         None,
         'most pixels that are translated at once; larger images are translated in tiles; unset: what fits into half of '
-        "the machine's free memory, which is to be lowered where a GPU has less",
+        "the machine's free memory; lower it where a GPU has less",
         group='devices',
         minimum=1,
     )

@@ -6,10 +6,9 @@ import dataclasses
 from typing import Optional
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.settings.fields import setting, validate_epoch, validate_fields
+from cyclegan_tf.settings.fields import PRECISIONS, setting, validate_epoch, validate_fields
 
 FORMATS = ('saved_model', 'tflite', 'onnx')
-PRECISIONS = ('float32', 'bfloat16', 'float16')
 QUANTIZATIONS = ('none', 'float16', 'dynamic')
 
 # Settings without a meaning for the other formats.
@@ -42,23 +41,23 @@ class ExportConfig:
     output: str = setting(
         '',
         'folder for the models, OUTPUT/NAME_DIRECTION/VERSION or OUTPUT/NAME_DIRECTION.FORMAT; required',
-        group='files',
+        group='run',
     )
     format: str = setting(
         'saved_model',
         'file format; saved_model: for TensorFlow Serving and TensorFlow; tflite: for phones (LiteRT); onnx: for other '
         'runtimes',
-        group='files',
+        group='run',
         choices=FORMATS,
     )
     version: Optional[int] = setting(
         None,
-        'number of the version, of which a server takes the highest; unset: the next free number',
+        'number of the version of a saved_model, of which a server takes the highest; unset: the next free number',
         group='files',
         minimum=1,
     )
     warmup: bool = setting(
-        True, 'add requests with which TensorFlow Serving warms the model up before it answers', group='files'
+        True, 'add to a saved_model requests with which TensorFlow Serving warms it up before it answers', group='files'
     )
     results_dir: str = setting(
         './results',
@@ -68,13 +67,13 @@ class ExportConfig:
     # ------------------------------------------------------------------------------------------------------- networks
     precision: str = setting(
         'float32',
-        'number format of the stored weights and of the convolutions',
+        'number format of the stored weights and of the convolutions of a saved_model',
         group='networks',
         choices=PRECISIONS,
     )
     max_pixels: int = setting(
         16_000_000,
-        'most pixels of an image; the model refuses larger ones',
+        'most pixels of an image that a saved_model takes; it refuses larger ones',
         group='networks',
         minimum=64,
     )

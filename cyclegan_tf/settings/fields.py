@@ -8,8 +8,10 @@ from typing import Any, Optional
 
 from cyclegan_tf.errors import UserError
 
-# The headings of --help, in its order; behind them come those of the models.
+# The headings of --help, in its order; behind them come those of the models. The first two are what --helpshort shows.
 GROUPS = ('run', 'data', 'networks', 'losses', 'training', 'evaluation', 'files', 'devices')
+
+PRECISIONS = ('float32', 'bfloat16', 'float16')
 
 
 def setting(
@@ -30,6 +32,8 @@ def setting(
         minimum: the least number allowed.
         fixed: a run that is continued cannot change it.
     """
+    if group not in GROUPS:
+        raise ValueError(f"group '{group}' is not one of: {', '.join(GROUPS)}")
     metadata = {'meaning': meaning, 'group': group, 'choices': choices, 'minimum': minimum, 'fixed': fixed}
     return dataclasses.field(default=default, metadata=metadata)
 

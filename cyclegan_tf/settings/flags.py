@@ -18,7 +18,6 @@ from cyclegan_tf.settings.training import Config
 # Headings of --help beside fields.GROUPS and the models.
 _HELP_GROUP = 'help and flag files'
 _REFUSED_GROUP = 'flags of the PyTorch programs that have no meaning here'
-_SHORT_GROUPS = ('run', 'data')
 
 C = TypeVar('C')  # a dataclass of settings, as fields.setting makes them
 
@@ -81,10 +80,10 @@ def define_flags(config_class: type[C], refused: Mapping[str, str] = REFUSED) ->
         flag = flags.Flag(_RefusingParser(remedy), flags.ArgumentSerializer(), name, None, remedy, boolean=True)
         flags.DEFINE_flag(flag, values, _REFUSED_GROUP)
     defined = {'flag_values': values, 'module_name': _HELP_GROUP}
-    flags.DEFINE_boolean('help', False, 'show these flags', **defined)
-    flags.DEFINE_boolean('helpshort', False, 'show the flags of the run and of its data only', **defined)
+    flags.DEFINE_boolean('help', False, 'show all flags of this program', **defined)
+    flags.DEFINE_boolean('helpshort', False, 'show the most used flags', **defined)
     flags.DEFINE_boolean(
-        'helpfull', False, 'show these flags, and those of the PyTorch programs with what to do instead', **defined
+        'helpfull', False, 'show all flags, and those of the PyTorch programs with what to do instead', **defined
     )
     flags.DEFINE_string('flagfile', '', 'file with flags, one a line; later flags take precedence', **defined)
     return values
@@ -141,7 +140,7 @@ def read_training_flags(
     Raises:
         flags.Error: a flag that does not exist, is refused, is another model's or cannot be read.
         UserError: arguments that are no flags.
-        SystemExit: after --help.
+        SystemExit: after --help, --helpshort or --helpfull.
     """
     of_some = owners() if of_some is None else of_some
     rest = values(list(argv))[1:]
@@ -169,7 +168,7 @@ def parse(config_class: type[C], argv: Sequence[str], refused: Mapping[str, str]
     Raises:
         flags.Error: a flag that does not exist, is refused, is another model's or cannot be read.
         UserError: a value out of bounds, or arguments that are no flags.
-        SystemExit: after --help.
+        SystemExit: after --help, --helpshort or --helpfull.
     """
     values = define_flags(config_class, refused)
     if config_class is Config:
@@ -179,20 +178,28 @@ def parse(config_class: type[C], argv: Sequence[str], refused: Mapping[str, str]
     return config_class(**values_of(config_class, values))
 
 
+def asks_for_help(values: flags.FlagValues) -> bool:
+    """Whether one of the flags is there that print help and do nothing else."""
+    return values.help or values.helpshort or values.helpfull
+
+
+def help_text(values: flags.FlagValues, hidden: Sequence[str] = ()) -> str:
+    """What --help, --helpshort or --helpfull asks for: the flags under their headings, but those that are hidden."""
+    listed = values.flags_by_module_dict()
+    groups = [*GROUPS, *sorted(group for group in listed if group.startswith('model '))]
+    shown = GROUPS[:2] if values.helpshort else groups
+    shown = [*shown, _HELP_GROUP, *([_REFUSED_GROUP] if values.helpfull else [])]
+    of_groups = {group: [flag for flag in listed.get(group, ()) if flag.name not in hidden] for group in shown}
+    # A group without flags has no heading.
+    headed = ([f'{group}:', *map(_describe, found)] for group, found in of_groups.items() if found)
+    return '\n\n'.join('\n'.join(lines) for lines in headed)
+
+
 def _finish(values: flags.FlagValues, argv: Sequence[str], rest: Sequence[str], hidden: Sequence[str] = ()) -> None:
-    """Prints what --help, --helpshort or --helpfull asks for, without the flags that are hidden, and exits; refuses
-    what is no flag."""
-    if values.help or values.helpshort or values.helpfull:
-        for name in hidden:
-            delattr(values, name)
-        groups = [*GROUPS, *sorted(group for group in values.flags_by_module_dict() if group.startswith('model '))]
-        shown = _SHORT_GROUPS if values.helpshort else groups
-        shown = [*shown, _HELP_GROUP, *([_REFUSED_GROUP] if values.helpfull else [])]
+    """Prints help where it is asked for, without the flags that are hidden, and exits; refuses what is no flag."""
+    if asks_for_help(values):
         program = argv[0] if argv[0].endswith('.py') else f'-m {argv[0]}'
-        listed = values.flags_by_module_dict()
-        headed = ((f'{group}:', *map(_describe, listed[group])) for group in shown if listed.get(group))
-        text = '\n\n'.join('\n'.join(lines) for lines in headed)
-        print(f'usage: python {program} [flags]\n\n{text}')
+        print(f'usage: python {program} [flags]\n\n{help_text(values, hidden)}')
         raise SystemExit(0)
     if rest:
         raise UserError(f"'{rest[0]}' is no flag; flags begin with -- and take their value after =.")

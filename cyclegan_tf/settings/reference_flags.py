@@ -9,8 +9,8 @@ _CUT = 'it is of CUT, which is not there yet, so leave it out'
 _ANTIALIAS = 'generators and discriminators sample here as those of CycleGAN do, without antialiasing; leave it out'
 _ONE_NORM = 'set --norm, which generators and discriminators share here'
 
-# Those of pix2pix, CUT and what else comes with them, as long as no model has them. --help passes over these.
-OF_MODELS = {
+# Those of pix2pix, CUT and what else comes with them, as long as no model has them.
+_OF_MODELS = {
     # pix2pix, and the template for models of one's own
     'lambda_L1': _PIX2PIX,
     'lambda_regression': _PIX2PIX,
@@ -58,7 +58,7 @@ REFUSED = {
     'no_html': _TENSORBOARD,
     'load_iter': 'choose a checkpoint with --epoch instead',
     'save_by_iter': 'set --save_latest_freq, --save_epoch_freq and --keep_checkpoints instead',
-    **OF_MODELS,
+    **_OF_MODELS,
 }
 _TEST = 'cyclegan_tf.translate is for test images'
 REFUSED_IN_TRAINING = {

@@ -11,7 +11,7 @@ from typing import Optional
 from absl import flags
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.settings.flags import define_flags, parse, set_model_defaults, values_of
+from cyclegan_tf.settings.flags import asks_for_help, define_flags, parse, set_model_defaults, values_of
 from cyclegan_tf.settings.models import SETTINGS
 from cyclegan_tf.settings.reference_flags import REFUSED_IN_TRAINING
 from cyclegan_tf.settings.run_name import fill_in
@@ -28,7 +28,7 @@ def parse_training(argv: Sequence[str]) -> tuple[Config, Optional[Config]]:
     # a model that only flags.cfg names.
     names = define_flags(Config, REFUSED_IN_TRAINING)
     names(list(argv))
-    if names.continue_train and not names.help:
+    if names.continue_train and not asks_for_help(names):
         set_model_defaults(names)
         given = values_of(SETTINGS[names.model], names)
         run_directory = pathlib.Path(names.checkpoints_dir) / fill_in(names.name, names.suffix, given)

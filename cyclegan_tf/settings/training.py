@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Optional
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.settings import run_name
-from cyclegan_tf.settings.fields import setting, split_names, validate_epoch, validate_fields
+from cyclegan_tf.settings.fields import PRECISIONS, setting, split_names, validate_epoch, validate_fields
 
 MEASURES = ('psnr', 'ssim', 'kid', 'fid')
 MEASURES_OF_PAIRS = ('psnr', 'ssim')
@@ -27,12 +27,14 @@ class FeatureConfig:
     )
     feature_size: Optional[str] = setting(
         None,
-        "size of the images that the feature network takes, a side or 'HEIGHTxWIDTH'; unset: what the network says",
+        "size of the images that the feature network takes, a side or 'HEIGHTxWIDTH'; unset: what the network tells; "
+        'required if it takes any size',
         group='evaluation',
     )
     feature_range: Optional[str] = setting(
         None,
-        "values that the feature network takes for black and white, as in '-1,1'; unset: those of inception_v3",
+        "values that the feature network takes for black and white, as in '-1,1'; unset: those of inception_v3; "
+        'required for other networks that do not tell them',
         group='evaluation',
     )
     feature_output: Optional[str] = setting(
@@ -81,7 +83,9 @@ class Config(FeatureConfig):
     # Its choices are models.SETTINGS.
     model: str = setting('cycle_gan', 'model that is trained', group='run', fixed=True)
     continue_train: bool = setting(
-        False, 'continue the run of this name from a checkpoint, with the flags that its flags.cfg holds', group='run'
+        False,
+        'continue the run of this name from a checkpoint; flags that are not given are taken from its flags.cfg',
+        group='run',
     )
     epoch: str = setting(
         'latest',
@@ -240,7 +244,13 @@ class Config(FeatureConfig):
         fixed=True,
     )
     # ------------------------------------------------------------------------------------------------------- training
-    n_epochs: int = setting(100, 'epochs at the initial learning rate', group='training', minimum=1)
+    n_epochs: int = setting(
+        100,
+        'epochs before those of --n_epochs_decay; --lr_policy=linear keeps the initial learning rate in them, cosine '
+        'lowers it to zero',
+        group='training',
+        minimum=1,
+    )
     n_epochs_decay: int = setting(
         100,
         'further epochs, in which --lr_policy=linear lowers the learning rate to zero',
@@ -248,7 +258,7 @@ class Config(FeatureConfig):
         minimum=0,
     )
     batch_size: int = setting(
-        1, 'images of each domain in a step, over all devices', group='training', minimum=1, fixed=True
+        1, 'images of each domain in a batch, over all devices', group='training', minimum=1, fixed=True
     )
     accumulate_steps: int = setting(
         1,
@@ -270,7 +280,7 @@ class Config(FeatureConfig):
     )
     epoch_count: int = setting(
         1,
-        'number that the first epoch has in the schedule of the learning rate',
+        'number of the first epoch; the last one is n_epochs + n_epochs_decay, so a higher number makes a shorter run',
         group='training',
         minimum=1,
         fixed=True,
@@ -281,7 +291,7 @@ class Config(FeatureConfig):
         'float32. bfloat16 and float16 are faster where the processor has instructions for them; float16 is the more '
         'exact of the two, for GPUs, and scales losses so that gradients fit into it',
         group='training',
-        choices=('float32', 'bfloat16', 'float16'),
+        choices=PRECISIONS,
     )
     recompute_grads: bool = setting(
         False,
@@ -291,8 +301,8 @@ class Config(FeatureConfig):
     )
     jit_compile: str = setting(
         'auto',
-        'whether XLA compiles the training step, on several devices its losses and gradients; auto: on GPUs. On CPUs '
-        'compiling takes many minutes, and the step is slower',
+        'whether XLA compiles the training step, on several devices its losses and gradients; auto: on GPUs, if the '
+        'images have one size. On CPUs compiling takes many minutes, and the step is slower',
         group='training',
         choices=('auto', 'true', 'false'),
     )

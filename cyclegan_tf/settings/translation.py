@@ -6,7 +6,7 @@ import dataclasses
 from typing import Optional
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.settings.fields import setting, validate_epoch, validate_fields
+from cyclegan_tf.settings.fields import PRECISIONS, setting, validate_epoch, validate_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +41,15 @@ class TranslateConfig:
     # Departs from the reference: it stops after 50 unless told otherwise, which surprises those who have more.
     num_test: Optional[int] = setting(
         None,
-        "number of images of each domain to translate; unset: all (PyTorch's program: 50)",
+        "number of images of each domain, or of --input, to translate, the first ones; unset: all (PyTorch's program: "
+        '50)',
         group='data',
         minimum=1,
     )
     phase: str = setting('test', 'part of the data set to translate', group='data', choices=('train', 'test'))
-    dataroot: Optional[str] = setting(None, 'images to translate if not those of the run, as in training', group='data')
+    dataroot: Optional[str] = setting(
+        None, 'images to translate, named as for training; unset: those of the run', group='data'
+    )
     dataset_mode: Optional[str] = setting(
         None,
         'how the images are stored; unaligned, aligned: as in training; single: in the folder dataroot itself, all of '
@@ -84,12 +87,12 @@ class TranslateConfig:
         'number format of the convolutions; bfloat16 and float16 are faster where the processor has instructions for '
         'them',
         group='devices',
-        choices=('float32', 'bfloat16', 'float16'),
+        choices=PRECISIONS,
     )
     max_pixels: Optional[int] = setting(
         None,
         'most pixels that are translated at once; larger images are translated in tiles; unset: what fits into half of '
-        "the machine's free memory, which is to be lowered where a GPU has less",
+        "the machine's free memory; lower it where a GPU has less",
         group='devices',
         minimum=1,
     )

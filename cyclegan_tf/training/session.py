@@ -207,16 +207,16 @@ class Interruptible:
 
     @property
     def translations(self) -> Mapping[str, Translation]:
-        """See evaluation.Translators."""
+        """See evaluator.Translators."""
         return self.translator.translations
 
     @property
     def test_errors(self) -> Collection[str]:
-        """See evaluation.Translators."""
+        """See evaluator.Translators."""
         return self.translator.test_errors
 
     def translate_floats(self, images: np.ndarray, direction: str) -> np.ndarray:
-        """See evaluation.Translators."""
+        """See evaluator.Translators."""
         self.between()
         return self.translator.translate_floats(images, direction)
 

@@ -88,9 +88,9 @@ def translate_test_set(settings: TranslateConfig, config: Config, translator: Tr
         UserError: folders are missing; a size or a direction that the run cannot take; channels that no PNG has.
     """
     wanted = translator.choose(settings.direction)
+    files.check_channels(translator, config.channels.values())
     dataroot = settings.dataroot or config.dataroot
     images = open_test_set(settings, config, wanted)
-    files.check_channels(translator, images.channels.values())
     results = pathlib.Path(settings.results_dir) / settings.name / f'{settings.phase}_{settings.epoch}'
     make_folder('results_dir', settings.results_dir, results / 'images')
     _clear(results)

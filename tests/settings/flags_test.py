@@ -229,6 +229,24 @@ def test_help_has_headings_and_begins_with_what_is_used_most(capsys):
     assert texts['--helpfull'].startswith(texts['--help'].rstrip('\n'))
 
 
+@pytest.mark.parametrize('flag', ['--help', '--helpshort', '--helpfull'])
+def test_help_of_a_run_that_is_not_there(flag, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse('--continue_train', '--name=nowhere', flag)
+    assert not caught.value.code and '--continue_train' in capsys.readouterr().out.replace('[no]', '')
+
+
+def test_the_short_help_has_what_is_required(capsys):
+    with pytest.raises(SystemExit):
+        export.parse(['export', '--helpshort'])
+    assert '--output:' in capsys.readouterr().out
+
+
+def test_a_heading_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="^group 'traning' is not one of: run, data"):
+        setting(1, 'a number', group='traning')
+
+
 @pytest.mark.parametrize('program', ['train', 'translate', 'evaluate', 'export'])
 def test_help_does_not_wait_for_tensorflow(program):
     code = (
