@@ -340,7 +340,7 @@ def test_many_steps_take_no_more_memory_files_or_traces(quick, tmp_path, begin, 
 )
 def test_deterministic_is_on_for_cpus(quick, tmp_path, flags, expected):
     script = (
-        "import sys; from tests.helpers import program;"
+        'import sys; from tests.helpers import program;'
         'from tensorflow.python.framework import config;'
         "program.run_training(*sys.argv[1:], '--n_epochs=1', '--n_epochs_decay=0', small=False);"
         'print(config.is_op_determinism_enabled(), flush=True); import os; os._exit(0)'

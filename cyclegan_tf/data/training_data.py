@@ -104,8 +104,7 @@ def open_training_data(config: Config, console: Console, worker: int = 0, worker
     headers = [[seen[i].header for i in indices] for seen, indices in zip(findings, kept)]
     _warn_of_small_images(config, geometry, headers, console)
     tables = [
-        ImageTable(source, of_one, geometry, channels, skip)
-        for source, of_one, channels in zip(found, headers, wanted)
+        ImageTable(source, of_one, geometry, channels, skip) for source, of_one, channels in zip(found, headers, wanted)
     ]
     _refuse_sizes(config, *(table.result_size() for table in tables))
     limit = None if config.cache_memory_mb is None else config.cache_memory_mb * 10**6

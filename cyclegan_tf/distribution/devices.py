@@ -190,9 +190,7 @@ def _count(strategy: str, num_devices: int, there: int, kind: str) -> int:
         return 1
     if num_devices > there:
         remedy = '' if kind == 'GPU' else ', or split the CPU by --virtual_devices'
-        raise UserError(
-            f'`num_devices` ({num_devices}) is more than there are ({there} x {kind}); lower it{remedy}.'
-        )
+        raise UserError(f'`num_devices` ({num_devices}) is more than there are ({there} x {kind}); lower it{remedy}.')
     return num_devices or there
 
 

@@ -285,9 +285,7 @@ class Evaluation:
         """Features of a domain's own images, [n, d]."""
         if domain not in self._real_features:
             batches = self._batches(domain, f'features of {domain}')
-            self._real_features[domain] = self._extractor(
-                picture for _, real in batches for picture in to_uint8(real)
-            )
+            self._real_features[domain] = self._extractor(picture for _, real in batches for picture in to_uint8(real))
         return self._real_features[domain]
 
     def _batches(self, domain: str, what: str) -> Iterator[tuple[list[str], np.ndarray]]:

@@ -274,9 +274,7 @@ class _TiledNetwork:
             self._pairs = list(zip(kept.trainable_variables, network.trainable_variables))
             network = kept
             self._learn = tf.function(lambda x: network(x, training=True), input_signature=signature, autograph=False)
-        self._translate = tf.function(
-            lambda x: network(x, training=False), input_signature=signature, autograph=False
-        )
+        self._translate = tf.function(lambda x: network(x, training=False), input_signature=signature, autograph=False)
 
     def learn(self, image: np.ndarray) -> None:
         """Keeps the statistics of this image, float32 [1, h, w, c]."""

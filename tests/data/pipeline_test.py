@@ -1,6 +1,5 @@
 """The stream: a batch depends on (seed, step) alone, shards are its rows, augmentation does what it says."""
 
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -185,9 +184,7 @@ def test_crops_and_flips_are_pieces_of_the_images_evenly_placed(photographs_fold
                 piece = image[top : top + 32, left : left + 32]
                 pieces[piece.tobytes()] = (index, top, left, 0)
                 pieces[np.ascontiguousarray(piece[:, ::-1]).tobytes()] = (index, top, left, 1)
-    found = [
-        pieces[to_uint8(a[0]).tobytes()] for a, _ in take(pipeline.Stream(*pair, 1, 32, 1).from_step(), 1400)
-    ]
+    found = [pieces[to_uint8(a[0]).tobytes()] for a, _ in take(pipeline.Stream(*pair, 1, 32, 1).from_step(), 1400)]
     for column, count in ((0, 7), (1, 5), (2, 5), (3, 2)):
         shares = np.bincount([one[column] for one in found], minlength=count) / len(found)
         np.testing.assert_allclose(shares, 1 / count, atol=0.05)

@@ -1,6 +1,5 @@
 """What augmentation policies do to images, and that it depends on the numbers handed in alone."""
 
-
 import keras_cv
 import numpy as np
 import pytest

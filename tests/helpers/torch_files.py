@@ -1,6 +1,5 @@
 """Files of weights as PyTorch writes them, and the tools that read and write them, for the tests."""
 
-
 import export_torch_weights  # noqa: E402
 import import_torch_weights  # noqa: E402
 import torch

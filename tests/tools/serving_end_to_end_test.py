@@ -1,6 +1,5 @@
 """From a run to pictures over the network: exported, served, asked by the client, equal to the translation of files."""
 
-
 import numpy as np
 import pytest
 import serving_client  # noqa: E402
