@@ -8,7 +8,8 @@ from cyclegan_tf import models
 from tests.helpers.small_models import images, make, snapshot, xla_modules
 
 TINY = ['tiny', 'tiny_cycle_gan', 'tiny_cut']
-MODELS = [*TINY, *(pytest.param(name, marks=pytest.mark.slow) for name in models.MODELS if name not in TINY)]
+REAL = [name for name in models.MODELS if name not in TINY]
+MODELS = [*TINY, *(pytest.param(name, marks=pytest.mark.slow) for name in REAL)]
 # Few steps at a rate at which rounding stays rounding.
 SETTINGS = dict(no_dropout=False, pool_size=3, lr=2e-5, netD='n_layers', n_layers_D=1)
 
@@ -51,7 +52,7 @@ def test_two_replicas_equal_one_with_a_gradient_penalty(float64, photographs):
     assert not np.allclose(without[1], one[1], rtol=1e-3)
 
 
-@pytest.mark.parametrize('model', MODELS)
+@pytest.mark.parametrize('model', [*TINY, *(pytest.param(name, marks=pytest.mark.nightly) for name in REAL)])
 def test_accumulated_micro_batches_equal_one_batch(float64, photographs, model):
     assert_same(train(photographs, model, batch_size=2), train(photographs, model, accumulate_steps=2), 1e-9)
 

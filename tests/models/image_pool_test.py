@@ -32,7 +32,7 @@ def test_fills_first_and_returns_what_came(batch):
 
 @pytest.mark.parametrize('batch', [1, 4])
 def test_then_half_of_the_answers_come_from_the_history(batch):
-    steps = 4000 // batch
+    steps = 2000 // batch
     answers = feed(pool := ImagePool(SIZE, (2, 2, 1)), steps, batch)
     came = np.arange(len(answers))
     old = answers[SIZE:] < came[SIZE:]

@@ -28,6 +28,7 @@ FLAGS = (
 def test_workers_of_which_the_chief_alone_writes_stop_together(image_folders, tmp_path, workers):
     cache = tmp_path / 'cache'
     flags = (f'--dataroot={image_folders}', f'--checkpoints_dir={tmp_path}', '--name=run', f'--cache_dir={cache}')
+    flags += (f'--batch_size={workers}',)
     launcher = program.start_python('tools/launch_local.py', f'--workers={workers}', '--', *FLAGS, *flags)
     for line in launcher.stdout:
         if line.startswith('Test images after epoch 2:'):
