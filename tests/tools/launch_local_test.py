@@ -17,8 +17,8 @@ import launch_local  # noqa: E402
 
 # A step an epoch, and all that only the chief does after each.
 FLAGS = (
-    *program.REAL, '--lambda_identity=0', '--netD=n_layers', '--n_layers_D=1', '--norm=batch', '--batch_size=3',
-    '--max_dataset_size=3', '--n_epochs=500', '--save_epoch_freq=1', '--keep_checkpoints=2', '--eval_freq=1',
+    *program.REAL, '--lambda_identity=0', '--netD=n_layers', '--n_layers_D=1', '--norm=batch',
+    '--n_epochs=500', '--save_epoch_freq=1', '--keep_checkpoints=2', '--eval_freq=1',
     '--keep_best=cycle', '--cache=disk',
 )  # fmt: skip
 
@@ -28,7 +28,7 @@ FLAGS = (
 def test_workers_of_which_the_chief_alone_writes_stop_together(image_folders, tmp_path, workers):
     cache = tmp_path / 'cache'
     flags = (f'--dataroot={image_folders}', f'--checkpoints_dir={tmp_path}', '--name=run', f'--cache_dir={cache}')
-    flags += (f'--batch_size={workers}',)
+    flags += (f'--batch_size={workers}', f'--max_dataset_size={workers}')  # an epoch is a step
     launcher = program.start_python('tools/launch_local.py', f'--workers={workers}', '--', *FLAGS, *flags)
     for line in launcher.stdout:
         if line.startswith('Test images after epoch 2:'):
