@@ -26,20 +26,21 @@ from cyclegan_tf.models import MODELS  # noqa: E402
 from cyclegan_tf.networks import torch_weights  # noqa: E402
 from cyclegan_tf.runs import checkpoints  # noqa: E402
 from cyclegan_tf.runtime.program import run_program  # noqa: E402
-from cyclegan_tf.settings.fields import setting, validate_epoch, validate_fields  # noqa: E402
+from cyclegan_tf.settings.fields import same, setting, validate_epoch, validate_fields  # noqa: E402
 from cyclegan_tf.settings.flags import parse  # noqa: E402
 from cyclegan_tf.settings.run_flags import load_config  # noqa: E402
+from cyclegan_tf.settings.training import Config  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig:
     """Which weights, and where to."""
 
-    name: str = setting('experiment_name', 'of the run: its directory is CHECKPOINTS_DIR/NAME')
-    checkpoints_dir: str = setting('./checkpoints', 'where the directories of runs are')
-    epoch: str = setting('latest', "'latest', 'best', or the weights at the end of this epoch")
-    output: str = setting('', 'where to: the files are OUTPUT/EPOCH_net_G_A.pth and so on; required')
-    verbose: bool = setting(False, 'show tracebacks of errors')
+    name: str = same(Config, 'name')
+    checkpoints_dir: str = same(Config, 'checkpoints_dir')
+    epoch: str = setting('latest', "checkpoint to write: 'latest', 'best', or the number of an epoch")
+    output: str = setting('', 'folder for the files, OUTPUT/EPOCH_net_G_A.pth and so on; required')
+    verbose: bool = setting(False, 'print the traceback of an error')
 
     def __post_init__(self):
         validate_fields(self)

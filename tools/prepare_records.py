@@ -58,24 +58,30 @@ Shard = Callable[[], Iterator[tuple[int, dict[str, Any]]]]  # of a file: yields 
 class RecordsConfig:
     """What to store, and where."""
 
-    dataroot: str = setting('', 'the folder with trainA, trainB and, if you like, testA and testB; required')
-    output: str = setting('', f'where to: the records come to OUTPUT/NAME/{VERSION}; required')
-    name: Optional[str] = setting(None, "of the data set; unset: the folder's")
+    dataroot: str = setting('', 'folder with trainA, trainB and, if they are wanted, testA and testB; required')
+    output: str = setting('', f'folder for the records, which are put into OUTPUT/NAME/{VERSION}; required')
+    name: Optional[str] = setting(None, 'name of the data set; unset: that of its folder')
     file_format: str = setting(
-        'array_record', 'of the records; array_record is made for random access', choices=('array_record', 'tfrecord')
+        'array_record',
+        'format of the files; array_record is made for random access',
+        choices=('array_record', 'tfrecord'),
     )
     dataset_mode: str = setting(
-        'unaligned', 'aligned: the folders are train and, if you like, test', choices=('unaligned', 'aligned')
+        'unaligned',
+        'how the images are stored; unaligned: in trainA, trainB, ...; aligned: in train and, if it is wanted, test',
+        choices=('unaligned', 'aligned'),
     )
     on_bad_image: str = setting(
-        'error', 'what to do about broken images: list all and stop, or leave them aside', choices=('error', 'skip')
+        'error',
+        'what happens if images cannot be used; error: all are listed and nothing is written; skip: they are left out',
+        choices=('error', 'skip'),
     )
     num_shards: Optional[int] = setting(
-        None, 'files for each split, or as many as it has images; unset: one for each GiB of pixels', minimum=1
+        None, 'number of files for each split, at most one for each image; unset: one for each GiB of pixels', minimum=1
     )
     num_threads: int = setting(4, 'threads that read images', minimum=1)
-    cache_dir: Optional[str] = setting(None, 'where what is known of files is kept; unset: ~/.cache/cyclegan_tf')
-    verbose: bool = setting(False, 'show tracebacks of errors')
+    cache_dir: Optional[str] = setting(None, 'folder for what is known about image files; unset: ~/.cache/cyclegan_tf')
+    verbose: bool = setting(False, 'print the traceback of an error')
 
     def __post_init__(self):
         validate_fields(self)

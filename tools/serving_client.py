@@ -63,7 +63,7 @@ class ClientConfig:
     ca: Optional[str] = setting(
         None, "file with the certificates (PEM) that the server's is checked by, with https://; unset: the system's"
     )
-    verbose: bool = setting(False, 'show tracebacks of errors')
+    verbose: bool = setting(False, 'print the traceback of an error')
 
     def __post_init__(self):
         validate_fields(self)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 from typing import Optional
 
-from cyclegan_tf.settings.fields import setting, split_names, validate_epoch, validate_fields
-from cyclegan_tf.settings.training import MEASURES, FeatureConfig
+from cyclegan_tf.settings.fields import same, setting, split_names, validate_epoch, validate_fields
+from cyclegan_tf.settings.training import MEASURES, Config, FeatureConfig
+from cyclegan_tf.settings.translation import TranslateConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig(FeatureConfig):
     """What is measured, on which images."""
 
-    name: str = setting('experiment_name', 'name of the run, whose directory is CHECKPOINTS_DIR/NAME')
-    checkpoints_dir: str = setting('./checkpoints', 'folder that holds the directories of all runs')
+    name: str = same(Config, 'name')
+    checkpoints_dir: str = same(Config, 'checkpoints_dir')
     epoch: str = setting(
         'latest',
         "checkpoint to measure: 'latest', 'best', the number of an epoch, or 'all' for every one that there is",
@@ -34,9 +35,7 @@ class EvaluateConfig(FeatureConfig):
     dataroot: Optional[str] = setting(
         None, 'images to measure on, named as for training; unset: those of the run', group='data'
     )
-    data_dir: Optional[str] = setting(
-        None, "folder where TensorFlow Datasets keeps its data sets; unset: the run's", group='data'
-    )
+    data_dir: Optional[str] = same(TranslateConfig, 'data_dir')
     load_size: Optional[int] = setting(
         None,
         "side of the square, or width, to which images are resized; unset: the run's crop_size, or its load_size, as "
@@ -53,13 +52,7 @@ class EvaluateConfig(FeatureConfig):
         group='devices',
         minimum=1,
     )
-    max_pixels: Optional[int] = setting(
-        None,
-        'most pixels that are translated at once; larger images are translated in tiles; unset: what fits into half of '
-        "the machine's free memory; lower it where a GPU has less",
-        group='devices',
-        minimum=1,
-    )
+    max_pixels: Optional[int] = same(TranslateConfig, 'max_pixels')
 
     def __post_init__(self):
         validate_fields(self)

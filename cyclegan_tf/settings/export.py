@@ -6,7 +6,8 @@ import dataclasses
 from typing import Optional
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.settings.fields import PRECISIONS, setting, validate_epoch, validate_fields
+from cyclegan_tf.settings.fields import PRECISIONS, same, setting, validate_epoch, validate_fields
+from cyclegan_tf.settings.training import Config
 
 FORMATS = ('saved_model', 'tflite', 'onnx')
 QUANTIZATIONS = ('none', 'float16', 'dynamic')
@@ -25,8 +26,8 @@ _ONLY_FOR = {
 class ExportConfig:
     """What an export is made from."""
 
-    name: str = setting('experiment_name', 'name of the run, whose directory is CHECKPOINTS_DIR/NAME')
-    checkpoints_dir: str = setting('./checkpoints', 'folder that holds the directories of all runs')
+    name: str = same(Config, 'name')
+    checkpoints_dir: str = same(Config, 'checkpoints_dir')
     epoch: str = setting(
         'latest', "checkpoint to export: 'latest', 'best' (see --keep_best of training), or the number of an epoch"
     )

@@ -38,6 +38,11 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def same(config_class: type, name: str) -> Any:
+    """A field of another class, as it is there: `name: str = same(Config, 'name')`."""
+    return changed(config_class, name, config_class.__dataclass_fields__[name].default)
+
+
 def changed(config_class: type, name: str, default: Any) -> Any:
     """A field of a class before, with another default: `netG: str = changed(Config, 'netG', 'unet_256')`."""
     return dataclasses.field(default=default, metadata=config_class.__dataclass_fields__[name].metadata)

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.networks import make_discriminator, make_generator
+from cyclegan_tf.networks import make_discriminator, make_generator, precision
+from cyclegan_tf.settings import fields
 
 
 @pytest.mark.parametrize('precision, share', [('bfloat16', 0.03), ('float16', 0.004)])
@@ -28,3 +29,7 @@ def test_half_precision_keeps_weights_and_results_in_float32_and_stays_close(pho
 def test_an_unknown_precision_is_named():
     with pytest.raises(UserError, match="precision 'float8' is not one of: float32, bfloat16, float16"):
         make_generator('resnet_6blocks', filters=4, precision='float8')
+
+
+def test_what_the_flags_offer_is_what_networks_take():
+    assert fields.PRECISIONS == precision.PRECISIONS

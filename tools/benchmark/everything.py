@@ -31,7 +31,7 @@ class AllConfig:
     growth: bool = setting(False, 'measure growth too, which takes long')
     growth_flags: str = setting('', "growth's flags")
     json: Optional[str] = setting(None, 'write the result to this file too; after each of them, what there is')
-    verbose: bool = setting(False, 'show tracebacks of errors')
+    verbose: bool = setting(False, 'print the traceback of an error')
 
     def __post_init__(self):
         validate_fields(self)

@@ -42,7 +42,7 @@ class GrowthConfig:
     write: bool = setting(False, 'write the page and its picture')
     output: str = setting('docs/performance.md', 'the page; the picture lies beside it, as .png')
     json: Optional[str] = setting(None, 'write the result to this file too')
-    verbose: bool = setting(False, 'show tracebacks of errors')
+    verbose: bool = setting(False, 'print the traceback of an error')
 
     def __post_init__(self):
         validate_fields(self)

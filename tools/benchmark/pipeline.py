@@ -51,7 +51,7 @@ class PipelineConfig:
     repeats: int = setting(3, 'measurements of each kind', minimum=1)
     json: Optional[str] = setting(None, 'write the result to this file too')
     only: Optional[str] = setting(None, "measure once, in this process: 'memory', 'disk', 'none', or 'torch:WORKERS'")
-    verbose: bool = setting(False, 'show tracebacks of errors')
+    verbose: bool = setting(False, 'print the traceback of an error')
 
     def __post_init__(self):
         validate_fields(self)

@@ -42,7 +42,7 @@ class ServingConfig:
     format_size: int = setting(256, 'side of the image that goes through every format', minimum=8)
     repeats: int = setting(5, 'requests of each kind that count, after one that does not', minimum=1)
     json: Optional[str] = setting(None, 'write the result to this file too')
-    verbose: bool = setting(False, 'show tracebacks of errors')
+    verbose: bool = setting(False, 'print the traceback of an error')
 
     def __post_init__(self):
         validate_fields(self)

@@ -72,7 +72,7 @@ class TrainConfig:
     )
     starts: int = setting(3, 'starts of the training program that are measured', minimum=0)
     json: Optional[str] = setting(None, 'write the result to this file too')
-    verbose: bool = setting(False, 'show tracebacks of errors')
+    verbose: bool = setting(False, 'print the traceback of an error')
 
     def __post_init__(self):
         validate_fields(self)

@@ -64,7 +64,7 @@ class TranslateConfig:
     kinds: Optional[str] = setting(None, f'of {", ".join(OURS + THEIRS)}, with commas; unset: all')
     programs: bool = setting(True, 'measure whole programs too')
     json: Optional[str] = setting(None, 'write the result to this file too')
-    verbose: bool = setting(False, 'show tracebacks of errors')
+    verbose: bool = setting(False, 'print the traceback of an error')
 
     def __post_init__(self):
         validate_fields(self)
