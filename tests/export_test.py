@@ -13,7 +13,7 @@ import tensorflow as tf
 import cyclegan_tf
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.serving import card as model_card
-from cyclegan_tf.serving import export, signatures, warmup
+from cyclegan_tf.serving import export, warmup
 from cyclegan_tf.settings.export import ExportConfig
 from tests.helpers import program, served_models
 from tests.helpers.served_models import decode_png, encode, make_run, photograph, run_export
@@ -188,7 +188,7 @@ def test_every_warm_up_request_is_answered(exported):
         (answer,) = model.signatures[request.model_spec.signature_name](**inputs).values()
         assert len(answer) == 1
         asked.append(request.model_spec.signature_name)
-    assert set(asked) == set(signatures.SIGNATURES) and len(asked) == 4
+    assert set(asked) == {'serving_default', 'translate_images', 'translate_floats'} and len(asked) == 4
 
 
 def test_warm_up_requests_fit_a_network_for_gray_and_few_pixels(tmp_path):

@@ -19,7 +19,8 @@ LAYERS = [
     {'runs'},
     {'models'},
     {'networks', 'data'},
-    {'settings', 'distribution', 'ops', 'runtime'},
+    {'settings'},
+    {'distribution', 'ops', 'runtime'},
     {'errors'},
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -48,7 +48,7 @@ def sheet(photographs: dict[str, np.ndarray], draws: int, seed: int) -> Image.Im
     for row, name in enumerate(policies.POLICIES):
         photograph = list(photographs.values())[row % len(photographs)]
         policy = policies.make_policy(name, channels=3)
-        numbers = tf.random.stateless_uniform([draws, policy.draws], [seed, row], 0, policies.NUMBERS, tf.int32)
+        numbers = tf.random.stateless_uniform([draws, policy.num_random], [seed, row], 0, policies.NUMBERS, tf.int32)
         changed = policy(tf.repeat(photograph[None].astype(np.float32), draws, axis=0), numbers)
         top = HEADING + row * (SIDE + GAP)
         pen.text((MARGIN, top + SIDE // 2), name, 'black', font, anchor='lm')

@@ -7,7 +7,6 @@ checkpoints/NAME there, and load with the same --netG, --ngf, --norm and so on.
 from __future__ import annotations
 
 import dataclasses
-import os
 import pathlib
 import sys
 from typing import Any
@@ -25,6 +24,7 @@ from cyclegan_tf.errors import UserError  # noqa: E402
 from cyclegan_tf.models import MODELS  # noqa: E402
 from cyclegan_tf.networks import torch_weights  # noqa: E402
 from cyclegan_tf.runs import checkpoints  # noqa: E402
+from cyclegan_tf.runtime.files import whole_file  # noqa: E402
 from cyclegan_tf.runtime.program import run_program  # noqa: E402
 from cyclegan_tf.settings.fields import same, setting, validate_epoch, validate_fields  # noqa: E402
 from cyclegan_tf.settings.flags import parse  # noqa: E402
@@ -98,14 +98,10 @@ def import_torch() -> Any:
 
 def write(torch: Any, weights: dict[str, np.ndarray], path: pathlib.Path, settings: ExportConfig) -> None:
     """Writes one state_dict, whole or not at all."""
-    partial = path.with_name(f'.{path.name}.part')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with whole_file(path) as partial:
             torch.save({key: torch.from_numpy(value) for key, value in weights.items()}, partial)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:  # RuntimeError is PyTorch's
         reason = image_source.reason(error)
         raise UserError(f"`output` ('{settings.output}') cannot be written ({reason}); set it to another.") from error

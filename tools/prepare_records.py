@@ -12,7 +12,6 @@ written beside its place and renamed when it is complete.
 
 from __future__ import annotations
 
-import collections
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -43,12 +42,13 @@ from tqdm import tqdm  # noqa: E402
 from cyclegan_tf.data import decode, inspection, sources  # noqa: E402
 from cyclegan_tf.errors import UserError  # noqa: E402
 from cyclegan_tf.runtime.program import run_program  # noqa: E402
+from cyclegan_tf.runtime.threads import map_ahead  # noqa: E402
 from cyclegan_tf.settings.fields import setting, validate_fields  # noqa: E402
 from cyclegan_tf.settings.flags import parse  # noqa: E402
 
 VERSION = '1.0.0'
 SHARD_BYTES = 2**30  # of pixels in a file, before compression; TensorFlow Datasets aims at files of 64 MiB to 1 GiB
-WINDOW = 4  # images read ahead of the one that is written, for each thread
+AHEAD = 4  # images that are read ahead of the one that is written, for each thread
 STORED_AS_THEY_ARE = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n')  # how JPEG and PNG begin
 
 Shard = Callable[[], Iterator[tuple[int, dict[str, Any]]]]  # of a file: yields (index, image and name)
@@ -233,13 +233,13 @@ def make_shards(source: sources.Source, count: int, pool: concurrent.futures.Exe
             raise source.error(index, error) from error
 
     def examples(first, last):
-        pending = collections.deque()
+        encoded = map_ahead(read, range(first, last), pool, AHEAD * threads)
         # disable=None: no bar where standard error is no terminal.
-        for index in tqdm(range(first, last), f'Writing {source.where}', leave=False, disable=None):
-            while len(pending) < WINDOW * threads and index + len(pending) < last:
-                pending.append(pool.submit(read, index + len(pending)))
+        for index, image in enumerate(
+            tqdm(encoded, f'Writing {source.where}', last - first, leave=False, disable=None), first
+        ):
             name = os.path.relpath(source.label(index), source.where).replace(os.sep, '/')
-            yield index, {'image': ReadOnce(pending.popleft().result()), 'name': name}
+            yield index, {'image': ReadOnce(image), 'name': name}
 
     count = min(count, len(source))
     bounds = [len(source) * i // count for i in range(count + 1)]

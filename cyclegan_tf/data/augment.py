@@ -12,10 +12,10 @@ if TYPE_CHECKING:  # KerasCV takes seconds to import, which only runs with a pol
     from cyclegan_tf.data.policies import Policy
 
 NUMBERS = 3  # integers for each image: crop's top, crop's left, flip; a policy's follow
-_UNIT = 16  # images whose numbers are drawn at once
+_UNIT = 16  # images whose numbers are computed at once
 
 
-def draw(seed: tf.Tensor, first: tf.Tensor, count: int, columns: int) -> tf.Tensor:
+def random_integers(seed: tf.Tensor, first: tf.Tensor, count: int, columns: int) -> tf.Tensor:
     """Random numbers for the images at positions first, first + 1, ... of the stream.
 
     A position's numbers depend on the seed and the position alone, not on where one begins or how many one asks for.
@@ -50,13 +50,12 @@ def make_augment(
 
     Returns:
         A function of images, uint8 or uint16 [batch, h, w, c], and numbers, int32 [batch, n] in [0, 2**24) with
-        NUMBERS + policy.draws columns, to float32 [batch, h', w', c] in [-1, 1].
+        NUMBERS + policy.num_random columns, to float32 [batch, h', w', c] in [-1, 1].
     """
-    whole = tf.function(
-        lambda x, numbers: _to_unit(_cut(x, numbers, crop_size, flip)), jit_compile=jit_compile, autograph=False
-    )
     if policy is None:
-        return whole
+        return tf.function(
+            lambda x, numbers: _to_unit(_cut(x, numbers, crop_size, flip)), jit_compile=jit_compile, autograph=False
+        )
     cut = lambda x, numbers: _to_levels(_cut(x, numbers, crop_size, flip))  # noqa: E731
     change = lambda x, numbers: (2 * policy(x, numbers[:, NUMBERS:]) - 255) / 255  # noqa: E731
     if policy.compiles:
@@ -95,8 +94,8 @@ def _to_unit(images: tf.Tensor) -> tf.Tensor:
     XLA and TensorFlow's graph optimizer make a product of a division by a constant, and plain execution does not; a
     product is the same everywhere.
     """
-    whole = float(np.iinfo(images.dtype.as_numpy_dtype).max)
-    return (2 * tf.cast(images, tf.float32) - whole) * np.float32(1 / whole)
+    max_level = float(np.iinfo(images.dtype.as_numpy_dtype).max)
+    return (2 * tf.cast(images, tf.float32) - max_level) * np.float32(1 / max_level)
 
 
 def _to_levels(images: tf.Tensor) -> tf.Tensor:

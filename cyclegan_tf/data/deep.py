@@ -80,9 +80,9 @@ def _without_inks(array: np.ndarray) -> np.ndarray:
     """[h, w, cyan magenta yellow black] -> [h, w, red green blue] without profiles, as Pillow does it in 8 bits."""
     if array.shape[-1] != 4:
         raise BadImage(f'its colours are those of {array.shape[-1]} inks; store it as RGB')
-    whole = np.iinfo(array.dtype).max
-    light = (whole - array.astype(np.uint64)) * (whole - array[..., 3:].astype(np.uint64))
-    return ((light[..., :3] + whole // 2) // whole).astype(array.dtype)
+    max_level = np.iinfo(array.dtype).max
+    light = (max_level - array.astype(np.uint64)) * (max_level - array[..., 3:].astype(np.uint64))
+    return ((light[..., :3] + max_level // 2) // max_level).astype(array.dtype)
 
 
 def _tiff_orientation(page: tifffile.TiffPage) -> int:
@@ -91,12 +91,12 @@ def _tiff_orientation(page: tifffile.TiffPage) -> int:
 
 
 def _scale(array: np.ndarray, maximum: int) -> np.ndarray:
-    """0..maximum -> the whole range of uint8 or uint16."""
+    """0..maximum -> the full range of uint8 or uint16."""
     dtype = np.uint8 if maximum <= 255 else np.uint16
-    whole = np.iinfo(dtype).max
-    if maximum == whole:
+    max_level = np.iinfo(dtype).max
+    if maximum == max_level:
         return array.astype(dtype, copy=False)
-    return np.round(array.astype(np.float64) * (whole / maximum)).astype(dtype)
+    return np.round(array.astype(np.float64) * (max_level / maximum)).astype(dtype)
 
 
 def _turn(array: np.ndarray, orientation: int) -> np.ndarray:

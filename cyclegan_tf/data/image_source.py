@@ -30,7 +30,7 @@ class Source:
         list_names: () -> one name for each image, unique, without suffix; images of two domains with the same name
             are a pair.
         half: None, or 'left' or 'right': that half of each image (dataset_mode aligned).
-        whole: index -> the decoded image, both halves; None decodes anew.
+        decoded: index -> the whole decoded image, both halves; None decodes anew.
     """
 
     count: int
@@ -40,7 +40,7 @@ class Source:
     stamp: Callable[[int], str]
     list_names: Callable[[], Sequence[str]]
     half: Optional[str] = None
-    whole: Optional[Callable[[int], decode.Picture]] = None
+    decoded: Optional[Callable[[int], decode.Picture]] = None
 
     def __len__(self) -> int:
         return self.count
@@ -56,7 +56,7 @@ class Source:
         Raises:
             decode.BadImage: it cannot be read or decoded; the message is the reason.
         """
-        return self.cut(self.whole(index) if self.whole else decode.decode(self.read(index)))
+        return self.cut(self.decoded(index) if self.decoded else decode.decode(self.read(index)))
 
     def read(self, index: int) -> bytes:
         """The encoded image.
@@ -95,7 +95,7 @@ class Source:
             data=lambda i: self.data(indices[i]),
             stamp=lambda i: self.stamp(indices[i]),
             list_names=lambda: [self.names[i] for i in indices],
-            whole=self.whole and (lambda i: self.whole(indices[i])),
+            decoded=self.decoded and (lambda i: self.decoded(indices[i])),
         )
 
     def error(self, index: int, problem: Exception) -> UserError:

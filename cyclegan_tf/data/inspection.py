@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import os
-import socket
+import pathlib
 from collections.abc import Sequence
 from typing import Optional
 
@@ -16,12 +16,14 @@ import numpy as np
 from tqdm import tqdm
 
 from cyclegan_tf.data import decode
-from cyclegan_tf.data.channels import can_become
+from cyclegan_tf.data.channels import require_channels
 from cyclegan_tf.data.image_source import Source
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.files import write_whole
+from cyclegan_tf.runtime.threads import map_ahead
 
 _VERSION = 2  # of what is remembered; raise it when the checks change
-_WINDOW = 64  # images asked for ahead of the one whose result is taken, for each thread
+_AHEAD = 64  # images that are read ahead, for each thread
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,15 +63,11 @@ def inspect(source: Source, threads: int, cache_dir: Optional[str] = None) -> li
             memory.put(stamp, known)
         return known
 
-    findings = []
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        found = map_ahead(look, range(len(source)), pool, _AHEAD * threads)
         # disable=None: no bar where standard error is no terminal.
-        with tqdm(total=len(source), desc=f'Checking {source.where}', leave=False, disable=None) as bar:
-            # A window, since a set may have millions of images.
-            for start in range(0, len(source), _WINDOW * threads):
-                indices = range(start, min(start + _WINDOW * threads, len(source)))
-                findings += pool.map(look, indices)
-                bar.update(len(indices))
+        bar = tqdm(found, f'Checking {source.where}', len(source), leave=False, disable=None)
+        findings = list(bar)
     memory.save()
     return findings
 
@@ -91,14 +89,15 @@ def _look(source: Source, index: int) -> Finding:
 
 def check_channels(findings: Sequence[Finding], channels: int) -> list[Finding]:
     """The same, where images that cannot be given so many channels have a problem."""
-    return [
-        finding
-        if finding.problem is not None or can_become(finding.header.channels, channels)
-        else dataclasses.replace(
-            finding, problem=f'it has {finding.header.channels} channels, which cannot be made {channels}'
-        )
-        for finding in findings
-    ]
+    return [finding if finding.problem is not None else _with_channels(finding, channels) for finding in findings]
+
+
+def _with_channels(finding: Finding, channels: int) -> Finding:
+    try:
+        require_channels(finding.header.channels, channels)
+    except decode.BadImage as error:
+        return dataclasses.replace(finding, problem=str(error))
+    return finding
 
 
 class _Memory:
@@ -132,11 +131,7 @@ class _Memory:
     def save(self) -> None:
         if not self._changed:
             return
-        os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        partial = f'{self._path}.{socket.gethostname()}-{os.getpid()}.part'  # several may write at once
-        with open(partial, 'w', encoding='utf-8') as file:
-            json.dump({'version': _VERSION, 'findings': self._known}, file)
-        os.replace(partial, self._path)
+        write_whole(pathlib.Path(self._path), json.dumps({'version': _VERSION, 'findings': self._known}).encode())
 
 
 def bad_images(source: Source, findings: Sequence[Finding]) -> list[str]:

@@ -7,8 +7,8 @@ import numpy as np
 
 def to_float(images: np.ndarray) -> np.ndarray:
     """uint8 0..255 or uint16 0..65535 -> float32 in [-1, 1]."""
-    whole = np.iinfo(images.dtype).max
-    return (2 * images.astype(np.float32) - whole) / np.float32(whole)
+    max_level = np.iinfo(images.dtype).max
+    return (2 * images.astype(np.float32) - max_level) / np.float32(max_level)
 
 
 def to_levels(images: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -16,8 +16,8 @@ def to_levels(images: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
     Departs from the reference: it cuts the fraction off, which darkens every image by half a level.
     """
-    whole = np.iinfo(dtype).max
-    return np.clip(np.round((np.asarray(images, np.float32) + 1) * (whole / 2)), 0, whole).astype(dtype)
+    max_level = np.iinfo(dtype).max
+    return np.clip(np.round((np.asarray(images, np.float32) + 1) * (max_level / 2)), 0, max_level).astype(dtype)
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:

@@ -138,19 +138,21 @@ class Stream:
             index = _shuffled(position, images, count, self._seed)
             index_a = index_b = index % len(table_a)
             if not self._aligned:
-                index_b = _below(augment.draw(_number(self._seed, _PARTNER), first, count, 2), len(table_b))
+                index_b = _below(augment.random_integers(_number(self._seed, _PARTNER), first, count, 2), len(table_b))
         uses = ((_CROP_A, _POLICY_A), (_CROP_A, _POLICY_A) if self._aligned else (_CROP_B, _POLICY_B))
         numbers = [self._numbers(first, count, policy, *use) for policy, use in zip(self._policies, uses)]
-        return tuple(self._mine(x, steps) for x in (index_a, index_b, *numbers))
+        return tuple(self._local_rows(x, steps) for x in (index_a, index_b, *numbers))
 
     def _numbers(self, first: tf.Tensor, count: int, policy, crop: int, more: int) -> tf.Tensor:
         # Drawn apart, so that a policy does not change the crops.
-        result = augment.draw(_number(self._seed, crop), first, count, augment.NUMBERS)
+        result = augment.random_integers(_number(self._seed, crop), first, count, augment.NUMBERS)
         if policy is None:
             return result
-        return tf.concat([result, augment.draw(_number(self._seed, more), first, count, policy.draws)], axis=1)
+        return tf.concat(
+            [result, augment.random_integers(_number(self._seed, more), first, count, policy.num_random)], axis=1
+        )
 
-    def _mine(self, x: tf.Tensor, steps: int) -> tf.Tensor:
+    def _local_rows(self, x: tf.Tensor, steps: int) -> tf.Tensor:
         """This worker's rows of each step's batch: [steps * batch, ...] -> [steps * share, ...]."""
         x = tf.reshape(x, [steps, self._batch_size, *x.shape[1:]])[:, self._rows]
         return tf.reshape(x, [steps * self._share, *x.shape[2:]])

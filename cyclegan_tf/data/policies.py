@@ -57,7 +57,7 @@ class Policy(abc.ABC):
             light and colour leave it as it is; the geometry and the erased rectangle take all channels alike.
     """
 
-    draws: int
+    num_random: int
     """How many integers each image consumes."""
 
     compiles: bool
@@ -71,18 +71,18 @@ class Policy(abc.ABC):
 
         Args:
             images: float32 [b, h, w, c] in [0, 255].
-            numbers: int32 [b, draws] in [0, 2**24), evenly distributed. Draw them outside XLA and as integers: the
+            numbers: int32 [b, num_random] in [0, 2**24), evenly distributed. Draw them outside XLA and as integers: the
                 floats of one seed differ between XLA and plain execution. 2**23 everywhere means no change.
 
         Returns:
             float32 [b, h, w, c] in [0, 255].
         """
-        changed = self._change(images, tf.unstack(numbers, num=self.draws, axis=1))
+        changed = self._change(images, tf.unstack(numbers, num=self.num_random, axis=1))
         return tf.ensure_shape(tf.clip_by_value(changed, 0.0, 255.0), images.shape)
 
     @abc.abstractmethod
     def _change(self, images: tf.Tensor, numbers: list[tf.Tensor]) -> tf.Tensor:
-        """numbers: `draws` times int32 [b]."""
+        """numbers: `num_random` times int32 [b]."""
 
     def _on_colours(self, change, images: tf.Tensor) -> tf.Tensor:
         """Applies change to all channels but alpha."""
@@ -94,7 +94,7 @@ class Policy(abc.ABC):
 class Light(Policy):
     """Brightness and contrast: another exposure; colours keep their hue. For domains that differ in colour."""
 
-    draws = 2
+    num_random = 2
     compiles = True
 
     def __init__(self, channels: int):
@@ -115,7 +115,7 @@ class Light(Policy):
 class Color(Policy):
     """Light, then saturation and hue; Light alone for gray images."""
 
-    draws = Light.draws + 2
+    num_random = Light.num_random + 2
     compiles = True
 
     def __init__(self, channels: int):
@@ -138,7 +138,7 @@ class Color(Policy):
 class Affine(Policy):
     """Rotation, zoom and translation, small; beyond its border an image goes on mirrored."""
 
-    draws = 4
+    num_random = 4
     compiles = False  # XLA knows no ImageProjectiveTransformV3
 
     def __init__(self, channels: int):
@@ -156,7 +156,7 @@ class Affine(Policy):
 class Erase(Policy):
     """In half of the images a rectangle turned gray: what is there has to be guessed from around it."""
 
-    draws = 5
+    num_random = 5
     compiles = True
 
     def __init__(self, channels: int):
@@ -168,8 +168,8 @@ class Erase(Policy):
         height, width = tf.shape(images)[1], tf.shape(images)[2]
         erased = tf.cast(numbers[0] < int(ERASE_SHARE * NUMBERS), tf.int32)
 
-        def side(whole, number):
-            least, most = (whole // part for part in ERASE_SIDES)
+        def side(length, number):
+            least, most = (length // part for part in ERASE_SIDES)
             return erased * (least + _below(number, most - least + 1))  # no side, no rectangle
 
         return self._cutout.augment_images(
@@ -186,7 +186,7 @@ class Erase(Policy):
 class Strong(Policy):
     """Color, then Affine."""
 
-    draws = Color.draws + Affine.draws
+    num_random = Color.num_random + Affine.num_random
     compiles = False  # as Affine
 
     def __init__(self, channels: int):
@@ -194,7 +194,9 @@ class Strong(Policy):
         self._color, self._affine = Color(channels), Affine(channels)
 
     def _change(self, images, numbers):
-        return self._affine._change(self._color._change(images, numbers[: Color.draws]), numbers[Color.draws :])
+        return self._affine._change(
+            self._color._change(images, numbers[: Color.num_random]), numbers[Color.num_random :]
+        )
 
 
 POLICIES: dict[str, type[Policy]] = {

@@ -15,7 +15,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from cyclegan_tf.data.image_source import Source, stamp_file, unique_names
-from cyclegan_tf.errors import UserError
+from cyclegan_tf.errors import UserError, first_line
 
 # Text features that hold an image's name, in the order in which they are looked for; tools/prepare_records.py
 # writes the first.
@@ -44,14 +44,14 @@ def open_dataset(name: str, split: str, data_dir: Optional[str] = None) -> Sourc
             builder = tfds.builder(name, data_dir=data_dir, file_format='array_record')
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         raise UserError(
-            f"`dataroot` ('tfds:{name}') is no data set of TensorFlow Datasets ({_first_line(error)}); "
+            f"`dataroot` ('tfds:{name}') is no data set of TensorFlow Datasets ({first_line(error)}); "
             f'check the name, or --data_dir if it is one of your own.'
         ) from error
     try:
         builder.download_and_prepare()
     except (OSError, tfds.download.DownloadError, tf.errors.OpError) as error:
         raise UserError(
-            f"`dataroot` ('tfds:{name}') could not be downloaded ({_first_line(error)}); check the connection, or set "
+            f"`dataroot` ('tfds:{name}') could not be downloaded ({first_line(error)}); check the connection, or set "
             f'--data_dir to where it has been prepared.'
         ) from error
     return _split_source(builder, split, f'tfds:{name}')
@@ -84,7 +84,7 @@ def open_directory(directory: str, split: str) -> Source:
     try:
         builder = tfds.builder_from_directory(directory)
     except (json_format.ParseError, ValueError, KeyError) as error:
-        raise UserError(f"`dataroot` ('{directory}') is damaged ({_first_line(error)}); prepare it anew.") from error
+        raise UserError(f"`dataroot` ('{directory}') is damaged ({first_line(error)}); prepare it anew.") from error
     return _split_source(builder, split, directory)
 
 
@@ -104,7 +104,7 @@ def _split_source(builder: tfds.core.DatasetBuilder, split: str, where: str) -> 
         count = len(examples)
     except (OSError, RuntimeError, tf.errors.OpError) as error:
         raise UserError(
-            f"`dataroot` ('{where}') is damaged: split {split} does not open ({_first_line(error)}); prepare it anew."
+            f"`dataroot` ('{where}') is damaged: split {split} does not open ({first_line(error)}); prepare it anew."
         ) from error
     if splits and splits[split].num_examples not in (0, count):
         raise UserError(
@@ -117,7 +117,7 @@ def _split_source(builder: tfds.core.DatasetBuilder, split: str, where: str) -> 
         try:
             return _bytes(examples[index][key])
         except (RuntimeError, TypeError, ValueError, LookupError, DecodeError) as error:
-            raise OSError(f'damaged record: {_first_line(error)}') from error
+            raise OSError(f'damaged record: {first_line(error)}') from error
 
     def list_names():
         if name_key is None:
@@ -176,7 +176,3 @@ def _bytes(value: Any) -> bytes:
 def _text(value: Any) -> str:
     value = value.item() if isinstance(value, np.ndarray) else value
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]

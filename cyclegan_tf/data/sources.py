@@ -158,10 +158,10 @@ def _remember_last(source: Source) -> Source:
     """Each thread keeps its last decoded image, since both halves of one are asked for one after the other."""
     memory = threading.local()
 
-    def whole(index):
+    def decoded(index):
         if getattr(memory, 'index', None) != index:
             memory.index, memory.picture = None, decode.decode(source.read(index))
             memory.index = index
         return memory.picture
 
-    return dataclasses.replace(source, whole=whole)
+    return dataclasses.replace(source, decoded=decoded)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
 import json
 import math
 import os
 import pathlib
 import shutil
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Optional, Protocol
 
 import numpy as np
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.files import unique_name, write_whole
 from cyclegan_tf.runtime.hardware import free_memory
 
 MEMORY_SHARE = 0.5  # of what is free, for both domains together
@@ -108,9 +107,7 @@ class DiskStore:
         if not self.complete:
             os.replace(self._partial, self._path)
         # Written last: it is what says that the file is whole.
-        partial = self._about.with_suffix(f'.{_own_name()}.about')
-        partial.write_text(json.dumps({'problems': problems}))
-        os.replace(partial, self._about)
+        write_whole(self._about, json.dumps({'problems': problems}).encode())
         self.complete, self.problems = True, dict(problems)
 
     def read(self, start: int, shape: Sequence[int]) -> np.ndarray:
@@ -136,18 +133,13 @@ def _places(directory: str, key: str) -> tuple[pathlib.Path, pathlib.Path]:
     return folder / f'{key}.pixels', folder / f'{key}.json'
 
 
-def _own_name() -> str:
-    """Part of a file's name: processes of one machine, or of several that share the folder, may write at once."""
-    return f'{socket.gethostname()}-{os.getpid()}'
-
-
 def _begin(path: pathlib.Path) -> tuple[pathlib.Path, int]:
     """A new file beside `path` for this process alone, and its descriptor. A lock says that it is being written."""
-    for number in itertools.count():
-        partial = path.with_suffix(f'.{_own_name()}-{number}.part')
+    while True:
+        partial = path.with_suffix(f'.{unique_name()}.part')
         try:
             file = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        except FileExistsError:
+        except FileExistsError:  # left by a process of the same number
             continue
         with contextlib.suppress(OSError):  # not every file system has locks; leftovers stay on those without
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -161,7 +153,7 @@ def _remove_leftovers(directory: str) -> None:
 
     Whoever still fills one holds its lock, which ends with the process, also in another container of the same name.
     """
-    for path in _places(directory, '')[0].parent.glob('*.part'):
+    for path in _places(directory, '')[0].parent.glob('[!.]*.part'):  # not what write_whole is writing
         with contextlib.suppress(OSError):  # gone meanwhile, another user's, or locked
             file = os.open(path, os.O_RDWR)
             try:

@@ -18,10 +18,10 @@ from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.data.image_source import Source
 from cyclegan_tf.data.preprocess import resize
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.threads import map_ahead
 
 _VERSION = 2  # of what is kept on the disk; raise it when decoding changes
-# Images asked for ahead of the one whose result is taken, for each thread, when a table is filled.
-_WINDOW = 16
+_AHEAD = 16  # images that are decoded ahead, for each thread
 
 
 class ImageTable:
@@ -121,13 +121,10 @@ class ImageTable:
             except decode.BadImage as error:
                 return index, str(error)
 
-        problems = {}
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            with tqdm(total=len(indices), desc=f'Reading {self._source.where}', leave=False, disable=None) as bar:
-                for start in range(0, len(indices), _WINDOW * threads):
-                    window = indices[start : start + _WINDOW * threads]
-                    problems.update(filter(None, pool.map(load, window)))
-                    bar.update(len(window))
+            loaded = map_ahead(load, indices, pool, _AHEAD * threads)
+            bar = tqdm(loaded, f'Reading {self._source.where}', len(indices), leave=False, disable=None)
+            problems = dict(filter(None, bar))
         store.finish(problems)
 
     def row(self, index: int, crop: Optional[tuple[int, int]] = None) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from cyclegan_tf.data.channels import set_channels_of_floats
-from cyclegan_tf.errors import UserError
+from cyclegan_tf.errors import UserError, first_line
 
 _CHANNELS = (1, 3, 4)  # gray, colour, colour with alpha
 _KERAS = ('.keras', '.h5', '.hdf5')
@@ -98,7 +98,7 @@ class Extractor:
         except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
             raise UserError(
                 f"`feature_extractor` ('{self.name}') does not take {self._network.dtype.name} {batch.shape}; set "
-                f'`feature_size` to what it takes ({_first_line(error)}).'
+                f'`feature_size` to what it takes ({first_line(error)}).'
             ) from error
         wanted = next(iter(outputs)) if self.output is None and len(outputs) == 1 else self.output
         if wanted not in outputs:
@@ -199,7 +199,7 @@ def _inception_v3(weights: Optional[str] = 'imagenet') -> tuple[_Network, tuple[
         with _undisturbed():
             model = tf.keras.applications.InceptionV3(False, weights, None, (299, 299, 3), 'avg')
     except Exception as error:  # Keras raises plain Exceptions
-        failure = f'could not be downloaded ({_first_line(error.__context__ or error)})'  # the cause; no address again
+        failure = f'could not be downloaded ({first_line(error.__context__ or error)})'  # the cause; no address again
         folder = pathlib.Path.home() / '.keras'
         raise UserError(
             f"`feature_extractor` ('inception_v3') {failure}; place {_WEIGHTS_AT}{_WEIGHTS} in "
@@ -223,7 +223,7 @@ def _load(path: pathlib.Path) -> _Network:
         loaded = tf.keras.models.load_model(path, compile=False) if is_keras else tf.saved_model.load(str(path))
     except Exception as error:  # what loaders raise on broken files is of every kind
         raise UserError(
-            f"`feature_extractor` ('{path}') cannot be loaded ({_first_line(error)}); save the whole model again, with "
+            f"`feature_extractor` ('{path}') cannot be loaded ({first_line(error)}); save the whole model again, with "
             'the TensorFlow that is installed here, or as a SavedModel.'
         ) from error
     return _of_keras(loaded) if is_keras else _of_saved_model(str(path), loaded)
@@ -279,7 +279,3 @@ def _undisturbed() -> Iterator[None]:
     finally:
         tf.keras.mixed_precision.set_global_policy(policy)
         socket.setdefaulttimeout(timeout)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -110,11 +110,11 @@ def evaluate(settings: EvaluateConfig) -> int:
     return 0
 
 
-def find_checkpoints(run_directory: pathlib.Path, epoch: str) -> Sequence[checkpoints.Found]:
+def find_checkpoints(run_directory: pathlib.Path, epoch: str) -> Sequence[checkpoints.CheckpointInfo]:
     """Those of --epoch: one, or all of different steps, the oldest first."""
     if epoch != 'all':
         return [checkpoints.find(run_directory, epoch)]
-    by_step: dict[int, checkpoints.Found] = {}
+    by_step: dict[int, checkpoints.CheckpointInfo] = {}
     for one in checkpoints.find_all(run_directory):
         # The same state can be there as an epoch's, as the latest and as the best: the epoch's name tells the most.
         if one.step not in by_step or by_step[one.step].epoch is None:
@@ -144,7 +144,7 @@ def write_scalars(folder: pathlib.Path, measured: Mapping[int, results.Results])
     summaries.flush()
 
 
-def describe(checkpoint: checkpoints.Found) -> dict:
+def describe(checkpoint: checkpoints.CheckpointInfo) -> dict:
     """Which checkpoint it is, for metrics.json."""
     return {'prefix': checkpoint.prefix, 'step': checkpoint.step, 'epoch': checkpoint.epoch}
 

@@ -56,7 +56,7 @@ class ImagePool(tf.Module):
         several = replica is not None and replica.num_replicas_in_sync > 1
         everyone = replica.all_gather(fakes, axis=0) if several else fakes  # [global_batch, h, w, c]
         replicas = replica.num_replicas_in_sync if several else 1
-        slots, count, answers = self._draw(int(fakes.shape[0]) * replicas, seed)
+        slots, count, answers = self._query(int(fakes.shape[0]) * replicas, seed)
         known = tf.concat([self.images, everyone], axis=0)
         # Both gathers read `known`, a copy, so that the assignment cannot overtake them.
         answer = tf.gather(known, answers)
@@ -67,7 +67,7 @@ class ImagePool(tf.Module):
             answer = answer[first : first + rows]
         return tf.ensure_shape(answer, fakes.shape)
 
-    def _draw(self, batch: int, seed: tf.Tensor):
+    def _query(self, batch: int, seed: tf.Tensor):
         """Plays the batch through in indices: 0 .. size-1 are the stored images, size + i the batch's i-th.
 
         Returns:

@@ -60,6 +60,3 @@ class Plateau(tf.Module):
         if int(self.epochs_without_gain.numpy()) > PLATEAU_PATIENCE:
             self.factor.assign(self.factor * PLATEAU_FACTOR)
             self.epochs_without_gain.assign(0)
-
-
-POLICIES = ('linear', 'step', 'plateau', 'cosine')

@@ -14,7 +14,7 @@ from google.protobuf import text_format
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models.base import BaseModel
-from cyclegan_tf.runs.checkpoints import Damaged, Found, choose, refusal, scan, verify
+from cyclegan_tf.runs.checkpoints import CheckpointInfo, Damaged, choose, refusal, scan, verify
 from cyclegan_tf.runtime.files import sync, whole_file, write_json
 
 _MEASURED = '.measured'  # after a checkpoint's prefix: a file that says how good it was found
@@ -31,8 +31,8 @@ class Restored:
         damaged: checkpoints that are no more listed.
     """
 
-    found: Found
-    deleted: list[Found]
+    found: CheckpointInfo
+    deleted: list[CheckpointInfo]
     damaged: list[Damaged]
 
 
@@ -119,7 +119,7 @@ class Checkpoints:
         """Whether the state after `step` steps is kept as one of the latest."""
         return _holds(self._latest, step)
 
-    def newest(self) -> Optional[Found]:
+    def newest(self) -> Optional[CheckpointInfo]:
         """The newest that can be restored; None if there is none."""
         return next(iter(reversed(scan(self._run_directory)[0])), None)
 
@@ -171,7 +171,7 @@ class Checkpoints:
         self._open_managers()  # or they would list again what is gone
         return Restored(wanted, later, damaged)
 
-    def _read(self, checkpoint: Found) -> None:
+    def _read(self, checkpoint: CheckpointInfo) -> None:
         try:
             self._checkpoint.restore(checkpoint.prefix).assert_consumed()
         except (tf.errors.OpError, ValueError, AssertionError) as error:

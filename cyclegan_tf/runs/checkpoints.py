@@ -9,7 +9,7 @@ from typing import Optional
 
 import tensorflow as tf
 
-from cyclegan_tf.errors import UserError
+from cyclegan_tf.errors import UserError, first_line
 from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.settings.fields import validate_epoch
 
@@ -21,7 +21,7 @@ _READ_ERRORS = (tf.errors.OpError, ValueError, IndexError, NotImplementedError)
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class CheckpointInfo:
     """A complete checkpoint.
 
     Attributes:
@@ -61,7 +61,7 @@ class Damaged:
         return f"checkpoint '{self.prefix}' is damaged ({self.reason})"
 
 
-def scan(run_directory: pathlib.Path) -> tuple[list[Found], list[Damaged]]:
+def scan(run_directory: pathlib.Path) -> tuple[list[CheckpointInfo], list[Damaged]]:
     """The complete checkpoints of a run, the oldest first, and those of which not even the step can be read.
 
     One that was being written during a kill is not among them. What is wrong inside complete files shows only when
@@ -83,18 +83,18 @@ def scan(run_directory: pathlib.Path) -> tuple[list[Found], list[Damaged]]:
     return sorted(found, key=lambda checkpoint: checkpoint.step), damaged
 
 
-def _scan_folder(folder: pathlib.Path) -> tuple[list[Found], list[Damaged]]:
+def _scan_folder(folder: pathlib.Path) -> tuple[list[CheckpointInfo], list[Damaged]]:
     found, damaged = [], []
     for prefix in _listed(folder):
         try:
             step = int(tf.train.load_checkpoint(prefix).get_tensor(_STEP))
         except _READ_ERRORS as error:
-            damaged.append(Damaged(prefix, _first_line(error)))
+            damaged.append(Damaged(prefix, first_line(error)))
             continue
         epoch = None if folder.name == 'latest' else int(prefix.rsplit('-', 1)[1])
         mark = pathlib.Path(prefix + _UNTRAINED)
         untrained = frozenset(mark.read_text().split()) if mark.is_file() else frozenset()
-        found.append(Found(prefix, step, epoch, untrained, folder.name == 'best'))
+        found.append(CheckpointInfo(prefix, step, epoch, untrained, folder.name == 'best'))
     return found, damaged
 
 
@@ -115,22 +115,18 @@ def _listed(folder: pathlib.Path) -> list[str]:
     return list(state.all_model_checkpoint_paths)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def verify(checkpoint: Found) -> Optional[Damaged]:
+def verify(checkpoint: CheckpointInfo) -> Optional[Damaged]:
     """Reads a checkpoint through and compares TensorFlow's checksum of every tensor; None if all is well."""
     try:
         reader = tf.train.load_checkpoint(checkpoint.prefix)
         for name in reader.get_variable_to_dtype_map():
             reader.get_tensor(name)
     except _READ_ERRORS as error:
-        return Damaged(checkpoint.prefix, _first_line(error))
+        return Damaged(checkpoint.prefix, first_line(error))
     return None
 
 
-def find_all(run_directory: pathlib.Path) -> list[Found]:
+def find_all(run_directory: pathlib.Path) -> list[CheckpointInfo]:
     """The complete checkpoints of a run, the oldest first.
 
     Raises:
@@ -149,7 +145,7 @@ def refusal(damaged: Damaged) -> UserError:
     )
 
 
-def find(run_directory: pathlib.Path, epoch: str) -> Found:
+def find(run_directory: pathlib.Path, epoch: str) -> CheckpointInfo:
     """The checkpoint for 'latest', 'best' or the number of an epoch.
 
     Raises:
@@ -163,7 +159,7 @@ def find(run_directory: pathlib.Path, epoch: str) -> Found:
     return choose(run_directory, found, epoch)
 
 
-def choose(run_directory: pathlib.Path, found: list[Found], epoch: str) -> Found:
+def choose(run_directory: pathlib.Path, found: list[CheckpointInfo], epoch: str) -> CheckpointInfo:
     if epoch == 'latest':
         wanted = found[-1:]
     else:
@@ -191,7 +187,7 @@ def mark_untrained(run_directory: pathlib.Path, step: int, names: Collection[str
         mark.unlink(missing_ok=True)
 
 
-def restore_networks(model: BaseModel, checkpoint: Found) -> None:
+def restore_networks(model: BaseModel, checkpoint: CheckpointInfo) -> None:
     """Puts the weights into a model that was built without its training state.
 
     Raises:
@@ -201,6 +197,6 @@ def restore_networks(model: BaseModel, checkpoint: Found) -> None:
         status = tf.train.Checkpoint(model=model).restore(checkpoint.prefix)
         status.assert_existing_objects_matched().expect_partial()
     except tf.errors.OpError as error:
-        raise refusal(Damaged(checkpoint.prefix, _first_line(error))) from error
+        raise refusal(Damaged(checkpoint.prefix, first_line(error))) from error
     except (ValueError, AssertionError) as error:
         raise UserError(f"checkpoint '{checkpoint.prefix}' does not fit: {error}") from error

@@ -8,12 +8,18 @@ import json
 import math
 import os
 import pathlib
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from cyclegan_tf.errors import UserError
 
 _numbers = itertools.count()
+
+
+def unique_name() -> str:
+    """A part of a file's name that no other process has, also on another machine that shares the folder."""
+    return f'{socket.gethostname()}-{os.getpid()}-{next(_numbers)}'
 
 
 def make_folder(argument: str, value: str, folder: pathlib.Path) -> pathlib.Path:
@@ -40,8 +46,8 @@ def make_folder(argument: str, value: str, folder: pathlib.Path) -> pathlib.Path
 @contextlib.contextmanager
 def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """A path to write to; when that has been done, the file takes its place in one step, else it is taken away."""
-    # Its name is short, since the file's own may be as long as names can be.
-    partial = path.with_name(f'.{os.getpid()}-{next(_numbers)}.part')
+    # Without the file's own name, which may be as long as names can be.
+    partial = path.with_name(f'.{unique_name()}.part')
     try:
         yield partial
         os.replace(partial, path)
@@ -50,7 +56,7 @@ def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def write_whole(path: pathlib.Path, data: bytes) -> None:
-    """Writes whole_file; makes its folder.
+    """Writes a file whole or not at all; makes its folder.
 
     Raises:
         OSError: it cannot be written; what was there stays.
@@ -77,8 +83,7 @@ def sync(paths: Iterable[pathlib.Path]) -> None:
 
 def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
     """Writes a file of JSON, which has no infinity (the PSNR of equal images): it becomes text, as in 'inf'."""
-    with whole_file(path) as partial:
-        partial.write_text(json.dumps(_plain(values), indent=2, allow_nan=False) + '\n')
+    write_whole(path, (json.dumps(_plain(values), indent=2, allow_nan=False) + '\n').encode())
 
 
 def _plain(value: Any) -> Any:

@@ -97,21 +97,21 @@ def _integer(head: tf.Tensor, place: int, length: int, order: str) -> tf.Tensor:
 
 
 # -------------------------------------------------------------------------------------------------------- pixel values
-def set_channels(pixels: tf.Tensor, whole: tf.Tensor, wanted: int) -> tf.Tensor:
+def set_channels(pixels: tf.Tensor, max_level: tf.Tensor, wanted: int) -> tf.Tensor:
     """int32 [n, h, w, found] -> [n, h, w, wanted], as data.channels.set_channels."""
     found = tf.shape(pixels)[-1]
     sentence = ['Images of ', tf.strings.as_string(found), ' channels do not fit: this model takes 1 to 4.']
     pixels = checked(pixels, (found >= 1) & (found <= 4), tf.strings.join(sentence))
-    return set_channels_of_tensor(pixels, wanted, whole)
+    return set_channels_of_tensor(pixels, wanted, max_level)
 
 
-def to_float(pixels: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:
-    """int32 from 0 to `whole` -> float32 in [-1, 1], to the bit as levels.to_float.
+def to_float(pixels: tf.Tensor, max_level: tf.Tensor) -> tf.Tensor:
+    """int32 from 0 to `max_level` -> float32 in [-1, 1], to the bit as levels.to_float.
 
     In float64, because TensorFlow makes a division by a constant a multiplication, which in float32 shows.
     """
-    whole = tf.cast(whole, tf.float64)
-    return tf.cast((2 * tf.cast(pixels, tf.float64) - whole) / whole, tf.float32)
+    max_level = tf.cast(max_level, tf.float64)
+    return tf.cast((2 * tf.cast(pixels, tf.float64) - max_level) / max_level, tf.float32)
 
 
 def checked(value: tf.Tensor, condition: tf.Tensor, sentence: tf.Tensor) -> tf.Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.serving import signatures
+from cyclegan_tf.networks.shapes import least_side, pad_to_multiple
 
 _ONNX_OPSET = 17  # the oldest in which every operation of the networks is one of ONNX's own
 
@@ -31,7 +31,7 @@ def to_tflite(network: tf.keras.Model, input_channels: int, side: int, quantize:
     Raises:
         UserError: the network cannot take images of this size.
     """
-    least = signatures.least_side(network.side_multiple)
+    least = least_side(network.side_multiple)
     if side % network.side_multiple or side < least:
         raise UserError(
             f'`image_size` ({side}) is no multiple of {network.side_multiple} from {least} on, which the network '
@@ -69,7 +69,7 @@ def to_onnx(network: tf.keras.Model, input_channels: int) -> bytes:
 
     def translate(images):
         height, width = tf.shape(images)[1], tf.shape(images)[2]
-        padded = signatures.pad(images, network.side_multiple, signatures.least_side(network.side_multiple))
+        padded = pad_to_multiple(images, network.side_multiple)
         return {'channels_first': call(padded)[:, :height, :width]}
 
     # tf2onnx replaces a last transposition to channels-last of one channel by a Reshape to five dimensions and a

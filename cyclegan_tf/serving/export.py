@@ -12,7 +12,7 @@ from typing import Optional
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.runtime.files import write_whole
+from cyclegan_tf.runtime.files import unique_name, write_whole
 from cyclegan_tf.serving import card, conversion, signatures, warmup
 from cyclegan_tf.serving.card import Exported
 from cyclegan_tf.settings.export import ExportConfig
@@ -104,8 +104,7 @@ def unfinished(model: pathlib.Path, version: int) -> Iterator[pathlib.Path]:
 
     It lies beside the model's folder rather than in it, where a server may be watching.
     """
-    folder = model.parent / f'.{model.name}-{version}.{os.getpid()}.part'
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = model.parent / f'.{model.name}-{version}.{unique_name()}.part'
     folder.mkdir(parents=True)
     try:
         yield folder

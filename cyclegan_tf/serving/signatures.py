@@ -7,9 +7,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.networks.shapes import least_side, pad_to_multiple
 from cyclegan_tf.serving import codecs
-
-SIGNATURES = ('serving_default', 'translate_images', 'translate_floats')
 
 
 class Servable(tf.Module):
@@ -92,16 +91,18 @@ class Servable(tf.Module):
         sentence = 'The image is none of JPEG, PNG and BMP; convert it to one.'
         data = codecs.checked(data, kind < len(codecs.KINDS), sentence)
         data = self._checked_size(data, codecs.read_size(kind, data, head))
-        pixels, whole = codecs.decode(kind, data, head)
-        return tf.io.encode_png(self._translate_pixels(pixels[None], whole)[0])
+        pixels, max_level = codecs.decode(kind, data, head)
+        return tf.io.encode_png(self._translate_pixels(pixels[None], max_level)[0])
 
-    def _translate_pixels(self, pixels: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:
-        """int32 [n, h, w, 1 to 4] from 0 to `whole` (255 or 65535) -> uint8 [n, h, w, c]."""
+    def _translate_pixels(self, pixels: tf.Tensor, max_level: tf.Tensor) -> tf.Tensor:
+        """int32 [n, h, w, 1 to 4] from 0 to `max_level` (255 or 65535) -> uint8 [n, h, w, c]."""
         found = tf.shape(pixels)[-1]
-        colour = self._translate(codecs.to_float(codecs.set_channels(pixels, whole, self.input_channels), whole))
+        colour = self._translate(
+            codecs.to_float(codecs.set_channels(pixels, max_level, self.input_channels), max_level)
+        )
 
         def with_alpha():
-            return tf.concat([colour, codecs.to_float(pixels[..., -1:], whole)], axis=-1)
+            return tf.concat([colour, codecs.to_float(pixels[..., -1:], max_level)], axis=-1)
 
         if self.input_channels in (1, 3) and self.output_channels in (1, 3):
             colour = tf.cond((found == 2) | (found == 4), with_alpha, lambda: colour)
@@ -112,14 +113,14 @@ class Servable(tf.Module):
         _, height, width, _ = tf.unstack(tf.shape(images))
 
         def together():
-            return self._network(pad(images, self._multiple, self._least))[:, :height, :width]
+            return self._network(pad_to_multiple(images, self._multiple))[:, :height, :width]
 
         def one_by_one():
             result = tf.TensorSpec([None, None, self.output_channels], tf.float32)
             return tf.map_fn(one, images, fn_output_signature=result, parallel_iterations=1)
 
         def one(image):
-            return self._network(pad(image[None], self._multiple, self._least))[0, :height, :width]
+            return self._network(pad_to_multiple(image[None], self._multiple))[0, :height, :width]
 
         def none():  # oneDNN's convolutions fail for them
             return tf.zeros(tf.concat([tf.shape(images)[:3], [self.output_channels]], axis=0))
@@ -170,25 +171,6 @@ def lower_precision(network: tf.keras.Model, precision: str) -> None:
 
 def _in_precision(call, dtype):
     return lambda x: tf.cast(call(tf.cast(x, dtype)), tf.float32)
-
-
-def least_side(multiple: int) -> int:
-    """The shortest side that a network takes, in pixels: as translator.pad has it."""
-    return max(2 * multiple, 8) if multiple <= 4 else multiple
-
-
-def pad(images: tf.Tensor, multiple: int, least: int) -> tf.Tensor:
-    """[n, h, w, c] -> sides up to the next multiple and to `least`, mirrored at the right and the bottom.
-
-    By indices: tf.pad cannot mirror more than there is.
-    """
-    for axis in (1, 2):
-        side = tf.shape(images)[axis]
-        padded = tf.maximum((side + multiple - 1) // multiple * multiple, least)
-        # There and back without repeating the ends: 0 1 2 1 0 1 2 ... of three.
-        place = tf.range(padded) % tf.maximum(2 * (side - 1), 1)
-        images = tf.gather(images, side - 1 - tf.abs(side - 1 - place), axis=axis)
-    return images
 
 
 def _concrete(call: Callable, spec: tf.TensorSpec) -> tf.types.experimental.ConcreteFunction:

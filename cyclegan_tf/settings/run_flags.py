@@ -11,6 +11,7 @@ from typing import Optional
 from absl import flags
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.files import write_whole
 from cyclegan_tf.settings.flags import asks_for_help, define_flags, parse, set_model_defaults, values_of
 from cyclegan_tf.settings.models import SETTINGS
 from cyclegan_tf.settings.reference_flags import REFUSED_IN_TRAINING
@@ -79,7 +80,4 @@ def save_config(config: Config, run_directory: os.PathLike) -> None:
         if name in ('continue_train', 'epoch', 'profile_steps') or value is None:
             continue
         lines.append(f'--{name}={str(value).lower() if isinstance(value, bool) else value}')
-    path = pathlib.Path(run_directory) / 'flags.cfg'
-    partial = path.with_name('.flags.cfg.part')
-    partial.write_text('\n'.join(lines) + '\n')
-    partial.replace(path)
+    write_whole(pathlib.Path(run_directory) / 'flags.cfg', ('\n'.join(lines) + '\n').encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import concurrent.futures
 import dataclasses
 import errno
@@ -22,6 +21,7 @@ from cyclegan_tf.data.preprocess import resize
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.console import count
 from cyclegan_tf.runtime.files import make_folder, write_whole
+from cyclegan_tf.runtime.threads import map_ahead
 from cyclegan_tf.settings.translation import TranslateConfig
 from cyclegan_tf.translation.translator import Translator
 
@@ -119,24 +119,24 @@ def translate_files(
     channels = [translator.translation(direction).channels for direction in directions]
     check_channels(translator, {channels_out for _, channels_out in channels})
     wanted = {channels_in for channels_in, _ in channels}
-    targets, problems, finished = plan(source, directions, output), [], []
+    targets, problems = plan(source, directions, output), []
     bar = tqdm(total=len(source) * len(directions), unit=' images', dynamic_ncols=True, disable=None)
-    with concurrent.futures.ThreadPoolExecutor(threads) as readers, bar:
-        with concurrent.futures.ThreadPoolExecutor(threads) as writers:
-            writing: collections.deque = collections.deque()
+    pool = concurrent.futures.ThreadPoolExecutor
+    with pool(threads) as readers, pool(threads) as writers, bar:
+
+        def pictures():
             for indices, images in _batches(source, size, wanted, translator.max_pixels, batch_size, readers, threads):
                 if isinstance(images, decode.BadImage):
                     problems.append(f'{source.label(indices[0])}: {images}')
                     bar.update(len(directions))
                     continue
                 for direction in directions:
-                    pictures = translator.translate(images, direction, choose_dtype(depth, images.dtype))
-                    for index, result in zip(indices, pictures):
-                        writing.append(writers.submit(_write, targets[direction][index], result, source.label(index)))
+                    results = translator.translate(images, direction, choose_dtype(depth, images.dtype))
+                    for index, result in zip(indices, results):
+                        yield targets[direction][index], result, source.label(index)
                     bar.update(len(indices))
-                while len(writing) > _AHEAD * batch_size:
-                    finished.append(writing.popleft().result())
-            finished += [future.result() for future in writing]
+
+        finished = list(map_ahead(lambda one: _write(*one), pictures(), writers, _AHEAD * batch_size))
     problems += [problem for problem in finished if problem is not None]
     return Outcome(finished.count(None), problems)
 
@@ -189,12 +189,9 @@ def _batches(source, size, wanted, max_pixels, batch_size, readers, threads) -> 
         except decode.BadImage as error:
             return error
 
-    pending: collections.deque = collections.deque()
     indices, images = [], []
-    for index in range(len(source)):
-        while len(pending) < _AHEAD * max(batch_size, threads) and index + len(pending) < len(source):
-            pending.append(readers.submit(read, index + len(pending)))
-        image = pending.popleft().result()
+    ahead = _AHEAD * max(batch_size, threads)
+    for index, image in enumerate(map_ahead(read, range(len(source)), readers, ahead)):
         bad = isinstance(image, decode.BadImage)
         most = 1 if bad else max(1, min(batch_size, max_pixels // (image.shape[0] * image.shape[1])))
         differs = indices and (bad or image.shape != images[0].shape or image.dtype != images[0].dtype)

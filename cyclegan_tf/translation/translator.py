@@ -19,6 +19,7 @@ from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.models.translation import Translation
+from cyclegan_tf.networks.shapes import least_side, pad_to_multiple
 from cyclegan_tf.runs import checkpoints
 from cyclegan_tf.runtime.hardware import device_kind, free_memory
 from cyclegan_tf.settings.training import Config
@@ -70,7 +71,7 @@ class Translator:
             )
         self.max_pixels = max_pixels
         # Departs from the reference: batch norm always uses its running statistics, there only under --eval.
-        self._whole = {
+        self._untiled = {
             name: tf.function(one.network, input_signature=[_any_image(one.channels[0])], autograph=False)
             for name, one in self._all.items()
         }
@@ -80,7 +81,7 @@ class Translator:
     def from_checkpoint(
         cls,
         config: Config,
-        checkpoint: checkpoints.Found,
+        checkpoint: checkpoints.CheckpointInfo,
         max_pixels: Optional[int] = None,
         precision: str = 'float32',
     ) -> Translator:
@@ -94,7 +95,7 @@ class Translator:
         checkpoints.restore_networks(model, checkpoint)
         return cls(config, model, checkpoint.untrained, max_pixels)
 
-    def restore(self, checkpoint: checkpoints.Found) -> None:
+    def restore(self, checkpoint: checkpoints.CheckpointInfo) -> None:
         """Goes on with the weights of another checkpoint of the same run."""
         checkpoints.restore_networks(self._model, checkpoint)
         self._untrained = checkpoint.untrained
@@ -216,13 +217,16 @@ class Translator:
             raise UserError(f'images of {given} channels do not fit a network that takes {channels_in}.')
         if 0 in images.shape:
             return np.zeros((*images.shape[:3], channels_out), np.float32)
-        padded = pad(images, self.multiple)
+        padded = images
+        if height % self.multiple or width % self.multiple or min(height, width) < least_side(self.multiple):
+            with tf.device('CPU:0'):  # an image that goes through the network in tiles may exceed a GPU's memory
+                padded = pad_to_multiple(images, self.multiple).numpy()
         results = np.empty((*padded.shape[:3], channels_out), np.float32)
         most = self.max_pixels // (padded.shape[1] * padded.shape[2])  # a batch counts as its pixels together
         for start in range(0, len(padded), max(1, most)):
             part = slice(start, start + max(1, most))
             if most:
-                results[part] = self._whole[direction](tf.constant(padded[part])).numpy()
+                results[part] = self._untiled[direction](tf.constant(padded[part])).numpy()
             else:
                 self._in_tiles(padded[part], direction, results[part])
         return results[:, :height, :width]
@@ -286,13 +290,6 @@ class _TiledNetwork:
     def translate(self, image: np.ndarray) -> np.ndarray:
         """Float32 [1, h, w, c] -> the same size."""
         return self._translate(tf.constant(image)).numpy()
-
-
-def pad(images: np.ndarray, multiple: int) -> np.ndarray:
-    """[n, h, w, c] -> sides up to the next multiple, at least two of them, mirrored at the right and the bottom."""
-    least = max(2 * multiple, 8) if multiple <= 4 else multiple  # the ResNet's bottleneck mirrors, which needs 2x2
-    bottom, right = (max(-(-side // multiple) * multiple, least) - side for side in images.shape[1:3])
-    return np.pad(images, ((0, 0), (0, bottom), (0, right), (0, 0)), mode='reflect') if bottom or right else images
 
 
 def _reduced(image: np.ndarray, max_pixels: int, multiple: int) -> np.ndarray:

@@ -257,13 +257,15 @@ def test_sixteen_bits_reach_the_networks():
 # -------------------------------------------------------------------------------------------------------------- draws
 def test_numbers_depend_on_the_position_alone():
     seed = tf.constant(3, tf.int64)
-    whole = augment.draw(seed, tf.constant(0, tf.int64), 100, 5).numpy()
+    whole = augment.random_integers(seed, tf.constant(0, tf.int64), 100, 5).numpy()
     for first, count in ((0, 1), (15, 2), (16, 16), (37, 30), (99, 1)):
-        part = augment.draw(seed, tf.constant(first, tf.int64), count, 5).numpy()
+        part = augment.random_integers(seed, tf.constant(first, tf.int64), count, 5).numpy()
         np.testing.assert_array_equal(part, whole[first : first + count])
     assert whole.min() >= 0 and whole.max() < 2**24
     assert np.abs(np.corrcoef(whole.T) - np.eye(5)).max() < 0.35
-    assert not np.array_equal(whole, augment.draw(tf.constant(4, tf.int64), tf.constant(0, tf.int64), 100, 5))
+    assert not np.array_equal(
+        whole, augment.random_integers(tf.constant(4, tf.int64), tf.constant(0, tf.int64), 100, 5)
+    )
 
 
 @pytest.mark.parametrize('kind', ['CPU', 'GPU'])
@@ -272,7 +274,7 @@ def test_the_compiled_augmentation_equals_the_plain_one_to_the_bit(kind, dtype):
     set_graph_optimizer(kind)  # as trainings leave it
     images = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (16, 20, 24, 3), dtype)
     images[:, :, ::4], images[:, :, 1::4] = 0, np.iinfo(dtype).max  # whatever is cut has some
-    numbers = augment.draw(tf.constant(3, tf.int64), tf.constant(0, tf.int64), 16, 3)
+    numbers = augment.random_integers(tf.constant(3, tf.int64), tf.constant(0, tf.int64), 16, 3)
     for crop_size, flip in ((16, True), (16, False), (None, True), (None, False)):
         plain, compiled = (augment.make_augment(crop_size, flip, None, jit)(images, numbers) for jit in (False, True))
         np.testing.assert_array_equal(plain, compiled)

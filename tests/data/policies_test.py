@@ -37,7 +37,7 @@ def images(photographs):
 
 
 def draw(policy, count=4, seed=0):
-    return tf.random.stateless_uniform([count, policy.draws], [seed, 7], 0, policies.NUMBERS, tf.int32)
+    return tf.random.stateless_uniform([count, policy.num_random], [seed, 7], 0, policies.NUMBERS, tf.int32)
 
 
 def close(x, y, most=ROUNDING):
@@ -46,7 +46,7 @@ def close(x, y, most=ROUNDING):
 
 def middle_but(policy, others, count=4):
     """Numbers that change nothing, but for some columns: {2: LAST}."""
-    return tf.constant([[others.get(i, MIDDLE) for i in range(policy.draws)]] * count, tf.int32)
+    return tf.constant([[others.get(i, MIDDLE) for i in range(policy.num_random)]] * count, tf.int32)
 
 
 # ------------------------------------------------------------------------------------------ the numbers decide, alone
@@ -67,7 +67,7 @@ def test_every_number_counts_and_none_may_lack(images, name):
     policy = policies.make_policy(name, 3)
     start = draw(policy, 1, seed=3).numpy()
     start[:, 0] = 0  # which erases
-    for column in range(policy.draws):
+    for column in range(policy.num_random):
         changed = start.copy()
         changed[:, column] = (changed[:, column] + MIDDLE) % policies.NUMBERS
         assert not np.allclose(policy(images(1), start), policy(images(1), changed), atol=0.5), column
@@ -90,7 +90,7 @@ def test_an_image_is_changed_alike_alone_and_in_any_batch(images, name, channels
 def test_shape_type_and_range_stay(images, name, channels):
     policy = policies.make_policy(name, channels)
     batch = tf.concat([images(4, channels), tf.zeros([1, 32, 32, channels]), tf.fill([1, 32, 32, channels], 255.0)], 0)
-    for numbers in (draw(policy, 6), tf.fill([6, policy.draws], 0), tf.fill([6, policy.draws], LAST)):
+    for numbers in (draw(policy, 6), tf.fill([6, policy.num_random], 0), tf.fill([6, policy.num_random], LAST)):
         result = policy(batch, numbers)
         assert result.dtype == tf.float32 and result.shape == batch.shape
         assert np.all(np.isfinite(result)) and np.min(result) >= 0 and np.max(result) <= 255
@@ -135,7 +135,7 @@ def test_a_parallel_map_gives_what_eager_calls_give(images, name):
 @every_policy
 def test_height_and_width_may_be_unknown_when_traced(images, name):
     policy = policies.make_policy(name, 3)
-    specs = [tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([None, policy.draws], tf.int32)]
+    specs = [tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([None, policy.num_random], tf.int32)]
     traced = tf.function(policy, input_signature=specs)
     for count, crop in ((4, 32), (3, 20)):
         batch, numbers = images(count)[:, :crop], draw(policy, count)
@@ -167,7 +167,7 @@ def test_a_hundred_draws_compile_once_and_importing_says_nothing(tmp_path):
         '    policy = policies.make_policy(name, 3)\n'
         '    change = tf.function(policy, jit_compile=True)\n'
         '    for number in range(0, 2**24, 2**24 // 100):\n'
-        '        change(tf.zeros([2, 16, 16, 3]), tf.fill([2, policy.draws], number))\n'
+        '        change(tf.zeros([2, 16, 16, 3]), tf.fill([2, policy.num_random], number))\n'
         '    assert change.experimental_get_tracing_count() == 1\n'
     )
     flags = f'--xla_dump_to={tmp_path} --xla_dump_hlo_as_text'

@@ -15,7 +15,6 @@ from cyclegan_tf.data.levels import to_float
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.networks import make_generator
 from cyclegan_tf.serving import codecs, signatures
-from cyclegan_tf.translation import translator
 from tests.helpers import served_models
 from tests.helpers.served_models import decode_png, encode, photograph
 
@@ -132,15 +131,6 @@ def test_a_batch_with_more_pixels_than_an_image_may_have_is_translated_one_by_on
     results = served['colour'].images(images)
     for image, result in zip(images, results):
         np.testing.assert_array_equal(result, served['colour'].reference.translate(image))
-
-
-@pytest.mark.parametrize('multiple', [4, 128, 256])
-@pytest.mark.parametrize('size', [(1, 1), (1, 9), (2, 3), (8, 12), (33, 130), (300, 255)])
-def test_padding_is_the_translators(multiple, size):
-    images = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
-    least = 8 if multiple == 4 else multiple
-    padded = signatures.pad(tf.constant(images), multiple, least)
-    np.testing.assert_array_equal(padded, translator.pad(images, multiple))
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
