@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import os
+import platform
 
 # From TensorFlow 2.16 on, tf.keras is Keras 3 unless this variable says otherwise; it is read when tf.keras is
 # first used, so it must be set before. On TensorFlow 2.15 the variable must stay unset: there tf_keras is not needed.
@@ -10,6 +11,10 @@ with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # the client
     if tuple(int(part) for part in importlib.metadata.version('tensorflow').split('.')[:2]) >= (2, 16):
         os.environ.setdefault('TF_USE_LEGACY_KERAS', '1')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # notices of missing GPUs hide the lines that matter
+# TensorFlow reads it when it is imported, and uses oneDNN by itself only on x86 processors with AVX512_VNNI or the
+# like. With AVX2 alone a step is faster with it, too (docs/performance.md); other processors are left as they are.
+if platform.machine().lower() in ('x86_64', 'amd64'):
+    os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
 
 __version__ = '0.1.0'
 

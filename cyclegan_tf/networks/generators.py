@@ -7,7 +7,7 @@ from typing import Optional
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.networks.convolutions import BlockConv, Conv, NarrowConv, UpConv
+from cyclegan_tf.networks.convolutions import Conv, Conv3x3, UpConv
 from cyclegan_tf.networks.initializers import Initializers, build
 from cyclegan_tf.networks.kernels import segments
 from cyclegan_tf.networks.layers import PADDINGS, dropout, leaky_relu, pad_reflect
@@ -31,9 +31,9 @@ class ResnetBlock(tf.keras.layers.Layer):
         self._use_dropout = use_dropout
         self._dropout_index = dropout_index
         use_bias = norm_wants_bias(norm)
-        self.conv_1 = BlockConv(filters, use_bias=use_bias, kernel_initializer=initializers.kernel())
+        self.conv_1 = Conv3x3(filters, use_bias=use_bias, kernel_initializer=initializers.kernel())
         self.norm_1 = make_norm(norm, initializers)
-        self.conv_2 = BlockConv(filters, use_bias=use_bias, kernel_initializer=initializers.kernel())
+        self.conv_2 = Conv3x3(filters, use_bias=use_bias, kernel_initializer=initializers.kernel())
         self.norm_2 = make_norm(norm, initializers)
 
     def call(self, x, training=False, seed=None):
@@ -98,7 +98,7 @@ class ResnetGenerator(tf.keras.Model):
         ]
         self.ups = [UpConv(filters * n, 3, use_bias=use_bias, kernel_initializer=kernel()) for n in (2, 1)]
         self.up_norms = [make_norm(norm, initializers) for _ in self.ups]
-        self.conv_out = NarrowConv(output_channels, 7, kernel_initializer=kernel())
+        self.conv_out = Conv(output_channels, 7, kernel_initializer=kernel())
         train = segments.make_training(lambda: self.trainable_variables, norm != 'batch', recompute_grads)
         blocks = range(10, 10 + num_blocks)
         # Where activations are computed again, what is between two segments is kept, and behind stage 1 it is large.

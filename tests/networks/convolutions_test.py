@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cyclegan_tf.networks import convolutions, make_generator
+from cyclegan_tf.networks import convolutions, make_discriminator, make_generator
+from tests.helpers.derivatives import with_gradients
 
 
 @pytest.mark.parametrize('kernel, stride', [(3, 2), (4, 2), (4, 1)])
@@ -39,6 +40,40 @@ def test_zeros_stand_around_the_image(kernel, stride, height, width, known):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * np.abs(other).max())
 
 
+@pytest.mark.parametrize('kernel', [3, 4])
+@pytest.mark.parametrize('shape', [(2, 6, 9, 4), (1, 1, 1, 2), (3, 5, 2, 1)])
+def test_sides_are_doubled_as_pytorch_does(shape, kernel):
+    """Without padding PyTorch's result has kernel - 2 more rows and columns; padding 1 cuts one on each side, and
+    output_padding 1, where kernel is 3, leaves it at the end."""
+    draws, filters = np.random.default_rng(0), 3
+    x, weights = (tf.constant(draws.normal(size=size)) for size in (shape, (kernel, kernel, filters, shape[3])))
+    tf.keras.backend.set_floatx('float64')
+    try:
+        layer = convolutions.UpConv(filters, kernel, use_bias=False)
+        layer.build(shape)
+    finally:
+        tf.keras.backend.set_floatx('float32')
+
+    def convolve(x, kernel):
+        layer.kernel = kernel  # a tensor, of which gradients are asked for
+        return layer.call(x)
+
+    b, h, w, _ = shape
+
+    def unpadded(x, kernel):
+        more = kernel.shape[0] - 2
+        y = tf.nn.conv2d_transpose(x, kernel, [b, 2 * h + more, 2 * w + more, filters], 2, 'VALID')
+        return y[:, 1 : 2 * h + 1, 1 : 2 * w + 1]
+
+    expected = with_gradients(unpadded, x, weights)
+    any_size = [tf.TensorSpec([None, None, None, shape[3]], x.dtype), tf.TensorSpec(weights.shape, x.dtype)]
+    for layer.plain, signature in ((False, None), (False, any_size), (True, None), (True, any_size)):
+        results = with_gradients(convolve, x, weights, signature)
+        assert results[0].shape == (b, 2 * h, 2 * w, filters)
+        for result, right in zip(results, expected):
+            np.testing.assert_allclose(result, right, rtol=0, atol=1e-12 * np.abs(right).max())
+
+
 @pytest.mark.parametrize('side, pads', [(16, 0), (15, 1), (None, 1)])
 def test_no_padded_copy_is_made_where_none_is_needed(side, pads):
     function = tf.function(convolutions.Conv(4, 4, 2, 1), autograph=False)
@@ -47,17 +82,18 @@ def test_no_padded_copy_is_made_where_none_is_needed(side, pads):
 
 
 @pytest.mark.parametrize('precision', ['bfloat16', 'float16'])
-@pytest.mark.parametrize('name, layer', [('resnet_6blocks', 'conv_out'), ('unet_128', 'ups')])
-def test_the_last_bias_has_the_sum_of_all_pixels_gradients(name, layer, precision):
-    network = make_generator(name, filters=4, norm='none', precision=precision)
-    bias = tf.nest.flatten([getattr(network, layer)])[0].bias
+@pytest.mark.parametrize('name, layer', [('resnet_6blocks', 'conv_out'), ('unet_128', 'ups'), ('basic', 'conv_in')])
+def test_a_bias_has_the_sum_of_all_pixels_gradients(name, layer, precision):
+    """Of the networks' last biases, and of the first one of the discriminator, behind which no norm comes either."""
+    make = make_discriminator if name == 'basic' else make_generator
+    network, wide = (make(name, filters=4, norm='none', seed=1, precision=one) for one in (precision, 'float32'))
+    x = tf.random.stateless_normal([1, 128, 128, 3], [1, 2])
 
-    @tf.function(autograph=False)
-    def gradient(x):
+    def gradient(network):
+        bias = tf.nest.flatten([getattr(network, layer)])[0].bias
         with tf.GradientTape() as tape:
-            y = network(x, training=True)
-            loss = tf.reduce_mean(y)
-        return tape.gradient(loss, bias), tf.reduce_mean(1 - y**2, [0, 1, 2]) / 3
+            loss = tf.reduce_mean(network(x, training=True) ** 2 + network(x, training=True))
+        return tape.gradient(loss, bias)
 
-    found, expected = gradient(tf.zeros([1, 128, 128, 3]))
-    np.testing.assert_allclose(found, expected, rtol=0.02)
+    expected = gradient(wide)
+    np.testing.assert_allclose(gradient(network), expected, rtol=0, atol=0.02 * np.abs(expected).max())

@@ -16,9 +16,8 @@ REASONS = {
     'generator encoder': 'the first convolution reads 3 channels, which leave vectors of 16 mostly empty; its instance '
     'norms and activations are of the largest images and wait for memory',
     'generator blocks': 'instance norms, activations, mirrored borders and sums wait for memory',
-    'generator decoder': 'the convolutions that double the sides, and the last one, which writes 3 channels, compute '
-    'products with zeros too (networks/kernels), which do not count; instance norms and activations are of the '
-    'largest images and wait for memory',
+    'generator decoder': 'the last convolution writes 3 channels, which leave vectors of 16 mostly empty; instance '
+    'norms and activations are of the largest images and wait for memory',
     'discriminator': 'the first convolution reads 3 channels and the last one writes 1, which leave vectors of 16 '
     'mostly empty; instance norms and activations wait for memory',
     'generators': 'Adam waits for memory: 12 operations for 28 bytes that it reads and writes',

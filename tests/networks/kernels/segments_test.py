@@ -68,11 +68,11 @@ def test_gradients_are_the_same(photographs, name, precision, share, norm, use_d
     assert len(found) == len(expected) and np.abs(expected[0]).max() > 0
     names = [variable.name for variable in kept.trainable_variables] + ['x']
     for variable, one, other in zip(names, expected, found):
-        if norm == 'none' and 'narrow' not in variable:
+        if norm == 'none':
             np.testing.assert_array_equal(one, other, err_msg=variable)
-        # Where more than two gradients come together, TensorFlow adds them up in another order in another graph: in
-        # the norm, and in the last convolution, which has its kernel in four places: two units of the last place.
-        elif norm == 'none' or 'bias' not in variable:  # before a norm they have no gradient but rounding
+        # Where more than two gradients come together, as in the norm, TensorFlow adds them up in another order in
+        # another graph: two units of the last place.
+        elif 'bias' not in variable:  # before a norm they have no gradient but rounding
             np.testing.assert_allclose(other, one, rtol=0, atol=share * np.abs(one).max(), err_msg=variable)
 
 
@@ -137,15 +137,11 @@ def test_xla_computes_activations_again(tmp_path, monkeypatch):
         tf.function(compute, autograph=False).get_concrete_function(x)  # which is not what XLA needs
         function = tf.function(compute, autograph=False, jit_compile=True)
         text = function.experimental_get_compiler_ir(x)
-        return text('hlo').count(' opt-barrier('), *(
-            text('optimized_hlo').count(f' {x}(') for x in ('tanh', 'convolution')
-        )
+        return text('hlo').count(' opt-barrier('), text('optimized_hlo').count(' convolution(')
 
     once, again = map(compiled, pair('resnet_6blocks', norm='none'))
     assert (once[0], again[0]) == (0, 1 + 2 + 1)
-    # The last one's tanh. For CPUs XLA drops barriers before it merges for the last time, and some blocks with them.
-    assert (once[1], again[1]) == (1, 2)
-    assert again[2] > once[2]
+    assert again[1] > once[1]  # not of all segments: for CPUs XLA drops barriers before it merges for the last time
 
 
 @pytest.mark.parametrize('name', ['resnet_6blocks', 'unet_128'])

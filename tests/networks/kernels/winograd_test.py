@@ -79,7 +79,7 @@ def test_blocks_use_it_in_float32_from_some_size_on(side, filters, precision, us
 
 
 def test_a_block_convolves_as_it_would_plainly(photographs):
-    layer = convolutions.BlockConv(128, kernel_initializer='he_normal')
+    layer = convolutions.Conv3x3(128, kernel_initializer='he_normal')
     x = tf.constant(np.tile(photographs(2, 25, 34), (1, 1, 1, 43))[..., :128], tf.float32)
     results = [layer(x)]
     layer.bias.assign(tf.range(128.0))
