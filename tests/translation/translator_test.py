@@ -108,8 +108,8 @@ def untrained(**settings):
 
 def test_a_batch_is_split_into_what_max_pixels_allows():
     loaded, seen = untrained(), []
-    network = loaded._whole['AtoB']
-    loaded._whole['AtoB'] = lambda images: seen.append(len(images)) or network(images)
+    network = loaded._untiled['AtoB']
+    loaded._untiled['AtoB'] = lambda images: seen.append(len(images)) or network(images)
     images = np.stack([photograph(300, 250), photograph(300, 250, 'coffee'), photograph(300, 250)[::-1]])
     expected = loaded.translate(images)
     loaded.max_pixels = 300 * 252 * 2  # 250 is padded
@@ -298,7 +298,7 @@ def test_many_sizes_are_translated_by_one_trace(runs):
     loaded = cyclegan_tf.load(runs['colour'])
     for side in (20, 24, 30, 33):
         loaded.translate(photograph(side, side + 3))
-    assert loaded._whole['AtoB'].experimental_get_tracing_count() == 1
+    assert loaded._untiled['AtoB'].experimental_get_tracing_count() == 1
 
 
 @pytest.mark.parametrize('half, levels', [('bfloat16', 3), ('float16', 0.5)])
