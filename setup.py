@@ -1,4 +1,4 @@
-"""Packaging. Two stacks, chosen by the Python version: see "Two stacks" in README.md."""
+"""Packaging. Two stacks, chosen by the Python version: see "Two stacks of packages" in docs/architecture.md."""
 
 import pathlib
 import re

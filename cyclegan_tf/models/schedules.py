@@ -13,10 +13,10 @@ PLATEAU_THRESHOLD = 0.01
 
 
 def linear(epoch: int, n_epochs: int, n_epochs_decay: int) -> float:
-    """1 for n_epochs, then down in equal steps; the first epoch at rate 0 would be the one after the last.
+    """1 for n_epochs, then down in equal steps to 1 / (n_epochs_decay + 1) in the last epoch.
 
-    Departs from the reference: since 2020 it steps its schedule before each epoch, which trains the last epoch at rate
-    0; this is its older form, and the paper's.
+    As CUT and the reference of August 2025 have it, and the reference before 2020. Between, it stepped its schedule
+    before each epoch, which trained the last epoch at rate 0.
     """
     return 1 - max(0, epoch - n_epochs) / (n_epochs_decay + 1)
 

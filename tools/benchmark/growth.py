@@ -40,7 +40,7 @@ class GrowthConfig:
     repeats: int = setting(5, 'steps, or calls of each part, that are measured, after one that is not', minimum=1)
     peak_side: int = setting(4096, 'of the matrices whose product tells what the machine does at best', minimum=8)
     write: bool = setting(False, 'write the page and its picture')
-    output: str = setting('docs/performance.md', 'the page; the picture lies beside it, as .png')
+    output: str = setting('docs/training_step.md', 'the page; the picture lies beside it, as .png')
     json: Optional[str] = setting(None, 'write the result to this file too')
     verbose: bool = setting(False, 'print the traceback of an error')
 

@@ -51,6 +51,11 @@ def lines(result: Mapping[str, Any], command: str, picture: str) -> Iterator[str
     settings = result['settings']
     yield '# Speed of the training step'
     yield ''
+    yield (
+        'This page covers how the time and the memory of a training step grow with images, batch and replicas, and '
+        'where the time goes. A benchmark has written it.'
+    )
+    yield ''
     yield f'Measured on {result["date"]} with `{command}` on {result["machine"]}.'
     yield ''
     yield (
