@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from typing import Optional
 
 import numpy as np
-from tqdm import tqdm
 
 from cyclegan_tf.data import decode
 from cyclegan_tf.data.channels import can_become
 from cyclegan_tf.data.image_source import Source
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.console import progress_bar
 
 _VERSION = 2  # of what is remembered; raise it when the checks change
 _WINDOW = 64  # images asked for ahead of the one whose result is taken, for each thread
@@ -63,8 +63,7 @@ def inspect(source: Source, threads: int, cache_dir: Optional[str] = None) -> li
 
     findings = []
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        # disable=None: no bar where standard error is no terminal.
-        with tqdm(total=len(source), desc=f'Checking {source.where}', leave=False, disable=None) as bar:
+        with progress_bar(what=f'Checking {source.where}', total=len(source)) as bar:
             # A window, since a set may have millions of images.
             for start in range(0, len(source), _WINDOW * threads):
                 indices = range(start, min(start + _WINDOW * threads, len(source)))

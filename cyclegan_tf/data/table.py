@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Optional
 
 import numpy as np
-from tqdm import tqdm
 
 from cyclegan_tf.data import decode, inspection, stores
 from cyclegan_tf.data.channels import set_channels
@@ -18,6 +17,7 @@ from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.data.image_source import Source
 from cyclegan_tf.data.preprocess import resize
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.console import progress_bar
 
 _VERSION = 2  # of what is kept on the disk; raise it when decoding changes
 # Images asked for ahead of the one whose result is taken, for each thread, when a table is filled.
@@ -123,7 +123,7 @@ class ImageTable:
 
         problems = {}
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            with tqdm(total=len(indices), desc=f'Reading {self._source.where}', leave=False, disable=None) as bar:
+            with progress_bar(what=f'Reading {self._source.where}', total=len(indices)) as bar:
                 for start in range(0, len(indices), _WINDOW * threads):
                     window = indices[start : start + _WINDOW * threads]
                     problems.update(filter(None, pool.map(load, window)))
