@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import Optional
 
 from cyclegan_tf.runtime.program import run_program
+from cyclegan_tf.runtime.start_times import StartTimes
 from cyclegan_tf.settings.run_flags import parse_training
 from cyclegan_tf.settings.training import Config
 
 
 def main(settings: tuple[Config, Optional[Config]]) -> int:
     """Trains; returns the exit status."""
+    times = StartTimes()
+    times.mark('starting Python and reading flags')
     # TensorFlow takes seconds to import, which --help and wrong flags do not wait for.
     from cyclegan_tf.training import session
 
-    return session.train(*settings)
+    times.mark('importing TensorFlow')
+    return session.train(*settings, times)
 
 
 if __name__ == '__main__':

@@ -34,6 +34,7 @@ ONLY = {
     'tensorboard': {'runs/summaries', 'runs/event_files'},
     'keras_cv': {'data/policies'},
     'tensorflow_datasets': {'data/records'},
+    'tqdm': {'runtime/console'},
     'tensorflow_serving': {'serving/warmup'},
     'tf2onnx': {'serving/conversion'},
 }

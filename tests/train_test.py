@@ -2,9 +2,11 @@
 
 import io
 import pathlib
+import re
 import shutil
 import signal
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -46,6 +48,33 @@ def again(finished, tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------- what a run leaves
+def phases(output):
+    """The seconds of the start in all, and of its phases by name, if they are printed once."""
+    (start,) = re.findall(r'^Start: (\S+) s to the end of the first step, of which\n((?: +\S+ s  .+\n)+)', output, re.M)
+    return float(start[0]), {name: float(seconds) for seconds, name in re.findall(r' +(\S+) s  (.+)\n', start[1])}
+
+
+def test_verbose_tells_where_the_seconds_of_a_start_go_of_a_resumed_one_too(quick):
+    place, *flags = quick
+    for more in (['--n_epochs=1', '--n_epochs_decay=0'], ['--continue_train']):
+        begin = time.monotonic()
+        arguments = (f'--checkpoints_dir={place}', *program.SMALL, *flags, *more, '--verbose')
+        status, output, error = program.finish(program.start('train', *arguments))
+        assert status == 0, error
+        total, found = phases(output)
+        assert total < time.monotonic() - begin
+        # Each is rounded, and those are missing that round to nothing.
+        assert sum(found.values()) == pytest.approx(total, abs=0.05 * 15)
+        assert found['tracing the step'] > 0 and found['making networks'] > 0
+        assert output.index('Start: ') < output.index('Done: ')
+    assert found.keys() - {'tracing the step'} and 'Continuing from step 5.' in output
+
+
+def test_without_verbose_nothing_is_told_of_the_start(quick, capsys):
+    assert program.run_training(*quick, '--n_epochs=1', '--n_epochs_decay=0') == 0
+    assert 'Start: ' not in capsys.readouterr().out
+
+
 def test_a_run_leaves_flags_checkpoints_curves_and_pictures(quick, capsys):
     profiled = '--profile_steps=3,4'
     flags = ('--print_freq=2', '--display_freq=5', '--save_epoch_freq=2', '--lambda_identity=0.5', profiled)

@@ -5,21 +5,21 @@ One row a policy: a photograph of the demo as it is, then the same photograph au
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import pathlib
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-# isort: off
-import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras)
+from cyclegan_tf.runtime.program import run_program  # noqa: E402
+from cyclegan_tf.settings import flags  # noqa: E402
+from cyclegan_tf.settings.fields import setting, validate_fields  # noqa: E402
 
-# isort: on
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from PIL import Image, ImageDraw, ImageFont  # noqa: E402
-
-from cyclegan_tf.data import demo, policies  # noqa: E402
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
 
 # Pixels of the sheet.
 SIDE = 144  # of a picture
@@ -31,6 +31,33 @@ MARGIN = 10
 QUALITY = 88  # of the JPEG
 
 
+@dataclasses.dataclass(frozen=True)
+class SheetConfig:
+    """What is drawn, and where to."""
+
+    output: str = setting('docs/augment.jpg', 'JPEG file that is written')
+    draws: int = setting(6, 'number of augmented pictures in a row', minimum=1)
+    seed: int = setting(0, 'number that fixes the augmentations')
+    verbose: bool = setting(False, 'print the traceback of an error')
+
+    def __post_init__(self):
+        validate_fields(self)
+
+
+def parse(argv: Sequence[str]) -> SheetConfig:
+    """Command line to settings; raises as flags.parse."""
+    return flags.parse(SheetConfig, argv)
+
+
+def main(config: SheetConfig) -> int:
+    """Draws and writes; returns the exit status."""
+    # TensorFlow takes seconds to import, which --help and wrong flags do not wait for.
+    from cyclegan_tf.data import demo
+
+    sheet(demo.regions('test', 'A'), config.draws, config.seed).save(config.output, quality=QUALITY)
+    return 0
+
+
 def sheet(photographs: dict[str, np.ndarray], draws: int, seed: int) -> Image.Image:
     """All policies, each on the next photograph.
 
@@ -39,6 +66,12 @@ def sheet(photographs: dict[str, np.ndarray], draws: int, seed: int) -> Image.Im
         draws: augmented pictures in a row.
         seed: of the numbers.
     """
+    import numpy as np
+    import tensorflow as tf
+    from PIL import Image, ImageDraw, ImageFont
+
+    from cyclegan_tf.data import policies
+
     lefts = [NAME_WIDTH] + [NAME_WIDTH + SIDE + WIDE_GAP + i * (SIDE + GAP) for i in range(draws)]
     size = (lefts[-1] + SIDE + MARGIN, HEADING + len(policies.POLICIES) * (SIDE + GAP) - GAP + MARGIN)
     canvas, font = Image.new('RGB', size, 'white'), ImageFont.load_default(16)
@@ -57,15 +90,5 @@ def sheet(photographs: dict[str, np.ndarray], draws: int, seed: int) -> Image.Im
     return canvas
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--output', default='docs/augment.jpg', help='the JPEG file to write')
-    parser.add_argument('--draws', type=int, default=6, help='augmented pictures in a row')
-    parser.add_argument('--seed', type=int, default=0, help='of the draws')
-    arguments = parser.parse_args()
-    picture = sheet(demo.regions('test', 'A'), arguments.draws, arguments.seed)
-    picture.save(arguments.output, quality=QUALITY)
-
-
 if __name__ == '__main__':
-    main()
+    run_program('tools/augment_sheet.py', parse, main)

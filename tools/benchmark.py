@@ -16,55 +16,57 @@ from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-# isort: off
-import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras)
-
-# isort: on
-from benchmark import common  # noqa: E402  (the folder beside this file, which Python prefers to a file of that name)
+from benchmark import settings  # noqa: E402  (the folder beside this file, which Python prefers to a file of that name)
 
 from cyclegan_tf.errors import UserError  # noqa: E402
 
-# The file in benchmark/ and its settings. Only the one that is asked for is imported, and nothing below imports more
-# than it needs: this program is also each process that is measured, where TensorFlow would count as PyTorch's memory.
+# The settings of each benchmark. Its work is in the file of its name in benchmark/. Only the one that is asked for is
+# imported, and nothing below imports more than it needs: this program is also each process that is measured, where
+# TensorFlow would count as PyTorch's memory.
 BENCHMARKS = {
-    'train': ('train', 'TrainConfig'),
-    'translate': ('translate', 'TranslateConfig'),
-    'pipeline': ('pipeline', 'PipelineConfig'),
-    'serving': ('serving', 'ServingConfig'),
-    'growth': ('growth', 'GrowthConfig'),
-    'all': ('everything', 'AllConfig'),
+    'train': settings.TrainConfig,
+    'translate': settings.TranslateConfig,
+    'pipeline': settings.PipelineConfig,
+    'serving': settings.ServingConfig,
+    'growth': settings.GrowthConfig,
+    'all': settings.AllConfig,
 }
 
 
-def load(name: str) -> tuple[Any, type]:
-    """A benchmark's module and the class of its settings."""
-    file, settings = BENCHMARKS[name]
-    module = importlib.import_module(f'benchmark.{file}')
-    return module, getattr(module, settings)
+def load(name: str) -> Any:
+    """A benchmark's module."""
+    return importlib.import_module(f'benchmark.{"everything" if name == "all" else name}')
 
 
-def parse(argv: Sequence[str]):
-    """Command line to the benchmark's function and its settings.
+def parse(argv: Sequence[str]) -> tuple[str, Any]:
+    """Command line to the benchmark's name and its settings.
 
     Raises:
         flags.Error, UserError: no such benchmark, or settings that it does not take.
+        SystemExit: after --help, --helpshort or --helpfull, which without a name list the benchmarks.
     """
     from cyclegan_tf.settings import flags
 
-    if argv[1:] == ['--help']:
-        print(__doc__)
-        raise SystemExit(0)
     words = [argument for argument in argv[1:] if not argument.startswith('-')]
+    if not words and flags.names_help(argv):
+        print(f'usage: python {argv[0]} {"|".join(BENCHMARKS)} [flags]\n\n{__doc__}')
+        raise SystemExit(0)
     if len(words) != 1 or words[0] not in BENCHMARKS:
         raise UserError(
             f"benchmark '{' '.join(words)}' is not one of: {', '.join(BENCHMARKS)}; python tools/benchmark.py train"
         )
-    module, settings = load(words[0])
-    config = flags.parse(settings, [argument for argument in argv if argument not in words])
-    if words == ['all']:
-        for name, given in config.flags().items():  # they are to fail now, not after hours with others
-            flags.parse(load(name)[1], [name, *given])
-    return module.main, config
+    (name,) = words
+    config = flags.parse(BENCHMARKS[name], [f'{argv[0]} {name}', *(one for one in argv[1:] if one != name)])
+    if name == 'all':
+        for other, given in config.flags().items():  # they are to fail now, not after hours with others
+            flags.parse(BENCHMARKS[other], [other, *given])
+    return name, config
+
+
+def main(parsed: tuple[str, Any]) -> int:
+    """Measures; returns the exit status."""
+    name, config = parsed
+    return load(name).main(config)
 
 
 def work(how: str, name: str, kind: str, values: str) -> None:
@@ -75,10 +77,12 @@ def work(how: str, name: str, kind: str, values: str) -> None:
         name: of the benchmark.
         kind, values: of work, and what it is made from, in JSON.
     """
-    make = load(name)[0].work
+    make = load(name).work
     if how == 'once':
         make(kind, json.loads(values))()
     else:
+        from benchmark import common
+
         common.serve(make)
 
 
@@ -88,4 +92,4 @@ if __name__ == '__main__':
     else:
         from cyclegan_tf.runtime.program import run_program
 
-        run_program('tools/benchmark.py', parse, lambda parsed: parsed[0](parsed[1]))
+        run_program('tools/benchmark.py', parse, main)

@@ -35,7 +35,7 @@ def parse(argv: Sequence[str]) -> tuple[Config, list[str]]:
     # A run that goes on has its settings already, which flags/demo.cfg would change back.
     first = f'--name={OWN}' if given.continue_train else f'--flagfile={ROOT / "flags" / "demo.cfg"}'
     flags = [first, *argv[1:]]
-    return parse_training(['cyclegan_tf.train', *flags])[0], flags
+    return parse_training([argv[0], *flags])[0], flags
 
 
 def main(parsed: tuple[Config, list[str]]) -> int:

@@ -6,10 +6,18 @@ made of it.
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import pathlib
+import sys
+from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+from cyclegan_tf.runtime.program import run_program  # noqa: E402
+from cyclegan_tf.settings import flags  # noqa: E402
+from cyclegan_tf.settings.fields import setting, validate_fields  # noqa: E402
 
 COLUMNS = {'real_A': 'day', 'fake_B': 'night made of it', 'real_B': 'night', 'fake_A': 'day made of it'}
 # Pixels of the sheet.
@@ -17,6 +25,30 @@ GAP = 6
 WIDE_GAP = 18  # between the two directions
 HEADING = 28
 QUALITY = 88  # of the JPEG
+
+
+@dataclasses.dataclass(frozen=True)
+class SheetConfig:
+    """What is drawn, and where to."""
+
+    output: str = setting('docs/demo.jpg', 'JPEG file that is written')
+    images: str = setting('results/demo/test_latest/images', 'folder with the pictures of the run')
+    names: str = setting('astronaut,china,motorcycle', 'names of the photographs, with commas')
+    verbose: bool = setting(False, 'print the traceback of an error')
+
+    def __post_init__(self):
+        validate_fields(self)
+
+
+def parse(argv: Sequence[str]) -> SheetConfig:
+    """Command line to settings; raises as flags.parse."""
+    return flags.parse(SheetConfig, argv)
+
+
+def main(config: SheetConfig) -> int:
+    """Draws and writes; returns the exit status."""
+    sheet(pathlib.Path(config.images), config.names.split(',')).save(config.output, quality=QUALITY)
+    return 0
 
 
 def sheet(images: pathlib.Path, names: list[str]) -> Image.Image:
@@ -42,15 +74,5 @@ def sheet(images: pathlib.Path, names: list[str]) -> Image.Image:
     return canvas
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--output', default='docs/demo.jpg', help='the JPEG file to write')
-    parser.add_argument('--images', default='results/demo/test_latest/images', help='the pictures of the run')
-    parser.add_argument('--names', default='astronaut,china,motorcycle', help='photographs, with commas')
-    arguments = parser.parse_args()
-    picture = sheet(pathlib.Path(arguments.images), arguments.names.split(','))
-    picture.save(arguments.output, quality=QUALITY)
-
-
 if __name__ == '__main__':
-    main()
+    run_program('tools/demo_sheet.py', parse, main)

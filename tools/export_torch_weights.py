@@ -9,27 +9,21 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-# isort: off
-import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras)
-
-# isort: on
-import numpy as np  # noqa: E402
-
-from cyclegan_tf.data import image_source  # noqa: E402
 from cyclegan_tf.errors import UserError  # noqa: E402
-from cyclegan_tf.models import MODELS  # noqa: E402
-from cyclegan_tf.networks import torch_weights  # noqa: E402
-from cyclegan_tf.runs import checkpoints  # noqa: E402
 from cyclegan_tf.runtime.files import whole_file  # noqa: E402
 from cyclegan_tf.runtime.program import run_program  # noqa: E402
+from cyclegan_tf.settings import flags  # noqa: E402
 from cyclegan_tf.settings.fields import same, setting, validate_epoch, validate_fields  # noqa: E402
-from cyclegan_tf.settings.flags import parse  # noqa: E402
 from cyclegan_tf.settings.run_flags import load_config  # noqa: E402
 from cyclegan_tf.settings.training import Config  # noqa: E402
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +32,9 @@ class ExportConfig:
 
     name: str = same(Config, 'name')
     checkpoints_dir: str = same(Config, 'checkpoints_dir')
-    epoch: str = setting('latest', "checkpoint to write: 'latest', 'best', or the number of an epoch")
+    epoch: str = setting(
+        'latest', "checkpoint to write: 'latest', 'best' (see --keep_best of training), or the number of an epoch"
+    )
     output: str = setting('', 'folder for the files, OUTPUT/EPOCH_net_G_A.pth and so on; required')
     verbose: bool = setting(False, 'print the traceback of an error')
 
@@ -49,12 +45,22 @@ class ExportConfig:
         validate_epoch(self.epoch)
 
 
+def parse(argv: Sequence[str]) -> ExportConfig:
+    """Command line to settings; raises as flags.parse."""
+    return flags.parse(ExportConfig, argv)
+
+
 def main(settings: ExportConfig) -> int:
     """Writes the files; returns the exit status.
 
     Raises:
         UserError: PyTorch is missing; there is no such run or checkpoint; a file exists already or cannot be written.
     """
+    # TensorFlow takes seconds to import, which --help and wrong flags do not wait for.
+    from cyclegan_tf.models import MODELS
+    from cyclegan_tf.networks import torch_weights
+    from cyclegan_tf.runs import checkpoints
+
     torch = import_torch()
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
     config = load_config(run_directory)
@@ -98,6 +104,8 @@ def import_torch() -> Any:
 
 def write(torch: Any, weights: dict[str, np.ndarray], path: pathlib.Path, settings: ExportConfig) -> None:
     """Writes one state_dict, whole or not at all."""
+    from cyclegan_tf.data import image_source
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as partial:
@@ -108,4 +116,4 @@ def write(torch: Any, weights: dict[str, np.ndarray], path: pathlib.Path, settin
 
 
 if __name__ == '__main__':
-    run_program('tools/export_torch_weights.py', lambda argv: parse(ExportConfig, argv), main)
+    run_program('tools/export_torch_weights.py', parse, main)

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from cyclegan_tf.errors import UserError  # noqa: E402
 from cyclegan_tf.runtime.program import run_program  # noqa: E402
 from cyclegan_tf.settings import flags  # noqa: E402
-from cyclegan_tf.settings.fields import setting  # noqa: E402
+from cyclegan_tf.settings.fields import setting, validate_fields  # noqa: E402
 
 _GRACE = 60.0  # seconds in which the others have to notice by themselves that one has failed
 _LAST_GRACE = 10.0  # seconds to leave after SIGTERM
@@ -36,12 +36,11 @@ _LOOK = 0.2  # seconds between looks
 class LaunchConfig:
     """What is started."""
 
-    workers: int = setting(2, 'processes that train together', minimum=1)
-    verbose: bool = setting(False, 'show the traceback of an error')
+    workers: int = setting(2, 'number of processes that train together', minimum=1)
+    verbose: bool = setting(False, 'print the traceback of an error')
 
     def __post_init__(self):
-        if self.workers < 1:
-            raise UserError(f'`workers` ({self.workers}) has to be at least 1.')
+        validate_fields(self)
 
 
 def parse(argv: Sequence[str]) -> tuple[LaunchConfig, list[str]]:
@@ -50,9 +49,8 @@ def parse(argv: Sequence[str]) -> tuple[LaunchConfig, list[str]]:
     Raises:
         UserError: there is no --.
     """
-    if '--' not in argv:
-        asked = {f'{dashes}{name}' for dashes in ('-', '--') for name in ('help', 'helpshort', 'helpfull')}
-        argv = [*argv, '--'] if asked & set(argv) else argv
+    if '--' not in argv and flags.names_help(argv):
+        argv = [*argv, '--']
     if '--' not in argv:
         raise UserError(
             "the flags of cyclegan_tf.train have to stand behind '--', as in --workers=2 -- --dataroot=demo."

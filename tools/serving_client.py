@@ -7,42 +7,22 @@ server refuses are named and left aside, and the exit status is then 1. Only --p
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import itertools
 import os
 import pathlib
-import queue
-import random
 import re
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Optional, Union
+from collections.abc import Sequence
+from typing import Optional
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-import serving_files  # noqa: E402
-import serving_protocols  # noqa: E402
-from serving_files import Task  # noqa: E402
-from serving_protocols import GrpcService, Refused, RestService, TimedOut, Unanswered  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from cyclegan_tf.data import decode  # noqa: E402
 from cyclegan_tf.errors import UserError  # noqa: E402
-from cyclegan_tf.runtime import files  # noqa: E402
 from cyclegan_tf.runtime.program import run_program  # noqa: E402
 from cyclegan_tf.settings.fields import setting, validate_fields  # noqa: E402
-from cyclegan_tf.settings.flags import asks_for_help, define_flags, help_text  # noqa: E402
+from cyclegan_tf.settings.flags import asks_for_help, define_flags, help_text, values_of  # noqa: E402
 
-Service = Union[RestService, GrpcService]
-
-# Seconds between two attempts: doubled each time up to the longest, and at random between half of that and all of it,
-# so that many clients of one server that comes back do not all ask at the same moment.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
-
-_LEAST_SECONDS = 0.001  # what an attempt is given at the deadline; libraries refuse zero
+PORTS = {'rest': 8501, 'grpc': 8500}  # where TensorFlow Serving's published image listens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,18 +30,26 @@ class ClientConfig:
     """Which model, and how it is asked."""
 
     server: str = setting(
-        '', "HOST:PORT; https://HOST:PORT for an encrypted connection; unset: localhost with TensorFlow Serving's port"
+        '',
+        'address of the server, HOST:PORT, or https://HOST:PORT for an encrypted connection; unset: localhost with '
+        "TensorFlow Serving's port",
     )
-    model: str = setting('', "the model's name on the server, as in RUN_AtoB; required")
-    version: Optional[int] = setting(None, "of the model; unset: the server's newest", minimum=0)
+    model: str = setting('', 'name of the model on the server, as in RUN_AtoB; required')
+    version: Optional[int] = setting(
+        None, 'number of the version of the model; unset: the newest on the server', minimum=0
+    )
     protocol: str = setting(
-        'rest', "what the server's port speaks: rest (usually 8501) or grpc (8500)", choices=('rest', 'grpc')
+        'rest', "protocol of the server's port: rest (usually 8501) or grpc (usually 8500)", choices=('rest', 'grpc')
     )
-    concurrency: int = setting(4, 'requests in flight, of one image each', minimum=1)
-    retries: int = setting(6, 'how often an image is sent again while the server is not available or busy', minimum=0)
-    timeout: float = setting(300.0, 'seconds that one image may take, with all attempts', minimum=0.001)
+    concurrency: int = setting(4, 'number of requests in flight, of one image each', minimum=1)
+    retries: int = setting(
+        6, 'number of times that an image is sent again while the server is unavailable or busy', minimum=0
+    )
+    timeout: float = setting(300.0, 'longest time for one image with all its attempts, in seconds', minimum=0.001)
     ca: Optional[str] = setting(
-        None, "file with the certificates (PEM) that the server's is checked by, with https://; unset: the system's"
+        None,
+        'file with the certificates (PEM) by which that of a server with https:// is checked; unset: those of the '
+        'system',
     )
     verbose: bool = setting(False, 'print the traceback of an error')
 
@@ -85,7 +73,7 @@ class ClientConfig:
     @property
     def address(self) -> str:
         """HOST:PORT of the server."""
-        default = serving_protocols.PORTS[self.protocol]
+        default = PORTS[self.protocol]
         if not self.server:
             return f'localhost:{default}'
         found = re.fullmatch(r'(?:https?://)?([\w.-]+|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?/?', self.server, re.IGNORECASE)
@@ -94,7 +82,7 @@ class ClientConfig:
         return f'{found[1]}:{found[2] or default}'
 
 
-def parse(argv: list[str]) -> tuple[ClientConfig, pathlib.Path, pathlib.Path]:
+def parse(argv: Sequence[str]) -> tuple[ClientConfig, pathlib.Path, pathlib.Path]:
     """Command line to settings, IN and OUT.
 
     Raises:
@@ -102,7 +90,7 @@ def parse(argv: list[str]) -> tuple[ClientConfig, pathlib.Path, pathlib.Path]:
         UserError: a value out of bounds, or not exactly two names.
     """
     values = define_flags(ClientConfig)
-    names = values(argv)[1:]
+    names = values(list(argv))[1:]
     if asks_for_help(values):
         print(f'usage: python {argv[0]} [flags] IN OUT\n\n{__doc__}\n{help_text(values)}')
         raise SystemExit(0)
@@ -111,7 +99,7 @@ def parse(argv: list[str]) -> tuple[ClientConfig, pathlib.Path, pathlib.Path]:
             f'IN and OUT are needed, two files or two folders ({len(names)} names are given); flags begin with -- and '
             f'take their value after =.'
         )
-    config = ClientConfig(**{field.name: values[field.name].value for field in dataclasses.fields(ClientConfig)})
+    config = ClientConfig(**values_of(ClientConfig, values))
     return config, pathlib.Path(names[0]).expanduser(), pathlib.Path(names[1]).expanduser()
 
 
@@ -122,133 +110,11 @@ def main(arguments: tuple[ClientConfig, pathlib.Path, pathlib.Path]) -> int:
         UserError: there are no images; an output would take an input's place; the server or the model cannot be used;
             images were left aside, which are named. The pictures of all images that were answered are written.
     """
-    config, source, output = arguments
-    tasks = serving_files.plan(source, output)
-    service = connect(config)
-    try:
-        with tqdm(total=len(tasks), unit=' images', dynamic_ncols=True, disable=None) as bar:
-            left = run(service, tasks, config, config.concurrency, bar)
-            # A server that puts the images of several requests into one batch refuses all of them if one is bad: those
-            # that were in bad company are translated now.
-            refused = [task for task, problem in left.items() if isinstance(problem, Refused)]
-            bar.reset(len(tasks))
-            bar.update(len(tasks) - len(refused))
-            left = {task: problem for task, problem in left.items() if not isinstance(problem, Refused)}
-            left.update(run(service, refused, config, 1, bar))
-    finally:
-        service.close()
-    for task in sorted(left, key=lambda task: task.source):
-        print(f'Left aside: {task.source}: {left[task]}', file=sys.stderr)
-    if len(left) < len(tasks):
-        print(f'{len(tasks) - len(left)} pictures are in {output}.' if source.is_dir() else f'{tasks[0].target}')
-    if left:
-        raise UserError(f'{len(left)} of {len(tasks)} images could not be translated and were left aside.')
+    # NumPy and the decoders take their time to import, which --help and wrong flags do not wait for.
+    import serving_requests
+
+    serving_requests.translate(*arguments)
     return 0
-
-
-def connect(config: ClientConfig) -> Service:
-    """The service; nothing is sent yet."""
-    ca = None if config.ca is None else os.path.expanduser(config.ca)
-    if config.protocol == 'rest':
-        return RestService(config.address, config.model, config.version, config.encrypted, ca, config.concurrency)
-    certificates = None if ca is None else pathlib.Path(ca).read_bytes()
-    return GrpcService(config.address, config.model, config.version, config.encrypted, certificates)
-
-
-def run(
-    service: Service, tasks: Sequence[Task], config: ClientConfig, threads: int, bar: tqdm
-) -> dict[Task, Exception]:
-    """Translates and writes; returns what was left aside, with the reason.
-
-    Raises:
-        UserError: the server does not answer, or not to such requests.
-    """
-    left, written = {}, 0
-    answers = ask_all(service, tasks, config, threads)
-    with contextlib.closing(answers):
-        for task, answer in answers:
-            if isinstance(answer, bytes):
-                files.write_whole(task.target, answer)
-                written += 1
-            elif isinstance(answer, Unanswered) and answer.for_all:
-                before = f' {written} of {len(tasks)} pictures were written before.' if written else ''
-                raise UserError(
-                    f"`server` ('{config.address}') does not answer ({answer}); start it, or set --server and "
-                    f'--protocol to where it listens and what is spoken there.{before}'
-                ) from answer
-            elif isinstance(answer, (Refused, TimedOut, Unanswered, decode.BadImage)):
-                left[task] = answer
-            elif isinstance(answer, OSError):
-                left[task] = decode.BadImage(f'it cannot be read ({answer.strerror})')
-            else:
-                raise answer
-            bar.update()
-    return left
-
-
-def ask_all(
-    service: Service, tasks: Sequence[Task], config: ClientConfig, threads: int
-) -> Iterator[tuple[Task, Union[bytes, Exception]]]:
-    """Each image with its picture, or with what went wrong, as they are answered."""
-    waiting: queue.SimpleQueue = queue.SimpleQueue()
-    for task in tasks:
-        waiting.put(task)
-    answered: queue.Queue = queue.Queue(maxsize=threads)
-    stopping, noticed = threading.Event(), threading.Event()
-
-    def notice(reason):
-        if not noticed.is_set():
-            noticed.set()
-            tqdm.write(f'Waiting for {config.address} ({reason}) ...', file=sys.stderr)
-
-    def work():
-        while not stopping.is_set():
-            try:
-                task = waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                answer = ask(service, serving_files.sendable(task.source.read_bytes()), config, stopping, notice)
-            except Exception as error:  # they are told apart where the answers are used
-                answer = error
-            answered.put((task, answer))
-
-    # Daemons, so that Ctrl-C does not wait for the server.
-    for _ in range(min(threads, len(tasks))):
-        threading.Thread(target=work, daemon=True).start()
-    try:
-        for _ in tasks:
-            yield answered.get()
-    finally:
-        stopping.set()
-        while not answered.empty():  # a thread that has an answer to give can end then
-            answered.get_nowait()
-
-
-def ask(
-    service: Service,
-    image: bytes,
-    config: ClientConfig,
-    stopping: threading.Event,
-    notice: Callable[[Unanswered], None],
-) -> bytes:
-    """One image to its picture, with several attempts; `notice` is told why one was not the last.
-
-    Raises:
-        Refused, TimedOut, UserError: as the service.
-        Unanswered: at the last attempt too.
-    """
-    deadline = time.monotonic() + config.timeout
-    for attempt in itertools.count():
-        try:
-            return service.translate(image, max(_LEAST_SECONDS, deadline - time.monotonic()))
-        except Unanswered as error:
-            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt) * random.uniform(0.5, 1)
-            if attempt == config.retries or time.monotonic() + pause >= deadline:
-                raise
-            notice(error)
-            if stopping.wait(pause):
-                raise
 
 
 if __name__ == '__main__':

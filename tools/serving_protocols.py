@@ -17,8 +17,6 @@ import urllib3
 
 from cyclegan_tf.errors import UserError
 
-PORTS = {'rest': 8501, 'grpc': 8500}  # where TensorFlow Serving's published image listens
-
 # The signature that an exported model has under 'serving_default': images in, pictures out, both under this name.
 IMAGES = 'image_bytes'
 

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from typing import Optional
 
 import numpy as np
-from tqdm import tqdm
 
 from cyclegan_tf.data import decode
 from cyclegan_tf.data.channels import require_channels
 from cyclegan_tf.data.image_source import Source
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.console import progress_bar
 from cyclegan_tf.runtime.files import write_whole
 from cyclegan_tf.runtime.threads import map_ahead
 
@@ -65,9 +65,7 @@ def inspect(source: Source, threads: int, cache_dir: Optional[str] = None) -> li
 
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         found = map_ahead(look, range(len(source)), pool, _AHEAD * threads)
-        # disable=None: no bar where standard error is no terminal.
-        bar = tqdm(found, f'Checking {source.where}', len(source), leave=False, disable=None)
-        findings = list(bar)
+        findings = list(progress_bar(found, f'Checking {source.where}', len(source)))
     memory.save()
     return findings
 

@@ -6,16 +6,18 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from cyclegan_tf.data.image_source import Source, stamp_file, unique_names
 from cyclegan_tf.errors import UserError, first_line
+
+if TYPE_CHECKING:  # it takes seconds to import, which only those who open its data sets should pay for
+    import tensorflow_datasets as tfds
 
 # Text features that hold an image's name, in the order in which they are looked for; tools/prepare_records.py
 # writes the first.
@@ -35,6 +37,8 @@ def open_dataset(name: str, split: str, data_dir: Optional[str] = None) -> Sourc
     Raises:
         UserError: there is no such data set or split, or it has no image.
     """
+    import tensorflow_datasets as tfds
+
     if not re.search(r':(\d+|\*)\.', name):  # that is a version, which TensorFlow Datasets writes with a colon too
         name = name.replace(':', '/', 1)
     try:
@@ -81,6 +85,8 @@ def open_directory(directory: str, split: str) -> Source:
     Raises:
         UserError: it has no such split, or no image.
     """
+    import tensorflow_datasets as tfds
+
     try:
         builder = tfds.builder_from_directory(directory)
     except (json_format.ParseError, ValueError, KeyError) as error:
@@ -89,6 +95,8 @@ def open_directory(directory: str, split: str) -> Source:
 
 
 def _split_source(builder: tfds.core.DatasetBuilder, split: str, where: str) -> Source:
+    import tensorflow_datasets as tfds
+
     splits = builder.info.splits
     if splits and split not in splits:
         raise UserError(f"`dataroot` ('{where}') has no split {split}; it has: {', '.join(sorted(splits))}.")
@@ -135,6 +143,8 @@ def _split_source(builder: tfds.core.DatasetBuilder, split: str, where: str) -> 
 
 
 def _image_key(features: tfds.features.FeaturesDict, where: str) -> str:
+    import tensorflow_datasets as tfds
+
     images = [name for name, feature in features.items() if isinstance(feature, tfds.features.Image)]
     if 'image' in images:
         return 'image'

@@ -13,7 +13,7 @@ from typing import Optional
 import tensorflow as tf
 from PIL import Image
 
-from cyclegan_tf.data import decode, demo
+from cyclegan_tf.data import decode, demo, records
 from cyclegan_tf.data.image_source import Source, stamp_file, unique_names
 from cyclegan_tf.errors import UserError
 
@@ -61,12 +61,9 @@ def _open_part(dataroot: str, part: str, data_dir: Optional[str]) -> Source:
             raise UserError('`dataset_mode` aligned and single do not go with `dataroot` (demo), which is unaligned.')
         return demo_source(part)
     data_dir = None if data_dir is None else os.path.expanduser(data_dir)
-    # TensorFlow Datasets takes seconds to import, which only its users should pay for.
     if dataroot.startswith('tfds:'):
         if not part:
             raise UserError(f"`dataset_mode` (single) takes a folder of images, not `dataroot` ('{dataroot}').")
-        from cyclegan_tf.data import records
-
         return records.open_dataset(dataroot.removeprefix('tfds:'), part, data_dir)
     root = os.path.expanduser(dataroot)
     if not tf.io.gfile.isdir(root):
@@ -74,8 +71,6 @@ def _open_part(dataroot: str, part: str, data_dir: Optional[str]) -> Source:
             f"`dataroot` ('{dataroot}') is no folder; set it to one with trainA and trainB, to tfds:NAME or to demo."
         )
     if part and not tf.io.gfile.isdir(os.path.join(root, part)):
-        from cyclegan_tf.data import records
-
         prepared = records.find_directory(root)
         if prepared is not None:
             return records.open_directory(prepared, part)

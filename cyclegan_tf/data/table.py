@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Optional
 
 import numpy as np
-from tqdm import tqdm
 
 from cyclegan_tf.data import decode, inspection, stores
 from cyclegan_tf.data.channels import set_channels
@@ -18,6 +17,7 @@ from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.data.image_source import Source
 from cyclegan_tf.data.preprocess import resize
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.console import progress_bar
 from cyclegan_tf.runtime.threads import map_ahead
 
 _VERSION = 2  # of what is kept on the disk; raise it when decoding changes
@@ -123,8 +123,7 @@ class ImageTable:
 
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
             loaded = map_ahead(load, indices, pool, _AHEAD * threads)
-            bar = tqdm(loaded, f'Reading {self._source.where}', len(indices), leave=False, disable=None)
-            problems = dict(filter(None, bar))
+            problems = dict(filter(None, progress_bar(loaded, f'Reading {self._source.where}', len(indices))))
         store.finish(problems)
 
     def row(self, index: int, crop: Optional[tuple[int, int]] = None) -> np.ndarray:

@@ -11,6 +11,7 @@ from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.data.table import ImageTable
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.console import Console
+from cyclegan_tf.runtime.start_times import StartTimes
 from cyclegan_tf.settings.training import Config
 
 _SHOWN = 5  # duplicates that are named; the rest is counted
@@ -79,8 +80,16 @@ def open_sources(config: Config, phase: str, max_size: Optional[int]) -> tuple[s
     return tuple(named[domain] for domain in config.domains)
 
 
-def open_training_data(config: Config, console: Console, worker: int = 0, workers: int = 1) -> TrainingData:
+def open_training_data(
+    config: Config, console: Console, worker: int = 0, workers: int = 1, times: Optional[StartTimes] = None
+) -> TrainingData:
     """Looks at every image, says what there is, and decodes what can be kept; for one of several workers.
+
+    Args:
+        config: the run's settings.
+        console: where to say it.
+        worker, workers: see TrainingData.
+        times: is told what this takes.
 
     Raises:
         UserError: folders are missing; or images cannot be used, in which case the message lists all (with
@@ -107,6 +116,8 @@ def open_training_data(config: Config, console: Console, worker: int = 0, worker
         ImageTable(source, of_one, geometry, channels, skip) for source, of_one, channels in zip(found, headers, wanted)
     ]
     _refuse_sizes(config, *(table.result_size() for table in tables))
+    if times is not None:
+        times.mark('looking at images')
     limit = None if config.cache_memory_mb is None else config.cache_memory_mb * 10**6
     needed, stored = sum(table.bytes_needed for table in tables), lambda: sum(t.bytes_stored(cache_dir) for t in tables)
     where, why = stores.choose(config.cache, needed, cache_dir, limit, stored)
@@ -115,6 +126,8 @@ def open_training_data(config: Config, console: Console, worker: int = 0, worker
         left_out = [line for table in tables for line in table.keep(where, cache_dir, config.num_threads)]
         for line in left_out:
             console.line(f'Left aside: {line}')
+    if times is not None:
+        times.mark('reading images')
     return TrainingData(config, *tables, worker, workers)
 
 

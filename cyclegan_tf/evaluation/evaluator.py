@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Optional, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from cyclegan_tf.data import decode, pairs, preprocess, sources
 from cyclegan_tf.data.geometry import Geometry
@@ -20,6 +19,7 @@ from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluation import features, metrics
 from cyclegan_tf.evaluation.results import Results
 from cyclegan_tf.models.translation import Translation
+from cyclegan_tf.runtime.console import progress_bar
 from cyclegan_tf.settings.fields import split_names
 from cyclegan_tf.settings.training import MEASURES, MEASURES_OF_PAIRS, Config, FeatureConfig
 
@@ -295,7 +295,7 @@ class Evaluation:
             UserError: not one image can be used.
         """
         source, names, images, usable = self._images.sources[domain], [], [], False
-        for index in tqdm(range(len(source)), what, leave=False, disable=None if self._show_progress else True):
+        for index in progress_bar(range(len(source)), what, shown=self._show_progress):
             try:
                 image = self._images.read(domain, index)
             except decode.BadImage as error:

@@ -6,12 +6,14 @@ import os
 import pathlib
 import struct
 from collections.abc import Callable, Iterator
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import tensorflow as tf
-from tensorboard.compat.proto import event_pb2
 
 from cyclegan_tf.runtime.files import sync, whole_file
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto import event_pb2
 
 # A record is framed by its length with a checksum, and a checksum of its own behind it.
 _LENGTH, _CHECKSUM = struct.Struct('<Q4x'), 4  # bytes
@@ -77,6 +79,8 @@ def _is_header(event: event_pb2.Event) -> bool:
 
 def _events(path: pathlib.Path) -> Iterator[Optional[event_pb2.Event]]:
     """The events of a file, and None at its end if that is half written."""
+    from tensorboard.compat.proto import event_pb2
+
     try:
         for record in tf.data.TFRecordDataset(str(path)):
             yield event_pb2.Event.FromString(record.numpy())

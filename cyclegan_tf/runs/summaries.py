@@ -5,17 +5,18 @@ from __future__ import annotations
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw
-from tensorboard.compat.proto import event_pb2
-from tensorboard.plugins.hparams import api as hparams
 
 from cyclegan_tf.data.levels import to_uint8
 from cyclegan_tf.runs import event_files
 from cyclegan_tf.runtime.files import sync
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto import event_pb2
 
 _CONFIGURATION = 'configuration'
 _GAP = 4  # pixels between pictures
@@ -78,6 +79,8 @@ class Summaries:
 
     def configuration(self, settings: Mapping[str, Any], step: int) -> None:
         """The settings as a table under Text and as hyperparameters."""
+        from tensorboard.plugins.hparams import api as hparams
+
         table = '\n'.join(['| setting | value |', '|---|---|', *(f'| {k} | {v} |' for k, v in settings.items())])
         with self._writer.as_default(step):
             self._write(tf.summary.text, _CONFIGURATION, table)

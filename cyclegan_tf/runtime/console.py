@@ -1,13 +1,14 @@
-"""What the terminal shows: while training a progress bar, or plain lines where it is no terminal; counts in words."""
+"""What the terminal shows: progress bars, or plain lines where training has no terminal; counts in words."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
-from typing import Optional
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Optional
 
-from tqdm import tqdm
+if TYPE_CHECKING:  # imported where a bar is shown
+    from tqdm import tqdm
 
 
 class Console:
@@ -37,6 +38,8 @@ class Console:
         self._total = total_steps
         self._start = (time.monotonic(), step)
         if self._stream.isatty():
+            from tqdm import tqdm
+
             self._bar = tqdm(
                 total=total_steps * self._batch_size,
                 initial=step * self._batch_size,
@@ -73,6 +76,28 @@ class Console:
 
 def _format(losses: Mapping[str, float]) -> str:
     return ' '.join(f'{name} {value:.3f}' for name, value in losses.items())
+
+
+def progress_bar(
+    images: Optional[Iterable] = None,
+    what: str = '',
+    total: Optional[int] = None,
+    keep: bool = False,
+    shown: bool = True,
+) -> tqdm:
+    """A bar that counts images on standard error; nothing where that is no terminal.
+
+    Args:
+        images: what the bar hands out one by one and counts; None: its `update` is called.
+        what: is done, in words that stand before it.
+        total: number of images, if they are not given or have no length.
+        keep: it stays when all is done.
+        shown: False shows nothing on terminals either.
+    """
+    from tqdm import tqdm
+
+    disable = None if shown else True  # None: as the terminal is
+    return tqdm(images, what, total, leave=keep, unit=' images', dynamic_ncols=True, disable=disable)
 
 
 def count(number: int, what: str) -> str:

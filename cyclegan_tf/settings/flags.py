@@ -15,6 +15,8 @@ from cyclegan_tf.settings.models import SETTINGS, owners
 from cyclegan_tf.settings.reference_flags import ABSENT_VALUES, REFUSED
 from cyclegan_tf.settings.training import Config
 
+_HELP_FLAGS = ('help', 'helpshort', 'helpfull')
+
 # Headings of --help beside fields.GROUPS and the models.
 _HELP_GROUP = 'help and flag files'
 _REFUSED_GROUP = 'flags of the PyTorch programs that have no meaning here'
@@ -178,9 +180,14 @@ def parse(config_class: type[C], argv: Sequence[str], refused: Mapping[str, str]
     return config_class(**values_of(config_class, values))
 
 
+def names_help(argv: Sequence[str]) -> bool:
+    """Whether a command line that has other words than flags, too, asks for help: see asks_for_help."""
+    return any(argument in (f'-{name}', f'--{name}') for argument in argv for name in _HELP_FLAGS)
+
+
 def asks_for_help(values: flags.FlagValues) -> bool:
     """Whether one of the flags is there that print help and do nothing else."""
-    return values.help or values.helpshort or values.helpfull
+    return any(values[name].value for name in _HELP_FLAGS)
 
 
 def help_text(values: flags.FlagValues, hidden: Sequence[str] = ()) -> str:
@@ -198,7 +205,7 @@ def help_text(values: flags.FlagValues, hidden: Sequence[str] = ()) -> str:
 def _finish(values: flags.FlagValues, argv: Sequence[str], rest: Sequence[str], hidden: Sequence[str] = ()) -> None:
     """Prints help where it is asked for, without the flags that are hidden, and exits; refuses what is no flag."""
     if asks_for_help(values):
-        program = argv[0] if argv[0].endswith('.py') else f'-m {argv[0]}'
+        program = argv[0] if '.py' in argv[0] else f'-m {argv[0]}'
         print(f'usage: python {program} [flags]\n\n{help_text(values, hidden)}')
         raise SystemExit(0)
     if rest:

@@ -105,7 +105,12 @@ class Config(FeatureConfig):
         minimum=0,
         fixed=True,
     )
-    verbose: bool = setting(False, 'print the layers of the networks, and the traceback of an error', group='run')
+    verbose: bool = setting(
+        False,
+        'print the layers of the networks, where the seconds up to the end of the first step go, and the traceback of '
+        'an error',
+        group='run',
+    )
     # ----------------------------------------------------------------------------------------------------------- data
     dataset_mode: str = setting(
         'unaligned',

@@ -30,6 +30,7 @@ from cyclegan_tf.runtime.console import Console
 from cyclegan_tf.runtime.files import make_folder
 from cyclegan_tf.runtime.hardware import device_kind, half_precision_warning, missing_gpu_warning
 from cyclegan_tf.runtime.signals import StopSignals
+from cyclegan_tf.runtime.start_times import StartTimes
 from cyclegan_tf.settings.run_flags import save_config
 from cyclegan_tf.settings.training import MEASURES, Config
 from cyclegan_tf.training.progress import Progress
@@ -39,12 +40,13 @@ from cyclegan_tf.translation.translator import Translator
 TEST_PICTURES = 4  # of each domain, translated after every epoch for TensorBoard
 
 
-def train(config: Config, stored: Optional[Config]) -> int:
+def train(config: Config, stored: Optional[Config], times: StartTimes) -> int:
     """Trains a run; returns the exit status.
 
     Args:
         config: its settings.
         stored: those that it was last trained with, if it is continued.
+        times: of the start, up to here.
 
     Raises:
         UserError: what a user can mend.
@@ -53,16 +55,22 @@ def train(config: Config, stored: Optional[Config]) -> int:
     cluster = read_cluster(config.strategy)
     try:
         if cluster is None or cluster.worker == 0:
-            return lead(config, stored, run_directory, cluster)
+            return lead(config, stored, run_directory, cluster, times)
         # One worker speaks for all.
         with open(os.devnull, 'w') as nothing, Watch(cluster) as watch, StopSignals() as stop_signals:
             console = Console(config.images_per_step, nothing)
-            return run(config, stored, run_directory, cluster, console, watch, stop_signals)
+            return run(config, stored, run_directory, cluster, console, watch, stop_signals, times)
     except tf.errors.ResourceExhaustedError as error:
         raise out_of_memory(config) from error
 
 
-def lead(config: Config, stored: Optional[Config], run_directory: pathlib.Path, cluster: Optional[Cluster]) -> int:
+def lead(
+    config: Config,
+    stored: Optional[Config],
+    run_directory: pathlib.Path,
+    cluster: Optional[Cluster],
+    times: StartTimes,
+) -> int:
     """Trains as the process that writes into the run's directory, which is its own meanwhile."""
     console = Console(config.images_per_step)
     make_folder('checkpoints_dir', config.checkpoints_dir, run_directory)
@@ -73,7 +81,7 @@ def lead(config: Config, stored: Optional[Config], run_directory: pathlib.Path, 
     ):
         if lock.taken_over:
             console.line(f'Took over the lock of {lock.taken_over}, which is gone.')
-        return run(config, stored, run_directory, cluster, console, watch, stop_signals)
+        return run(config, stored, run_directory, cluster, console, watch, stop_signals, times)
 
 
 def run(
@@ -84,6 +92,7 @@ def run(
     console: Console,
     watch: Watch,
     stop_signals: StopSignals,
+    times: StartTimes,
 ) -> int:
     """Trains; returns the exit status."""
     is_chief = cluster is None or cluster.worker == 0
@@ -100,12 +109,16 @@ def run(
             console.line(warning)
     if config.deterministic == 'true' or (config.deterministic == 'auto' and devices.kind == 'CPU'):
         tf.config.experimental.enable_op_determinism()
+    times.mark('opening devices')
     evaluation = open_evaluation(config) if is_chief else None
-    data = training_data.open_training_data(config, console, devices.worker, devices.workers)
+    times.mark('opening what measures the test images')
+    data = training_data.open_training_data(config, console, devices.worker, devices.workers, times)
     test_images = open_test_pictures(config, TEST_PICTURES, console) if is_chief else None
+    times.mark('reading test images')
 
     with devices.strategy.scope():
         model = MODELS[config.model](config, sizes=data.sizes, jit_compile=use_xla(config, devices, data.sizes))
+    times.mark('making networks')
     progress = Progress(len(model.metric_names))
     store = Checkpoints(run_directory, model, progress, config.keep_checkpoints, is_chief)
 
@@ -124,6 +137,7 @@ def run(
         console.line(f'Continuing from step {restored.found.step}.')
         if restored.deleted:
             console.line(f'Deleted {len(restored.deleted)} checkpoints of later steps, which this run will make again.')
+        times.mark('restoring the checkpoint')
     else:
         check_images()
     if is_chief:
@@ -136,9 +150,10 @@ def run(
     summaries = Summaries(run_directory, is_chief, step, again)
     evaluate = functools.partial(measure, evaluation, Translator(config, model), console) if evaluation else None
     places = store, summaries, console, stop_signals
-    trainer = Trainer(model, progress, devices, config, data, test_images, evaluate, *places)
+    trainer = Trainer(model, progress, devices, config, data, test_images, evaluate, *places, times)
     log_setup(console, config, run_directory, devices, model, data, trainer)
     summaries.configuration(dataclasses.asdict(config), trainer.step)
+    times.mark("opening the run's files")
     if trainer.step >= trainer.total_steps:
         console.line(f'Epoch {config.total_epochs}, the last one, is done already; raise n_epochs or n_epochs_decay.')
     try:

@@ -21,6 +21,7 @@ from cyclegan_tf.runs.checkpoint_store import Checkpoints
 from cyclegan_tf.runs.summaries import Summaries
 from cyclegan_tf.runtime.console import Console
 from cyclegan_tf.runtime.signals import StopSignals
+from cyclegan_tf.runtime.start_times import StartTimes
 from cyclegan_tf.settings.training import Config
 from cyclegan_tf.training.inner_loop import compile_steps
 from cyclegan_tf.training.progress import Progress
@@ -60,6 +61,7 @@ class Trainer:
         evaluate: measures the model as it is, for eval_freq, and calls what it is given between batches; or None.
         checkpoints, summaries, console: where results go.
         stop_signals: entered.
+        times: of the start, up to here; with verbose they are printed after the first step.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Trainer:
         summaries: Summaries,
         console: Console,
         stop_signals: StopSignals,
+        times: StartTimes,
     ):
         self._model, self._progress, self._devices, self._config = model, progress, devices, config
         self._data, self._test_images = data, test_images
@@ -82,6 +85,7 @@ class Trainer:
         self._evaluate = evaluate
         self._checkpoints, self._summaries, self._console = checkpoints, summaries, console
         self._stop_signals = stop_signals
+        self._times: Optional[StartTimes] = times  # until the first step is done
         self._run_steps = compile_steps(model, devices.strategy)
         self._signal: Optional[int] = None  # that all workers follow
         self._profiling = False
@@ -110,6 +114,7 @@ class Trainer:
         """
         try:
             self._make_up_for_a_kill()
+            self._times.mark('finishing the step before')
             if self.step >= self.total_steps:
                 return
             self._console.start(self.step, self.total_steps)
@@ -191,10 +196,19 @@ class Trainer:
         count = min(self._timetable.next_event(before) - before, self._longest_call)
         self._profile(before)
         start = time.monotonic()
+        if self._times is not None:
+            self._times.mark('opening the stream of images')
+            self._run_steps.get_concrete_function(iterator, tf.constant(count))  # which the call below finds
+            self._times.mark('tracing the step')
         rows, waited = (result.numpy() for result in self._run_steps(iterator, tf.constant(count)))
         # From now on there is work to save. The first call compiles, which may take long: a signal stops that at once.
         self._stop_signals.defer()
         seconds = time.monotonic() - start
+        if self._times is not None:
+            self._times.mark('compiling the step and doing it once')
+            if self._config.verbose:
+                self._console.line(self._times.describe('the first step'))
+            self._times = None
         self._waited += np.array([waited, seconds])
         seconds_per_step = seconds / count
         # The first call compiles, so its time only errs on the side of short calls.

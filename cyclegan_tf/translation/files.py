@@ -13,13 +13,12 @@ from typing import Optional
 
 import imagecodecs
 import numpy as np
-from tqdm import tqdm
 
 from cyclegan_tf.data import decode, sources
 from cyclegan_tf.data.channels import require_channels
 from cyclegan_tf.data.preprocess import resize
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.runtime.console import count
+from cyclegan_tf.runtime.console import count, progress_bar
 from cyclegan_tf.runtime.files import make_folder, write_whole
 from cyclegan_tf.runtime.threads import map_ahead
 from cyclegan_tf.settings.translation import TranslateConfig
@@ -120,7 +119,7 @@ def translate_files(
     check_channels(translator, {channels_out for _, channels_out in channels})
     wanted = {channels_in for channels_in, _ in channels}
     targets, problems = plan(source, directions, output), []
-    bar = tqdm(total=len(source) * len(directions), unit=' images', dynamic_ncols=True, disable=None)
+    bar = progress_bar(total=len(source) * len(directions), keep=True)
     pool = concurrent.futures.ThreadPoolExecutor
     with pool(threads) as readers, pool(threads) as writers, bar:
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Optional
 
 import numpy as np
-from tqdm import tqdm
 
 from cyclegan_tf.data import decode, pairs, preprocess, sources
 from cyclegan_tf.data.geometry import Geometry
@@ -16,6 +15,7 @@ from cyclegan_tf.data.levels import to_float, to_levels, to_uint8
 from cyclegan_tf.data.test_images import make_test_geometry
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models.translation import Translation
+from cyclegan_tf.runtime.console import progress_bar
 from cyclegan_tf.runtime.files import make_folder, write_json
 from cyclegan_tf.settings.training import Config
 from cyclegan_tf.settings.translation import TranslateConfig
@@ -153,7 +153,7 @@ def translate_domain(
     source, partner = images.sources[domain], images.sources.get(target)
     counterparts = pairs.find(source, partner) if partner is not None and images.compared else {}
     done = Translated()
-    for index, name in enumerate(tqdm(source.names, direction, leave=False, disable=None)):
+    for index, name in enumerate(progress_bar(source.names, direction)):
         try:
             levels = preprocess.read_levels(source, index, images.geometry, images.channels[domain])
         except decode.BadImage as error:

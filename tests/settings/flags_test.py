@@ -247,19 +247,6 @@ def test_a_heading_that_is_not_there_is_refused():
         setting(1, 'a number', group='traning')
 
 
-@pytest.mark.parametrize('program', ['train', 'translate', 'evaluate', 'export'])
-def test_help_does_not_wait_for_tensorflow(program):
-    code = (
-        f'import sys; from cyclegan_tf import {program}\n'
-        'from cyclegan_tf.runtime.program import run_program\n'
-        f"try: run_program('x', getattr({program}, 'parse', None) or {program}.parse_training, {program}.main)\n"
-        "finally: print(sorted({'tensorflow', 'numpy', 'keras', 'tqdm'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, '-c', code, '--help'], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith('usage: ') and done.stdout.endswith('\n[]\n')
-
-
 # ------------------------------------------------------------------------------------------------------ several models
 @dataclasses.dataclass(frozen=True)
 class SketchConfig(Config):

@@ -77,7 +77,7 @@ def test_the_flags_of_training_stand_behind_two_dashes():
     assert (config.workers, flags) == (3, ['--name=a', '--', '--b'])
     with pytest.raises(UserError, match="have to stand behind '--'"):
         launch_local.parse(['launch_local', '--workers=3', '--name=a'])
-    with pytest.raises(UserError, match=r'`workers` \(0\) has to be at least 1'):
+    with pytest.raises(UserError, match=r'`workers` \(0\) is below 1'):
         launch_local.parse(['launch_local', '--workers=0', '--'])
 
 

@@ -24,6 +24,7 @@ from tests.helpers import program
 TOOLS = pathlib.Path(__file__).parent.parent.parent / 'tools'
 
 import prepare_records  # noqa: E402
+import record_files  # noqa: E402
 
 PNG = b'\x89PNG'
 
@@ -111,8 +112,8 @@ def test_several_files_hold_every_image_once(tmp_path, image_folders, prepare, c
 
 def test_large_splits_become_several_files():
     header = decode.Header(10_000, 10_000, 3, 8, 'PNG')
-    assert prepare_records.count_shards([header] * 8) == 3  # 2.4 GB
-    assert prepare_records.count_shards([header]) == 1
+    assert record_files.count_shards([header] * 8) == 3  # 2.4 GB
+    assert record_files.count_shards([header]) == 1
 
 
 @pytest.mark.slow
@@ -169,12 +170,12 @@ def test_broken_images_are_listed_before_anything_is_written_or_left_aside(tmp_p
 
 def test_a_failure_while_writing_leaves_nothing_that_looks_complete(tmp_path, image_folders, prepare):
     config = parse(f'--dataroot={image_folders}', f'--output={tmp_path}/records', f'--cache_dir={tmp_path}/cache')
-    splits = prepare_records.leave_aside(config, prepare_records.open_splits(config))
+    splits = record_files.leave_aside(config, record_files.open_splits(config))
     (image_folders / 'trainB' / '4.png').rename(tmp_path / 'away')  # after it was looked at
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        shards = {split: prepare_records.make_shards(source, 2, pool, 2) for split, (source, _) in splits.items()}
+        shards = {split: record_files.make_shards(source, 2, pool, 2) for split, (source, _) in splits.items()}
         with pytest.raises(UserError, match=r'^/.*trainB/4\.png cannot be used: there is no such file'):
-            prepare_records.write(config, shards, prepare_records.make_features([]))
+            record_files.write(config, shards, record_files.make_features([]))
     assert not list((tmp_path / 'records' / 'data').iterdir())
     (tmp_path / 'away').rename(image_folders / 'trainB' / '4.png')
     assert prepare() == 0
@@ -199,9 +200,9 @@ def test_few_images_are_read_ahead(image_folders):
     (source, _), asked = sources.open_domains(str(image_folders), 'train'), []
     counting = dataclasses.replace(source, data=lambda index: asked.append(index) or source.data(index))
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        (shard,) = prepare_records.make_shards(counting, 1, pool, 2)
+        (shard,) = record_files.make_shards(counting, 1, pool, 2)
         assert next(shard())[1]['image'].read() == source.read(0)
-    assert sorted(asked) == list(range(2 * prepare_records.WINDOW))
+    assert sorted(asked) == list(range(2 * record_files.WINDOW))
 
 
 def test_aligned_images_are_stored_whole(tmp_path, image_folders, prepare, capsys):

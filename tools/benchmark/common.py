@@ -123,19 +123,6 @@ def ratios(
     }
 
 
-def choose_kinds(value: Optional[str], known: Sequence[str], default: Optional[Sequence[str]] = None) -> list[str]:
-    """The kinds that --kinds names; unset: `default`, or all.
-
-    Raises:
-        UserError: one that does not exist.
-    """
-    chosen = list(dict.fromkeys(value.split(','))) if value else list(default or known)
-    unknown = [kind for kind in chosen if kind not in known]
-    if unknown:
-        raise UserError(f"`kinds` ('{unknown[0]}') is not one of: {', '.join(known)}.")
-    return chosen
-
-
 def installed(kinds: Sequence[str], gpu: bool = False) -> list[str]:
     """Without PyTorch's where it is not installed, or finds no GPU although one is to be used; that is said."""
     there = version('torch') is not None
@@ -150,18 +137,6 @@ def installed(kinds: Sequence[str], gpu: bool = False) -> list[str]:
         if not there:
             say('PyTorch is left out: it finds no GPU (is it a build with CUDA?). --device=cpu compares on the CPU.')
     return [kind for kind in kinds if not kind.startswith('torch') or there]
-
-
-def numbers(name: str, value: str) -> list[int]:
-    """'1,4' -> [1, 4].
-
-    Raises:
-        UserError: the setting `name` is not numbers from 1 on with commas.
-    """
-    parts = value.split(',')
-    if not all(part.isdigit() and int(part) for part in parts):
-        raise UserError(f"`{name}` ('{value}') is not numbers with commas, as in 1,4; mend it.")
-    return [int(part) for part in parts]
 
 
 def images(config: Any) -> list[np.ndarray]:

@@ -13,59 +13,15 @@ import itertools
 import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
 import psutil
 
 from benchmark import common, page
-from cyclegan_tf.errors import UserError
-from cyclegan_tf.settings.fields import setting, validate_fields
+from benchmark.settings import GrowthConfig, numbers
 from cyclegan_tf.settings.models import CycleGANConfig
 
 _MEMORY_SHARE = 0.9  # of what is free that a step may take
-
-
-@dataclasses.dataclass(frozen=True)
-class GrowthConfig:
-    """What is measured."""
-
-    netG: str = setting('resnet_9blocks', 'generators', choices=('resnet_9blocks', 'resnet_6blocks'))
-    ngf: int = setting(64, 'filters of the generators', minimum=1)
-    ndf: int = setting(64, 'filters of the discriminators', minimum=1)
-    precision: str = setting('float32', 'of the convolutions', choices=('float32', 'bfloat16'))
-    sizes: str = setting('128,256,512', 'sides of the images, in pixels, with commas')
-    batches: str = setting('1,2,4', 'images per domain in a step, with commas')
-    replicas: str = setting('1,2', 'logical CPUs that train together, with commas; all on one batch')
-    crop_size: int = setting(256, 'side of the images for replicas and parts', minimum=32)
-    repeats: int = setting(5, 'steps, or calls of each part, that are measured, after one that is not', minimum=1)
-    peak_side: int = setting(4096, 'of the matrices whose product tells what the machine does at best', minimum=8)
-    write: bool = setting(False, 'write the page and its picture')
-    output: str = setting('docs/training_step.md', 'the page; the picture lies beside it, as .png')
-    json: Optional[str] = setting(None, 'write the result to this file too')
-    verbose: bool = setting(False, 'print the traceback of an error')
-
-    def __post_init__(self):
-        validate_fields(self)
-        for name in ('sizes', 'batches', 'replicas'):
-            common.numbers(name, getattr(self, name))  # raises for a value that cannot be read
-        self.training()  # raises for images that the networks do not take
-        for side in common.numbers('sizes', self.sizes):
-            try:
-                self.training(crop_size=side)
-            except UserError as error:
-                raise UserError(f'`sizes` ({self.sizes}): {error}') from error
-
-    def training(self, **changes: Any) -> dict[str, Any]:
-        """Settings of cyclegan_tf.train.
-
-        Raises:
-            UserError: the networks do not take these images.
-        """
-        names = ('netG', 'ngf', 'ndf', 'precision', 'crop_size')
-        values = {'dataroot': 'demo', **{name: getattr(self, name) for name in names}, **changes}
-        values['load_size'] = values['crop_size']
-        CycleGANConfig(**values)
-        return values
 
 
 def main(config: GrowthConfig) -> int:
@@ -97,7 +53,7 @@ def command(config: GrowthConfig) -> str:
 
 def measure_sizes(config: GrowthConfig) -> list[dict[str, Any]]:
     """Seconds and peak memory of a step by size and batch; 'skipped' says why one is not measured."""
-    sides, batches = (common.numbers(name, getattr(config, name)) for name in ('sizes', 'batches'))
+    sides, batches = (numbers(name, getattr(config, name)) for name in ('sizes', 'batches'))
     rows: list[dict[str, Any]] = []
     for side, batch in sorted(itertools.product(sides, batches), key=lambda pair: pair[0] ** 2 * pair[1]):
         row = {'size': side, 'batch': batch, 'pixels': side**2 * batch}
@@ -127,7 +83,7 @@ def expected_bytes(rows: Sequence[Mapping[str, Any]], pixels: int) -> float:
 
 def measure_replicas(config: GrowthConfig) -> list[dict[str, Any]]:
     """Steps per second of one batch on several numbers of replicas, in turns."""
-    counts = common.numbers('replicas', config.replicas)
+    counts = numbers('replicas', config.replicas)
     batch = math.lcm(*counts)
     values = {f'{count} x CPU': config.training(batch_size=batch, virtual_devices=count) for count in counts}
     found, _ = common.in_turns(common.worker('growth'), values, config.repeats, 'a step')

@@ -17,56 +17,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from benchmark import common
+from benchmark.settings import PipelineConfig
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.settings.fields import setting, validate_fields
-from cyclegan_tf.settings.models import CycleGANConfig
-from cyclegan_tf.settings.training import Config
 
 OURS = ('memory', 'disk', 'none')
 WORKERS = (0, 1, 2, 4)  # of DataLoader; the reference's default is 4, the best one counts
 _WARM_UP = 0.5  # seconds that are not measured
 _IMAGES = 300  # of each domain, made where there is no dataroot
 _SIDE = 256  # of these, pixels
-
-
-@dataclasses.dataclass(frozen=True)
-class PipelineConfig:
-    """What is measured."""
-
-    dataroot: str = setting(
-        '', "a folder with trainA and trainB; unset: JPEGs of 256x256 made of the demo's photographs"
-    )
-    batch_size: int = setting(1, 'images per domain in a step', minimum=1)
-    load_size: int = setting(286, 'images are resized to this square', minimum=1)
-    crop_size: int = setting(256, 'then cropped to this square', minimum=1)
-    augment: str = setting('none', 'a policy of ours besides, which DataLoader does not do')
-    num_threads: int = setting(4, 'of ours that decode images', minimum=1)
-    seconds: float = setting(5.0, 'of each measurement', minimum=0.1)
-    repeats: int = setting(3, 'measurements of each kind', minimum=1)
-    json: Optional[str] = setting(None, 'write the result to this file too')
-    only: Optional[str] = setting(None, "measure once, in this process: 'memory', 'disk', 'none', or 'torch:WORKERS'")
-    verbose: bool = setting(False, 'print the traceback of an error')
-
-    def __post_init__(self):
-        validate_fields(self)
-        if self.only is None:
-            self.training()  # raises for settings that do not fit together
-
-    def training(self, **changes: Any) -> Config:
-        """Settings of cyclegan_tf.train with this stream.
-
-        Raises:
-            UserError: there are none.
-        """
-        names = ('batch_size', 'load_size', 'crop_size', 'augment', 'num_threads')
-        values = {name: getattr(self, name) for name in names}
-        return CycleGANConfig(dataroot=self.dataroot or 'demo', **values, **changes)
 
 
 def main(config: PipelineConfig) -> int:

@@ -8,46 +8,26 @@ are drawn, which are as fast as trained ones. Kinds take turns, and medians coun
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import os
 import pathlib
 import sys
 import tempfile
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from benchmark import common
 from benchmark.run import make_run, picture
+from benchmark.settings import ServingConfig, numbers
 from cyclegan_tf import export
 from cyclegan_tf.settings.export import PRECISIONS, QUANTIZATIONS, ExportConfig
-from cyclegan_tf.settings.fields import setting, validate_fields
 from cyclegan_tf.settings.flags import parse
 from cyclegan_tf.settings.models import CycleGANConfig
 
 _NAME = 'benchmark'  # of the run
-
-
-@dataclasses.dataclass(frozen=True)
-class ServingConfig:
-    """What is measured."""
-
-    netG: str = setting('resnet_9blocks', 'the generator', choices=('resnet_9blocks', 'resnet_6blocks'))
-    ngf: int = setting(64, 'its filters', minimum=1)
-    sizes: str = setting('128,256,512', 'sides of the images, in pixels, with commas')
-    batches: str = setting('1,4', 'images in a request, with commas')
-    format_size: int = setting(256, 'side of the image that goes through every format', minimum=8)
-    repeats: int = setting(5, 'requests of each kind that count, after one that does not', minimum=1)
-    json: Optional[str] = setting(None, 'write the result to this file too')
-    verbose: bool = setting(False, 'print the traceback of an error')
-
-    def __post_init__(self):
-        validate_fields(self)
-        for name in ('sizes', 'batches'):
-            common.numbers(name, getattr(self, name))  # raises for a value that cannot be read
 
 
 def main(config: ServingConfig) -> int:
@@ -68,7 +48,7 @@ def measure_requests(folder: pathlib.Path, config: ServingConfig) -> list[dict[s
     """Seconds of a request, by signature, size and batch."""
     signatures = tf.saved_model.load(str(write(folder, 'requests'))).signatures
     calls = {}
-    sides, batches = (common.numbers(name, getattr(config, name)) for name in ('sizes', 'batches'))
+    sides, batches = (numbers(name, getattr(config, name)) for name in ('sizes', 'batches'))
     for side, batch in itertools.product(sides, batches):
         image = picture(side)
         encoded = tf.constant([tf.io.encode_png(image).numpy()] * batch)

@@ -12,7 +12,6 @@ is then what the training program does by default.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import re
 import signal
 import subprocess
@@ -20,63 +19,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
 from benchmark import common
+from benchmark.settings import DEFAULT_STEPS, OUR_STEPS, THEIR_STEPS, TrainConfig, choose_kinds
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.settings.fields import setting, validate_fields
 from cyclegan_tf.settings.models import CycleGANConfig
 from cyclegan_tf.settings.training import Config
 
-_OURS = tuple(
-    precision + option for precision in ('float32', 'bfloat16', 'float16') for option in ('', ' recompute', ' xla')
-)
-_THEIRS = tuple(
-    ' '.join(('torch', *options))
-    for count in range(4)
-    for options in itertools.combinations(('channels_last', 'autocast', 'compile'), count)
-)
-_DEFAULT = {  # by device
-    'cpu': (
-        'float32', 'bfloat16', 'float32 recompute',
-        'torch', 'torch channels_last', 'torch autocast', 'torch channels_last autocast',
-    ),
-    'gpu': (
-        'float32', 'float32 xla', 'bfloat16', 'bfloat16 xla', 'float16', 'float16 xla',
-        'torch', 'torch channels_last', 'torch autocast', 'torch channels_last autocast',
-        'torch channels_last compile', 'torch channels_last autocast compile',
-    ),
-}  # fmt: skip
 _SIZES = ('netG', 'ngf', 'ndf', 'crop_size', 'batch_size')
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """What is measured. One image of each domain, instance norm, lsgan with identity losses: the defaults of both."""
-
-    netG: str = setting('resnet_9blocks', 'generators', choices=('resnet_9blocks', 'resnet_6blocks'))
-    ngf: int = setting(64, 'filters of the generators', minimum=1)
-    ndf: int = setting(64, 'filters of the discriminators', minimum=1)
-    crop_size: int = setting(256, 'side of the images', minimum=32)
-    batch_size: int = setting(1, 'images per domain in a step', minimum=1)
-    deterministic: str = setting(
-        'auto', "as the training program's own; auto: on, on CPUs", choices=('auto', 'true', 'false')
-    )
-    device: str = setting('auto', 'what it runs on; auto: a GPU if there is one', choices=('auto', 'cpu', 'gpu'))
-    repeats: int = setting(5, 'steps of each that are measured, after one that is not', minimum=1)
-    kinds: Optional[str] = setting(
-        None,
-        f'of {", ".join(_OURS + _THEIRS)}, with commas; all are in memory at once, some 3 GB each at the defaults on '
-        f'CPUs. Unset: there '
-        f'{", ".join(_DEFAULT["cpu"])}; on GPUs {", ".join(_DEFAULT["gpu"])}',
-    )
-    starts: int = setting(3, 'starts of the training program that are measured', minimum=0)
-    json: Optional[str] = setting(None, 'write the result to this file too')
-    verbose: bool = setting(False, 'print the traceback of an error')
-
-    def __post_init__(self):
-        validate_fields(self)
-        common.choose_kinds(self.kinds, _OURS + _THEIRS)  # raises for one that does not exist
 
 
 def main(config: TrainConfig) -> int:
@@ -88,7 +39,7 @@ def measure(config: TrainConfig) -> dict[str, Any]:
     """All kinds in turns, and the ratios between them."""
     config = dataclasses.replace(config, device=_device(config))
     on_gpu = config.device == 'gpu'
-    kinds = common.installed(common.choose_kinds(config.kinds, _OURS + _THEIRS, _DEFAULT[config.device]), on_gpu)
+    kinds = common.installed(choose_kinds(config.kinds, OUR_STEPS + THEIR_STEPS, DEFAULT_STEPS[config.device]), on_gpu)
     values = {name: getattr(config, name) for name in (*_SIZES, 'deterministic', 'device')}
     rows, _ = common.in_turns(common.worker('train'), dict.fromkeys(kinds, values), config.repeats, 'a step', on_gpu)
     for row in rows.values():

@@ -19,25 +19,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from benchmark import common
+from benchmark.settings import OUR_TRANSLATIONS, THEIR_TRANSLATIONS, TranslateConfig, choose_kinds
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.settings.fields import setting, validate_fields
 
-OURS = ('float32', 'bfloat16')
-# 'torch' is as the reference has it, under no_grad; the others are what PyTorch users can do about speed.
-THEIRS = (
-    'torch',
-    'torch inference_mode',
-    'torch inference_mode channels_last',
-    'torch autocast',
-    'torch inference_mode autocast',
-    'torch inference_mode channels_last autocast',
-)
 _RATIOS = (
     ('float32', 'torch'),
     ('float32', 'best torch'),
@@ -48,29 +38,6 @@ _RATIOS = (
 )
 _NAME = 'benchmark'  # of the run
 _WEIGHTS = 'G_A.npz'  # in the folder of all this: a state_dict
-
-
-@dataclasses.dataclass(frozen=True)
-class TranslateConfig:
-    """What is measured."""
-
-    netG: str = setting('resnet_9blocks', 'the generator', choices=('resnet_9blocks', 'resnet_6blocks'))
-    ngf: int = setting(64, 'its filters', minimum=1)
-    size: int = setting(256, 'side of the images', minimum=8)
-    images: int = setting(8, 'files in a turn', minimum=1)
-    batch_size: int = setting(8, 'of ours, that are translated at once; PyTorch takes one, as the reference', minimum=1)
-    num_threads: int = setting(2, 'of ours, that read, and that write', minimum=1)
-    repeats: int = setting(5, 'turns of each that are measured, after one that is not', minimum=1)
-    kinds: Optional[str] = setting(None, f'of {", ".join(OURS + THEIRS)}, with commas; unset: all')
-    programs: bool = setting(True, 'measure whole programs too')
-    json: Optional[str] = setting(None, 'write the result to this file too')
-    verbose: bool = setting(False, 'print the traceback of an error')
-
-    def __post_init__(self):
-        validate_fields(self)
-        common.choose_kinds(self.kinds, OURS + THEIRS)  # raises for one that does not exist
-        if self.size % 4:
-            raise UserError(f'`size` ({self.size}) is no multiple of 4, which the networks need; set it to one.')
 
 
 def main(config: TranslateConfig) -> int:
@@ -87,7 +54,7 @@ def measure(config: TranslateConfig, folder: pathlib.Path) -> dict[str, Any]:
         folder: an empty one for the run, images and pictures.
     """
     make_files(config, folder)
-    kinds = common.installed(common.choose_kinds(config.kinds, OURS + THEIRS))
+    kinds = common.installed(choose_kinds(config.kinds, OUR_TRANSLATIONS + THEIR_TRANSLATIONS))
     values = {**dataclasses.asdict(config), 'json': None, 'folder': str(folder)}
     rows, _ = common.in_turns(
         common.worker('translate'), dict.fromkeys(kinds, values), config.repeats, f'for {config.images} images'
@@ -118,7 +85,7 @@ def measure_programs(config: TranslateConfig, folder: pathlib.Path, kinds: list[
     values = {**dataclasses.asdict(config), 'json': None, 'folder': str(folder)}
     commands = {}
     for kind in kinds:
-        if kind in OURS:
+        if kind in OUR_TRANSLATIONS:
             flags = [f'--{name}={value}' for name, value in our_settings(kind, values).items()]
             commands[kind] = [sys.executable, '-m', 'cyclegan_tf.translate', *flags]
         else:

@@ -1,0 +1,293 @@
+"""What each benchmark measures: its settings. Nothing is imported here for which --help would have to wait."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import shlex
+from collections.abc import Sequence
+from typing import Any, Optional
+
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.settings.fields import same, setting, validate_fields
+from cyclegan_tf.settings.models import CycleGANConfig
+from cyclegan_tf.settings.training import Config
+
+# Kinds of steps that `train` measures, ours and PyTorch's; and by device those that it measures unless told otherwise.
+OUR_STEPS = tuple(
+    precision + option for precision in ('float32', 'bfloat16', 'float16') for option in ('', ' recompute', ' xla')
+)
+THEIR_STEPS = tuple(
+    ' '.join(('torch', *options))
+    for count in range(4)
+    for options in itertools.combinations(('channels_last', 'autocast', 'compile'), count)
+)
+DEFAULT_STEPS = {
+    'cpu': (
+        'float32', 'bfloat16', 'float32 recompute',
+        'torch', 'torch channels_last', 'torch autocast', 'torch channels_last autocast',
+    ),
+    'gpu': (
+        'float32', 'float32 xla', 'bfloat16', 'bfloat16 xla', 'float16', 'float16 xla',
+        'torch', 'torch channels_last', 'torch autocast', 'torch channels_last autocast',
+        'torch channels_last compile', 'torch channels_last autocast compile',
+    ),
+}  # fmt: skip
+
+# Kinds of translations that `translate` measures. 'torch' is as the reference has it, under no_grad; the others are
+# what PyTorch users can do about speed.
+OUR_TRANSLATIONS = ('float32', 'bfloat16')
+THEIR_TRANSLATIONS = (
+    'torch',
+    'torch inference_mode',
+    'torch inference_mode channels_last',
+    'torch autocast',
+    'torch inference_mode autocast',
+    'torch inference_mode channels_last autocast',
+)
+
+# What `all` runs, besides growth where that is asked for.
+OF_ALL = ('train', 'translate', 'pipeline', 'serving')
+
+_RESNETS = ('resnet_9blocks', 'resnet_6blocks')
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """What is measured. One image of each domain, instance norm, lsgan with identity losses: the defaults of both."""
+
+    netG: str = setting('resnet_9blocks', 'architecture of the generators', group='networks', choices=_RESNETS)
+    ngf: int = same(Config, 'ngf')
+    ndf: int = same(Config, 'ndf')
+    crop_size: int = setting(256, 'side of the images, in pixels', group='data', minimum=32)
+    batch_size: int = same(Config, 'batch_size')
+    deterministic: str = same(Config, 'deterministic')
+    device: str = setting(
+        'auto',
+        'device of the steps; auto: a GPU if there is one',
+        group='devices',
+        choices=('auto', 'cpu', 'gpu'),
+    )
+    repeats: int = setting(5, 'number of steps of each kind that are measured, after one that is not', minimum=1)
+    kinds: Optional[str] = setting(
+        None,
+        f'kinds of steps that are measured, with commas, of {", ".join(OUR_STEPS + THEIR_STEPS)}; all are in memory at '
+        f'once, some 3 GB each at the defaults on CPUs; unset: on CPUs {", ".join(DEFAULT_STEPS["cpu"])}; on GPUs '
+        f'{", ".join(DEFAULT_STEPS["gpu"])}',
+    )
+    starts: int = setting(3, 'number of starts of the training program that are measured', minimum=0)
+    json: Optional[str] = setting(None, 'file for the result, besides standard output', group='files')
+    verbose: bool = setting(False, 'print the traceback of an error')
+
+    def __post_init__(self):
+        validate_fields(self)
+        choose_kinds(self.kinds, OUR_STEPS + THEIR_STEPS)  # raises for one that does not exist
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslateConfig:
+    """What is measured."""
+
+    netG: str = setting('resnet_9blocks', 'architecture of the generator', group='networks', choices=_RESNETS)
+    ngf: int = setting(64, "filters of the generator's first convolution", group='networks', minimum=1)
+    size: int = setting(256, 'side of the images, in pixels', group='data', minimum=8)
+    images: int = setting(8, 'number of files in a turn', group='data', minimum=1)
+    batch_size: int = setting(
+        8,
+        'most images that ours translates at once; PyTorch takes one after the other, as the reference does',
+        group='data',
+        minimum=1,
+    )
+    num_threads: int = setting(
+        2, 'threads of ours that read images, and as many that write them', group='data', minimum=1
+    )
+    repeats: int = setting(5, 'number of turns of each kind that are measured, after one that is not', minimum=1)
+    kinds: Optional[str] = setting(
+        None,
+        f'kinds of translations that are measured, with commas, of {", ".join(OUR_TRANSLATIONS + THEIR_TRANSLATIONS)}; '
+        f'unset: all',
+    )
+    programs: bool = setting(True, 'measure whole programs too, from the start of the process to its end')
+    json: Optional[str] = setting(None, 'file for the result, besides standard output', group='files')
+    verbose: bool = setting(False, 'print the traceback of an error')
+
+    def __post_init__(self):
+        validate_fields(self)
+        choose_kinds(self.kinds, OUR_TRANSLATIONS + THEIR_TRANSLATIONS)  # raises for one that does not exist
+        if self.size % 4:
+            raise UserError(f'`size` ({self.size}) is no multiple of 4, which the networks need; set it to one.')
+
+
+@dataclasses.dataclass(frozen=True)
+class PipelineConfig:
+    """What is measured."""
+
+    dataroot: str = setting(
+        '',
+        "images to read: a folder with trainA and trainB; unset: JPEGs of 256x256 made of the demo's photographs",
+        group='data',
+    )
+    batch_size: int = same(Config, 'batch_size')
+    load_size: int = same(Config, 'load_size')
+    crop_size: int = same(Config, 'crop_size')
+    augment: str = same(Config, 'augment')
+    num_threads: int = same(Config, 'num_threads')
+    seconds: float = setting(5.0, 'length of each measurement, in seconds', minimum=0.1)
+    repeats: int = setting(3, 'number of measurements of each kind', minimum=1)
+    json: Optional[str] = setting(None, 'file for the result, besides standard output', group='files')
+    only: Optional[str] = setting(
+        None,
+        "kind that is measured once, in this process: 'memory', 'disk', 'none', or 'torch:WORKERS'; unset: all, each "
+        'in a process of its own',
+    )
+    verbose: bool = setting(False, 'print the traceback of an error')
+
+    def __post_init__(self):
+        validate_fields(self)
+        if self.only is None:
+            self.training()  # raises for settings that do not fit together
+
+    def training(self, **changes: Any) -> Config:
+        """Settings of cyclegan_tf.train with this stream.
+
+        Raises:
+            UserError: there are none.
+        """
+        names = ('batch_size', 'load_size', 'crop_size', 'augment', 'num_threads')
+        values = {name: getattr(self, name) for name in names}
+        return CycleGANConfig(dataroot=self.dataroot or 'demo', **values, **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class ServingConfig:
+    """What is measured."""
+
+    netG: str = setting('resnet_9blocks', 'architecture of the generator', group='networks', choices=_RESNETS)
+    ngf: int = setting(64, "filters of the generator's first convolution", group='networks', minimum=1)
+    sizes: str = setting('128,256,512', 'sides of the images, in pixels, with commas', group='data')
+    batches: str = setting('1,4', 'numbers of images in a request, with commas', group='data')
+    format_size: int = setting(
+        256, 'side of the image that goes through every format, in pixels', group='data', minimum=8
+    )
+    repeats: int = setting(5, 'number of requests of each kind that are measured, after one that is not', minimum=1)
+    json: Optional[str] = setting(None, 'file for the result, besides standard output', group='files')
+    verbose: bool = setting(False, 'print the traceback of an error')
+
+    def __post_init__(self):
+        validate_fields(self)
+        for name in ('sizes', 'batches'):
+            numbers(name, getattr(self, name))  # raises for a value that cannot be read
+
+
+@dataclasses.dataclass(frozen=True)
+class GrowthConfig:
+    """What is measured."""
+
+    netG: str = setting('resnet_9blocks', 'architecture of the generators', group='networks', choices=_RESNETS)
+    ngf: int = same(Config, 'ngf')
+    ndf: int = same(Config, 'ndf')
+    precision: str = setting(
+        'float32', 'number format of the convolutions', group='networks', choices=('float32', 'bfloat16')
+    )
+    sizes: str = setting('128,256,512', 'sides of the images, in pixels, with commas', group='data')
+    batches: str = setting('1,2,4', 'numbers of images of each domain in a step, with commas', group='data')
+    replicas: str = setting(
+        '1,2', 'numbers of logical CPUs that train together on one batch, with commas', group='devices'
+    )
+    crop_size: int = setting(
+        256, 'side of the images of the measurements of replicas and parts, in pixels', group='data', minimum=32
+    )
+    repeats: int = setting(
+        5, 'number of steps, or of calls of each part, that are measured, after one that is not', minimum=1
+    )
+    peak_side: int = setting(
+        4096, 'rows, and columns, of the matrices whose product tells what the machine does at best', minimum=8
+    )
+    write: bool = setting(False, 'write the page and its picture', group='files')
+    output: str = setting(
+        'docs/training_step.md', 'file for the page; the picture lies beside it, as .png', group='files'
+    )
+    json: Optional[str] = setting(None, 'file for the result, besides standard output', group='files')
+    verbose: bool = setting(False, 'print the traceback of an error')
+
+    def __post_init__(self):
+        validate_fields(self)
+        for name in ('sizes', 'batches', 'replicas'):
+            numbers(name, getattr(self, name))  # raises for a value that cannot be read
+        self.training()  # raises for images that the networks do not take
+        for side in numbers('sizes', self.sizes):
+            try:
+                self.training(crop_size=side)
+            except UserError as error:
+                raise UserError(f'`sizes` ({self.sizes}): {error}') from error
+
+    def training(self, **changes: Any) -> dict[str, Any]:
+        """Settings of cyclegan_tf.train.
+
+        Raises:
+            UserError: the networks do not take these images.
+        """
+        names = ('netG', 'ngf', 'ndf', 'precision', 'crop_size')
+        values = {'dataroot': 'demo', **{name: getattr(self, name) for name in names}, **changes}
+        values['load_size'] = values['crop_size']
+        CycleGANConfig(**values)
+        return values
+
+
+@dataclasses.dataclass(frozen=True)
+class AllConfig:
+    """What is measured."""
+
+    train: str = setting('', "flags of the benchmark `train`, as in '--crop_size=128 --repeats=3'")
+    translate: str = setting('', 'flags of the benchmark `translate`')
+    pipeline: str = setting('', 'flags of the benchmark `pipeline`')
+    serving: str = setting('', 'flags of the benchmark `serving`')
+    growth: bool = setting(False, 'run the benchmark `growth` too, which takes long')
+    growth_flags: str = setting('', 'flags of the benchmark `growth`')
+    json: Optional[str] = setting(
+        None, 'file for the results, besides standard output; written anew after each benchmark', group='files'
+    )
+    verbose: bool = setting(False, 'print the traceback of an error')
+
+    def __post_init__(self):
+        validate_fields(self)
+
+    def flags(self) -> dict[str, list[str]]:
+        """Of each that runs.
+
+        Raises:
+            UserError: a quotation that does not end.
+        """
+        settings = {name: name for name in OF_ALL} | ({'growth': 'growth_flags'} if self.growth else {})
+        result = {}
+        for name, field in settings.items():
+            try:
+                result[name] = shlex.split(getattr(self, field))
+            except ValueError as error:
+                raise UserError(f"`{field}` ('{getattr(self, field)}') cannot be read ({error}); mend it.") from error
+        return result
+
+
+def choose_kinds(value: Optional[str], known: Sequence[str], default: Optional[Sequence[str]] = None) -> list[str]:
+    """The kinds that --kinds names; unset: `default`, or all.
+
+    Raises:
+        UserError: one that does not exist.
+    """
+    chosen = list(dict.fromkeys(value.split(','))) if value else list(default or known)
+    unknown = [kind for kind in chosen if kind not in known]
+    if unknown:
+        raise UserError(f"`kinds` ('{unknown[0]}') is not one of: {', '.join(known)}.")
+    return chosen
+
+
+def numbers(name: str, value: str) -> list[int]:
+    """'1,4' -> [1, 4].
+
+    Raises:
+        UserError: the setting `name` is not numbers from 1 on with commas.
+    """
+    parts = value.split(',')
+    if not all(part.isdigit() and int(part) for part in parts):
+        raise UserError(f"`{name}` ('{value}') is not numbers with commas, as in 1,4; mend it.")
+    return [int(part) for part in parts]

@@ -1,0 +1,109 @@
+"""What is in a data set, as training sees it: its parts, and which images cannot be used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from cyclegan_tf.data import inspection, sources, training_data
+from cyclegan_tf.data.channels import can_become
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.settings.training import Config
+
+
+def report(config: Config) -> None:
+    """Prints what there is.
+
+    Raises:
+        UserError: training images are missing; or images cannot be used, in which case the message lists all.
+    """
+    print(f'{config.dataroot}, {config.dataset_mode}:', flush=True)
+    lines, total = [], 0
+    for phase in ('train', 'test'):
+        parts = open_phase(config, phase)
+        findings = {}
+        for part, (source, channels) in parts.items():
+            findings[part] = inspection.inspect(source, config.num_threads, config.cache_dir)
+            print(f'  {part:7} {inspection.describe(findings[part])}{halves(source)}', flush=True)
+            for note in notes_on_sizes(config, findings[part]):
+                print(f'  {"":7} {note}')
+            lines += inspection.bad_images(source, findings[part])
+            lines += misfits(source, findings[part], channels)
+            total += len(source)
+        if phase == 'train' and len(parts) == 2:
+            (a, _), (b, _) = parts.values()
+            print_duplicates(inspection.duplicates(a, findings['trainA'], b, findings['trainB']))
+    inspection.refuse(lines, total)
+    print('All images can be used.' if total > 1 else 'The image can be used.')
+
+
+def open_phase(config: Config, phase: str) -> dict[str, tuple[sources.Source, Sequence[int]]]:
+    """What is there of a phase: 'trainA', ... (aligned: 'train') -> the images, and the channels they are brought to.
+
+    Raises:
+        UserError: training images are missing.
+    """
+    channels = {domain: [count] for domain, count in zip(config.domains, config.channels.values())}
+    try:
+        found = training_data.open_sources(config, phase, config.max_dataset_size)
+    except UserError as error:
+        if phase == 'train':
+            raise
+        print(f'  Not all test images are there: {error}')
+        return open_domains_alone(config, phase, channels)
+    if config.dataset_mode == 'aligned':
+        # Both halves are of the same files: once is enough.
+        return {phase: (found[0], list(config.channels.values()))}
+    opened = dict(zip(config.domains, found))
+    return {f'{phase}{domain}': (opened[domain], channels[domain]) for domain in 'AB'}
+
+
+def open_domains_alone(config, phase, channels) -> dict[str, tuple[sources.Source, Sequence[int]]]:
+    """The folders of a phase that are there though others are missing."""
+    parts = {}
+    for domain in 'AB' if config.dataset_mode == 'unaligned' else '':
+        folder = os.path.join(os.path.expanduser(config.dataroot), f'{phase}{domain}')
+        if tf.io.gfile.isdir(folder):
+            try:
+                (source,) = sources.open_domains(folder, phase, 'single', config.max_dataset_size)
+            except UserError:
+                continue  # it holds no image, as open_phase has said or will say of the other
+            parts[f'{phase}{domain}'] = source, channels[domain]
+    return parts
+
+
+def halves(source: sources.Source) -> str:
+    """What to add where each image holds both domains."""
+    return '' if source.half is None else ' (each half: A is the left one, B the right)'
+
+
+def notes_on_sizes(config: Config, findings: Sequence[inspection.Finding]) -> list[str]:
+    """How many images are smaller than what is cut from them."""
+    geometry = training_data.make_geometry(config)
+    headers = [finding.header for finding in findings if finding.problem is None]
+    small = sum(geometry.enlarges(header.width, header.height) for header in headers)
+    if not small:
+        return []
+    what = f'the crop ({geometry.crop_size})' if geometry.crops else f'what the networks take ({geometry.least})'
+    return [f'{small} of them smaller than {what}, so they are enlarged']
+
+
+def misfits(source: sources.Source, findings: Sequence[inspection.Finding], channels: Sequence[int]) -> list[str]:
+    """One line for each image whose channels cannot be made what the networks take."""
+    return [
+        f'{source.label(i)}: it has {finding.header.channels} channels, which cannot be made {wanted}'
+        for i, finding in enumerate(findings)
+        if finding.problem is None
+        for wanted in sorted(set(channels))
+        if not can_become(finding.header.channels, wanted)
+    ]
+
+
+def print_duplicates(lines: Sequence[str]) -> None:
+    """Says which images are in both domains."""
+    if lines:
+        what = 'image is' if len(lines) == 1 else 'images are'
+        print(f'  Warning: {len(lines)} {what} in trainA and in trainB, which teaches to change nothing:')
+        print('\n'.join(f'    {line}' for line in lines))

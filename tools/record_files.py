@@ -1,0 +1,222 @@
+"""A folder of images as files of records: what can be stored, and the writing."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import math
+import os
+import shlex
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Optional
+
+import imagecodecs
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from cyclegan_tf.data import decode, inspection, sources
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.console import progress_bar
+from cyclegan_tf.runtime.threads import map_ahead
+
+if TYPE_CHECKING:
+    from prepare_records import RecordsConfig
+
+SHARD_BYTES = 2**30  # of pixels in a file, before compression; TensorFlow Datasets aims at files of 64 MiB to 1 GiB
+AHEAD = 4  # images that are read ahead of the one that is written, for each thread
+STORED_AS_THEY_ARE = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n')  # how JPEG and PNG begin
+
+Shard = Callable[[], Iterator[tuple[int, dict[str, Any]]]]  # of a file: yields (index, image and name)
+
+
+def store(config: RecordsConfig) -> None:
+    """Checks everything, writes the records, and says how to train from them.
+
+    Raises:
+        UserError: folders are missing, there is such a data set already, it cannot be written, or images cannot be
+            used, in which case the message lists all.
+    """
+    check_output(config)
+    splits = leave_aside(config, open_splits(config))
+    headers = {}
+    for split, (_, findings) in splits.items():
+        print(f'{split}: {inspection.describe(findings)}.', flush=True)
+        headers[split] = [finding.header for finding in findings]
+    with concurrent.futures.ThreadPoolExecutor(config.num_threads) as pool:
+        shards = {
+            split: make_shards(source, config.num_shards or count_shards(headers[split]), pool, config.num_threads)
+            for split, (source, _) in splits.items()
+        }
+        builder = write(config, shards, make_features(sum(headers.values(), [])))
+    for split, info in builder.info.splits.items():
+        print(f'{split}: {info.num_examples} images, {info.num_bytes / 1e6:.1f} MB, files: {info.num_shards}')
+    mode = '' if config.dataset_mode == 'unaligned' else f' --dataset_mode={config.dataset_mode}'
+    print('To train from these records, either of:')
+    print(f'  {shlex.quote(f"--dataroot={builder.data_path}")}{mode}')
+    print(f'  --dataroot=tfds:{builder.name} {shlex.quote(f"--data_dir={config.data_dir}")}{mode}')
+
+
+# -------------------------------------------------------------------------------------------------- what can be stored
+def check_output(config: RecordsConfig) -> None:
+    """Raises UserError for a name that is taken, since nothing is ever overwritten, and for a place that cannot be."""
+    name = config.dataset_name
+    if tf.io.gfile.exists(os.path.join(config.data_dir, name, config.VERSION)):
+        held = f'{name}/{config.VERSION}'
+        raise UserError(f"`output` ('{config.output}') holds {held} already; set --name or --output anew.")
+    if name in tfds.list_builders(with_community_datasets=False):
+        # tfds:NAME would mean that one.
+        raise UserError(f"`name` ('{name}') is that of a data set of TensorFlow Datasets; set --name to another.")
+    with writing_to(config):
+        tf.io.gfile.makedirs(config.data_dir)
+    for left in tf.io.gfile.glob(os.path.join(config.data_dir, name, f'incomplete.*_{config.VERSION}')):
+        print(f'Note: {left} was left by a run that was killed, unless one is still going on; delete it.')
+
+
+def open_splits(config: RecordsConfig) -> dict[str, sources.Source]:
+    """'trainA', ... -> the images of that folder, for each that is there.
+
+    Raises:
+        UserError: one that training needs is missing, or one holds no images.
+    """
+    splits = {}
+    for phase in ('train', 'test'):
+        for split in [phase] if config.dataset_mode == 'aligned' else [f'{phase}A', f'{phase}B']:
+            folder = os.path.join(os.path.expanduser(config.dataroot), split)
+            if tf.io.gfile.isdir(folder):
+                (splits[split],) = sources.open_domains(folder, phase, 'single')
+            elif phase == 'train':
+                raise UserError(f"`dataroot` ('{config.dataroot}') has no folder {split}; set it to one that has.")
+    return splits
+
+
+def leave_aside(
+    config: RecordsConfig, splits: Mapping[str, sources.Source]
+) -> dict[str, tuple[sources.Source, list[inspection.Finding]]]:
+    """The images of each split that can be stored, and what they are.
+
+    Raises:
+        UserError: some cannot; with on_bad_image skip only if a split has no others.
+    """
+    lines, kept = [], {}
+    for split, source in splits.items():
+        findings = [storable(finding) for finding in inspection.inspect(source, config.num_threads, config.cache_dir)]
+        lines += inspection.bad_images(source, findings)
+        good = [i for i, finding in enumerate(findings) if finding.problem is None]
+        kept[split] = source.select(good), [findings[i] for i in good]
+    if config.on_bad_image == 'error':
+        inspection.refuse(lines, sum(map(len, splits.values())))
+    for line in lines:
+        print(f'Left aside: {line}')
+    for source, _ in kept.values():
+        if not len(source):
+            raise UserError(f"no image of '{source.where}' can be used; put others there, or take the folder away.")
+    return kept
+
+
+def storable(finding: inspection.Finding) -> inspection.Finding:
+    """With one more problem: PNG has no place for more than four channels, which only TIFF has."""
+    if finding.problem is not None or finding.header.channels <= 4:
+        return finding
+    return dataclasses.replace(finding, problem=f'it has {finding.header.channels} channels; records hold at most 4')
+
+
+def encode(data: bytes) -> bytes:
+    """An encoded image as it is stored: JPEG and PNG as they are, others as PNG, upright, with the same pixels.
+
+    Raises:
+        decode.BadImage: it cannot be decoded.
+    """
+    if data.startswith(STORED_AS_THEY_ARE):
+        return data
+    array = decode.to_array(decode.decode(data))
+    return imagecodecs.png_encode(np.ascontiguousarray(array[..., 0] if array.shape[-1] == 1 else array))
+
+
+# ------------------------------------------------------------------------------------------------------------- writing
+class ReadOnce:
+    """An encoded image as a file, which lets go of it: the writer keeps every example of a file, to count them."""
+
+    def __init__(self, data: bytes):
+        self._data: Optional[bytes] = data
+
+    def read(self) -> bytes:
+        """The image."""
+        data, self._data = self._data, None
+        return data
+
+
+def make_shards(source: sources.Source, count: int, pool: concurrent.futures.Executor, threads: int) -> list[Shard]:
+    """What goes into each of so many files of a split, or into as many as it has images."""
+
+    def read(index):
+        try:
+            return encode(source.read(index))
+        except decode.BadImage as error:  # it was whole when it was looked at
+            raise source.error(index, error) from error
+
+    def examples(first, last):
+        encoded = map_ahead(read, range(first, last), pool, AHEAD * threads)
+        for index, image in enumerate(progress_bar(encoded, f'Writing {source.where}', last - first), first):
+            name = os.path.relpath(source.label(index), source.where).replace(os.sep, '/')
+            yield index, {'image': ReadOnce(image), 'name': name}
+
+    count = min(count, len(source))
+    bounds = [len(source) * i // count for i in range(count + 1)]
+    return [functools.partial(examples, first, last) for first, last in zip(bounds, bounds[1:])]
+
+
+def count_shards(headers: Sequence[decode.Header]) -> int:
+    """Files for a split, unless it is said how many."""
+    return math.ceil(sum(h.width * h.height * h.channels * h.bits // 8 for h in headers) / SHARD_BYTES)
+
+
+def make_features(headers: Sequence[decode.Header]) -> tfds.features.FeaturesDict:
+    """What TensorFlow Datasets is told of the images; our own reader goes by the images themselves."""
+    channels, deep = {header.channels for header in headers}, any(header.bits > 8 for header in headers)
+    shape = (None, None, channels.pop() if channels in ({1}, {4}) else 3)
+    kind = dict(dtype=np.uint16, encoding_format='png') if deep else dict(dtype=np.uint8)
+    image = tfds.features.Image(shape=shape, **kind)
+    return tfds.features.FeaturesDict({'image': image, 'name': tfds.features.Text()})
+
+
+class FolderBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+    """Writes given shards in order, one image after the other.
+
+    GeneratorBasedBuilder would write in the order of hashes, or with disable_shuffling hold a whole split in memory.
+    """
+
+    def __init__(self, config: RecordsConfig, shards: Mapping[str, Sequence[Shard]], features: Any):
+        self.name, self._shards, self._features = config.dataset_name, shards, features
+        self.VERSION = tfds.core.Version(config.VERSION)
+        super().__init__(data_dir=config.data_dir, file_format=config.file_format)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        # Not dataset_info_from_configs, which looks for files beside the class's module and fails for a script's.
+        return tfds.core.DatasetInfo(builder=self, features=self._features, disable_shuffling=True)
+
+    def _shard_iterators_per_split(self, dl_manager):
+        return self._shards
+
+
+def write(config: RecordsConfig, shards: Mapping[str, Sequence[Shard]], features: Any) -> FolderBuilder:
+    """Writes all splits; they appear whole or not at all."""
+    builder = FolderBuilder(config, shards, features)
+    # The public bucket of prepared data sets is not asked, and the folder for downloads, always made, not left behind.
+    download = tfds.download.DownloadConfig(try_download_gcs=False)
+    with writing_to(config), contextlib.redirect_stdout(None), tempfile.TemporaryDirectory() as unused:
+        builder.download_and_prepare(download_config=download, download_dir=unused)
+    return builder
+
+
+@contextlib.contextmanager
+def writing_to(config: RecordsConfig) -> Iterator[None]:
+    """Makes a UserError of what goes wrong with the output."""
+    try:
+        yield
+    except (OSError, RuntimeError, tf.errors.OpError) as error:  # RuntimeError is ArrayRecord's
+        reason = ' '.join(str(getattr(error, 'message', error)).split())
+        raise UserError(f"`output` ('{config.output}') cannot be written ({reason}); set it to another.") from error

@@ -1,0 +1,228 @@
+"""A run of weights from PyTorch: what the files hold, whether they and the flags fit together, the run's directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from cyclegan_tf.data import image_source
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.models import MODELS
+from cyclegan_tf.models.base import BaseModel
+from cyclegan_tf.networks import torch_weights
+from cyclegan_tf.runs import checkpoint_store, checkpoints
+from cyclegan_tf.settings.run_flags import save_config
+from cyclegan_tf.settings.training import Config, NetworkRole
+from cyclegan_tf.training.progress import Progress
+
+if TYPE_CHECKING:
+    from import_torch_weights import Arguments
+
+CHANNELS = {'A': 'input_nc', 'B': 'output_nc'}  # the model's domain -> the setting of its channels
+# Kind of network -> what tells its architecture by its file; import_torch_weights.KINDS names the same.
+GUESSES = {'generator': torch_weights.guess_generator, 'discriminator': torch_weights.guess_discriminator}
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """One network's weights.
+
+    Attributes:
+        name: of the network, as in 'G_A'.
+        role: what it is for.
+        path: of the file.
+        state: its state_dict, float32 arrays by key.
+        guess: its architecture.
+    """
+
+    name: str
+    role: NetworkRole
+    path: str
+    state: Mapping[str, np.ndarray]
+    guess: torch_weights.Guess
+
+    def __str__(self):
+        return f"`{self.name.lower()}` ('{self.path}')"
+
+
+def make_run(arguments: Arguments) -> None:
+    """Reads and checks the files, writes the run, and says what it is made of.
+
+    Raises:
+        UserError: PyTorch is missing; a file cannot be read or does not fit, in which case the message lists every
+            key; flags and files contradict each other; the run exists. Nothing is written then.
+    """
+    torch = import_torch()
+    networks = arguments.settings_class.networks
+    files = [read(torch, name, networks[name], path) for name, path in arguments.paths.items()]
+    config = make_config(arguments, files)
+    run_directory = pathlib.Path(config.checkpoints_dir) / config.run_name
+    if any(checkpoints.scan(run_directory)):
+        raise UserError(f"run '{run_directory}' holds a checkpoint, which is never overwritten; set another --name.")
+    model = MODELS[config.model](config)
+    fill(model.networks(), config, files)
+    missing = [name for name in networks if name not in arguments.paths]
+    write(run_directory, config, model, missing)
+
+    for file in files:
+        print(f'{file.name}: {describe(file.role, config)}, from {file.path}')
+    if missing:
+        print(f'Without a file, new as for a training that begins: {", ".join(missing)}')
+    for direction, name in config.translating_networks.items():
+        if name in missing:
+            print(f'No image is translated {direction} before the run is trained: it has no weights of {name}.')
+    print(f'Run directory: {run_directory}, {config.input_nc} channels in A, {config.output_nc} in B.')
+
+
+# ------------------------------------------------------------------------------------------------------------ the files
+def import_torch() -> Any:
+    """The module torch, which only users of its files have to have."""
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(
+            "PyTorch is not installed, which reads these files; install cyclegan_tf's extra 'torch': "
+            "pip install '.[torch]'."
+        ) from error
+    return torch
+
+
+def read(torch: Any, name: str, role: NetworkRole, path: str) -> File:
+    """One network's file.
+
+    Raises:
+        UserError: it is missing, is no state_dict, or holds nothing of such a network.
+    """
+    where = f"`{name.lower()}` ('{path}')"
+    path = os.path.expanduser(path)
+    if not os.path.isfile(path):
+        raise UserError(f'{where} is no file; set it to one that the PyTorch program has saved.')
+    try:
+        # weights_only: a pickle from the internet could otherwise run anything.
+        loaded = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # what the bytes of a damaged file make the reader raise is not foreseeable
+        reason = getattr(error, 'strerror', None) or type(error).__name__  # messages of PyTorch's are pages
+        raise UserError(
+            f'{where} cannot be read as weights ({reason}); set it to a whole file with a state_dict, as the PyTorch '
+            f'program saves it.'
+        ) from error
+    if not isinstance(loaded, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in loaded.items()
+    ):
+        raise UserError(f'{where} holds something else than a state_dict; set it to a file with the weights alone.')
+    odd = [key for key, value in loaded.items() if value.layout != torch.strided or value.is_complex()]
+    if odd:
+        raise UserError(f'{where} holds tensors that are sparse or complex ({", ".join(odd)}); set it to another file.')
+    state = {key: value.detach().to(torch.float32).numpy() for key, value in loaded.items()}
+    broken = [key for key, value in state.items() if not np.isfinite(value).all()]
+    if broken:
+        raise UserError(f'{where} holds weights that are not finite ({", ".join(broken)}); set it to another file.')
+    state = torch_weights.without_prefix(state)
+    guesses = {kind: guess(state) for kind, guess in GUESSES.items()}
+    for other, guess in guesses.items():
+        if other != role.kind and guess is not None and guess.exact:
+            raise UserError(f'{where} holds a {other}; set it to the file of a {role.kind}.')
+    if guesses[role.kind] is None:
+        keys = ', '.join(list(state)[:3]) or 'none'
+        raise UserError(f'{where} holds no layer of a {role.kind} (its first keys: {keys}); set it to another file.')
+    return File(name, role, path, state, guesses[role.kind])
+
+
+# --------------------------------------------------------------------------------------------------------- the settings
+def make_config(arguments: Arguments, files: Sequence[File]) -> Config:
+    """The settings of the run: what the files tell, then the flags.
+
+    Raises:
+        UserError: a flag that is given contradicts a file, or a file another one; or the settings make no run.
+    """
+    flags, given = arguments.settings, arguments.given
+    settings: dict[str, Any] = {}
+    said_by: dict[str, File] = {}
+    lines = []
+    for file in files:
+        told = dict(file.guess.settings)
+        told.update(told_channels(file))
+        if told.get('netD') == 'basic' and 'netD' in given and flags['netD'] == 'n_layers':
+            told['netD'] = 'n_layers'  # with three layers it is the same network
+        for name, value in told.items():
+            if value is None:
+                continue
+            if name in given and flags[name] != value:
+                lines.append(f'`{name}` ({flags[name]}) is not what {file} holds ({value})')
+            elif settings.setdefault(name, value) != value:
+                lines.append(f'{file} holds {name} {value}, {said_by[name]} holds {settings[name]}')
+            said_by.setdefault(name, file)
+    if lines:
+        raise UserError(
+            'flags and files contradict each other; leave the flags out, or import the files as two runs:\n  '
+            + '\n  '.join(lines)
+        )
+    settings = {**flags, **settings}
+    if settings['input_nc'] != settings['output_nc'] and 'lambda_identity' in settings.keys() - given:
+        settings['lambda_identity'] = 0.0  # it compares images of A and B, which these channels do not allow
+    config = arguments.settings_class(**settings)
+    if config.pool_size and not config.crops:
+        raise UserError(
+            f'`preprocess` ({config.preprocess}) leaves open how large the images of the pools are; set --pool_size=0, '
+            f'which such a training takes.'
+        )
+    return config
+
+
+def told_channels(file: File) -> dict[str, Optional[int]]:
+    """The settings of channels that a file tells of; None where it does not."""
+    into, out = file.guess.channels
+    # Of several domains together it tells the sum alone, which is compared when the weights are put in.
+    told = {CHANNELS[file.role.inputs[0]]: into} if len(file.role.inputs) == 1 else {}
+    return {**told, CHANNELS[file.role.output]: out} if file.role.output else told
+
+
+# ---------------------------------------------------------------------------------------------------------- the weights
+def fill(networks: Mapping[str, tf.keras.Model], config: Config, files: Sequence[File]) -> None:
+    """Puts the weights into the networks.
+
+    Raises:
+        UserError: some do not fit; the message lists all keys.
+    """
+    generator = torch_weights.generator_slots(config.netG, not config.no_dropout)
+    discriminator = torch_weights.discriminator_slots(config.netD, config.n_layers_D)
+    slots = {file.name: generator if file.role.kind == 'generator' else discriminator for file in files}
+    complaints = []
+    for file in files:
+        lines = torch_weights.differences(networks[file.name], slots[file.name], file.state)
+        if lines:
+            complaints.append(
+                f'{file} does not fit {describe(file.role, config)}, the nearest there is; set it to another file or '
+                f'mend:\n  ' + '\n  '.join(lines)
+            )
+    if complaints:
+        raise UserError('\n'.join(complaints))
+    for file in files:
+        torch_weights.assign(networks[file.name], slots[file.name], file.state)
+
+
+def describe(role: NetworkRole, config: Config) -> str:
+    """The architecture of a network."""
+    kind, filters = (config.netG, config.ngf) if role.kind == 'generator' else (config.netD, config.ndf)
+    return f'{kind} with {filters} filters and norm {config.norm}'
+
+
+def write(run_directory: pathlib.Path, config: Config, model: BaseModel, missing: Sequence[str]) -> None:
+    """Makes the run's directory. Its checkpoint appears last, so that a run that can be found is complete."""
+    try:
+        run_directory.mkdir(parents=True, exist_ok=True)
+        checkpoints.mark_untrained(run_directory, step=0, names=missing)
+        save_config(config, run_directory)
+        progress = Progress(len(model.metric_names))
+        checkpoint_store.Checkpoints(run_directory, model, progress, config.keep_checkpoints).save_latest(0)
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(
+            f"`checkpoints_dir` ('{config.checkpoints_dir}') cannot be written ({image_source.reason(error)}); set it "
+            f'to another.'
+        ) from error
