@@ -134,7 +134,7 @@ def make_extractor(settings: FeatureConfig, batch_size: int = 32) -> features.Ex
         UserError: a value cannot be parsed, or features.make_extractor refuses it.
     """
     sides = _numbers('feature_size', settings.feature_size, 'x', int, (1, 2), "a side or 'HEIGHTxWIDTH'")
-    levels = _numbers('feature_range', settings.feature_range, ',', float, (2,), "two numbers, as in '-1,1'")
+    levels = _numbers('feature_range', settings.feature_range, ',', float, (2,), "two numbers, such as '-1,1'")
     size = sides[0] if sides and len(sides) == 1 else sides
     return features.make_extractor(settings.feature_extractor, size, levels, settings.feature_output, batch_size)
 

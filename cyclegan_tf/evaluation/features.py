@@ -251,7 +251,9 @@ def _of_saved_model(name: str, loaded: tf.Module) -> _Network:
         return _Network(lambda x: function(**{next(iter(inputs)): x}), spec.shape.as_list(), spec.dtype)
     if not callable(loaded):
         found = ', '.join(sorted(signatures)) or 'none'
-        raise UserError(f"`feature_extractor` ('{name}') has no __call__, and signatures {found}; add serving_default.")
+        raise UserError(
+            f"`feature_extractor` ('{name}') has no __call__, and its signatures are: {found}; add serving_default."
+        )
     # The first signature that it was traced with shows what it takes.
     traced = [s for f in loaded.__call__.concrete_functions for s in tf.nest.flatten(f.structured_input_signature[0])]
     spec = next((s for s in traced if isinstance(s, tf.TensorSpec) and s.shape.rank), tf.TensorSpec([None] * 4))

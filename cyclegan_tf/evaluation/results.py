@@ -18,8 +18,9 @@ _COLUMNS = {'psnr': '.2f', 'ssim': '.4f', 'kid': '.5f', 'fid': '.3f', 'cycle': '
 _MEANINGS = {
     'psnr': 'dB against the counterpart, higher is better',
     'ssim': 'against the counterpart, at most 1, higher is better',
-    'kid': 'of features against the other domain, with its standard error, lower is better',
-    'fid': 'likewise; falls with the number of images, so compare only equal numbers',
+    'kid': 'distance of features from those of the other domain, with its standard error, lower is better',
+    'fid': 'distance of features from those of the other domain, lower is better; it falls with the number of images, '
+    'so compare only equal numbers',
     'cycle': 'mean absolute error after translation to the other domain and back, in units of [-1, 1]',
     'identity': 'mean absolute error of a translated image of the target domain, in units of [-1, 1]',
 }

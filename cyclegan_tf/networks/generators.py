@@ -84,8 +84,8 @@ class ResnetGenerator(tf.keras.Model):
             raise UserError(f"padding '{padding}' is not one of: {', '.join(PADDINGS)}.")
         self.side_multiple = 4
         self.output_channels = output_channels
-        # The first padding mirrors 3 pixels next to the border pixel, so that sides need 4 pixels. Mirroring in the blocks
-        # needs 2 pixels at a quarter of the size.
+        # The first padding mirrors 3 pixels next to the border pixel, so that sides need 4 pixels. Mirroring in the
+        # blocks needs 2 pixels at a quarter of the size.
         self._smallest_side = 5 if padding == 'reflect' else 4
         self._input_channels = input_channels
         use_bias = norm_wants_bias(norm)
@@ -188,8 +188,8 @@ class UnetGenerator(tf.keras.Model):
             segments.Segment(self._down, (level,), (level,), inline=level == 0) for level in range(self._num_downs)
         ]
         for level in reversed(range(self._num_downs)):
-            # In the reference, the in-place LeakyReLU also changes the skip connection. That makes no difference, since a
-            # ReLU follows on the way up.
+            # In the reference, the in-place LeakyReLU also changes the skip connection. That makes no difference, since
+            # a ReLU follows on the way up.
             inputs = (len(levels), level) if level else (len(levels),)  # from the level below; the skip connection
             levels.append(segments.Segment(self._up, inputs, (level,)))
         return segments.Plan(levels, [len(levels)])

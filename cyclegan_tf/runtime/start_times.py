@@ -24,7 +24,7 @@ class StartTimes:
         """The seconds in total, and a line for each phase except those that round to zero.
 
         Args:
-            end: what the last phase ended with, as in 'the first step'.
+            end: what the last phase ended with, such as 'the first step'.
         """
         rows = [f'{seconds:8.1f} s  {phase}' for phase, seconds in self._phases.items() if round(seconds, 1)]
         return '\n'.join([f'Start: {self._last - self._begin:.1f} s to the end of {end}, of which', *rows])

@@ -71,7 +71,7 @@ def lead(
     cluster: Optional[Cluster],
     times: StartTimes,
 ) -> int:
-    """Trains as the process that writes to the run's directory, which it locks meanwhile."""
+    """Trains as the process that locks the run's directory and writes to it."""
     console = Console(config.images_per_step)
     make_folder('checkpoints_dir', config.checkpoints_dir, run_directory)
     with (

@@ -64,7 +64,7 @@ def translate_input(settings: TranslateConfig, translator: Translator) -> Sequen
         )
     except OSError as error:
         raise UserError(f"'{output}' can no longer be written ({error.strerror}); correct that and repeat.") from error
-    print(f'{count(outcome.written, "picture")} in {output}, {", ".join(directions)}.')
+    print(f'Wrote {count(outcome.written, "picture")} to {output} ({", ".join(directions)}).')
     return outcome.problems
 
 

@@ -95,10 +95,10 @@ def translate_test_set(settings: TranslateConfig, config: Config, translator: Tr
     make_folder('results_dir', settings.results_dir, results / 'images')
     _clear(results)
     depth = settings.output_depth
-    found = {one.name: translate_domain(translator, one, images, results, depth, psnr) for one in wanted}
+    translated = {one.name: translate_domain(translator, one, images, results, depth, psnr) for one in wanted}
 
-    psnr_of = {name: float(np.mean(one.psnr)) for name, one in found.items() if one.psnr}
-    before = {name: float(np.mean(one.untranslated)) for name, one in found.items() if one.untranslated}
+    psnr_of = {name: float(np.mean(one.psnr)) for name, one in translated.items() if one.psnr}
+    before = {name: float(np.mean(one.untranslated)) for name, one in translated.items() if one.untranslated}
     about_images = {'size': images.geometry.crop_size} if config.preprocess == 'resize_and_crop' else {}
     measured = {'psnr': psnr_of, 'psnr_untranslated': before, 'step': translator.step}
     write_json(results / 'metrics.json', {**measured, **about_images, 'dataroot': dataroot})
@@ -106,8 +106,8 @@ def translate_test_set(settings: TranslateConfig, config: Config, translator: Tr
         gallery.Section(
             f'{one.source} to {one.target}',
             f'{len(images.sources[one.source])} images of {images.sources[one.source].where}.',
-            found[one.name].rows,
-            found[one.name].facts(),
+            translated[one.name].rows,
+            translated[one.name].facts(),
         )
         for one in wanted
     ]
@@ -117,7 +117,7 @@ def translate_test_set(settings: TranslateConfig, config: Config, translator: Tr
     for direction, value in psnr_of.items():
         print(f'{direction}: PSNR {value:.2f} dB{_rise(before.get(direction), value)}')
     print(f'Results page: {results / "index.html"}')
-    return [line for one in found.values() for line in one.problems]
+    return [line for one in translated.values() for line in one.problems]
 
 
 def open_test_set(settings: TranslateConfig, config: Config, wanted: Sequence[Translation]) -> TestSet:
@@ -128,11 +128,11 @@ def open_test_set(settings: TranslateConfig, config: Config, wanted: Sequence[Tr
         ways = ' or '.join(one.name for one in wanted)
         raise UserError(f'`dataset_mode` (single) needs a `direction`; set --direction to {ways}.')
     dataroot, data_dir = settings.dataroot or config.dataroot, settings.data_dir or config.data_dir
-    found = sources.open_domains(dataroot, settings.phase, mode, settings.num_test, data_dir)
-    doubt = pairs.doubt(*found, geometry) if len(found) == 2 else None
+    opened = sources.open_domains(dataroot, settings.phase, mode, settings.num_test, data_dir)
+    doubt = pairs.doubt(*opened, geometry) if len(opened) == 2 else None
     if doubt is not None:
         print(f'Images are not compared as pairs: {doubt}.')
-    domains = dict(zip(wanted[0].source if mode == 'single' else 'AB', found))
+    domains = dict(zip(wanted[0].source if mode == 'single' else 'AB', opened))
     return TestSet(domains, dict(zip(config.domains, config.channels.values())), geometry, doubt is None)
 
 

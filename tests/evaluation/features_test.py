@@ -227,7 +227,7 @@ def test_files_that_are_no_network_are_refused(tmp_path):
         ('broken.keras', 'cannot be loaded .*; save the whole model again'),
         ('weights.h5', 'cannot be loaded .*; save the whole model again'),
         ('saved', 'cannot be loaded .*; save the whole model again'),
-        ('empty', 'has no __call__, and signatures none; add serving_default'),
+        ('empty', 'has no __call__, and its signatures are: none; add serving_default'),
         ('missing.keras', 'is neither one of: inception_v3, nor a file that ends in .keras'),
         ('', 'is neither one of: inception_v3, nor a file that ends in .keras'),
     ):

@@ -220,7 +220,7 @@ def test_a_folder_is_translated_with_its_subfolders_and_bad_files_are_named(runs
     with pytest.raises(UserError, match='1 image could not be translated, see above; all others were'):
         program.run_translation(runs['colour'].parent, *flags)
     captured = capsys.readouterr()
-    assert f'5 pictures in {tmp_path / "out"}' in captured.out
+    assert f'Wrote 5 pictures to {tmp_path / "out"} (' in captured.out
     assert 'bad name ä.jpg: it is no image of a known format' in captured.err
     assert files(tmp_path / 'out') == ['deep.png', 'gray.png', 'odd.png', 'sub/a_jpg.png', 'sub/a_png.png']
     loaded = cyclegan_tf.load(runs['colour'])

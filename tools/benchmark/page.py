@@ -27,7 +27,7 @@ REASONS = {
 
 
 def write(result: Mapping[str, Any], command: str, path: pathlib.Path) -> None:
-    """Writes the page, and the picture beside it.
+    """Writes the page, and the picture next to it.
 
     Args:
         result: as growth prints it.
