@@ -17,7 +17,7 @@ def parse(argv: Sequence[str]) -> EvaluateConfig:
 
 def main(settings: EvaluateConfig) -> int:
     """Measures, prints, writes; returns the exit status."""
-    # TensorFlow takes seconds to import, which --help and wrong flags do not wait for.
+    # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
     from cyclegan_tf.evaluation import run
 
     return run.evaluate(settings)

@@ -20,10 +20,10 @@ def main(settings: ExportConfig) -> int:
     """Exports; returns the exit status.
 
     Raises:
-        UserError: there is no such run or checkpoint, or it lacks a generator that was asked for; the version exists;
-            the output cannot be written. Nothing has been written then.
+        UserError: the run or the checkpoint does not exist, or lacks a generator that was asked for; the version exists
+            already; or the output cannot be written. In all these cases, nothing is written.
     """
-    # TensorFlow takes seconds to import, which --help and wrong flags do not wait for.
+    # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
     from cyclegan_tf.runs import checkpoints
     from cyclegan_tf.serving import warmup
     from cyclegan_tf.serving.card import Exported
@@ -31,7 +31,7 @@ def main(settings: ExportConfig) -> int:
     from cyclegan_tf.translation.translator import Translator
 
     if settings.format == 'saved_model' and settings.warmup:
-        warmup.import_messages()  # what is missing shows before the work, not after it
+        warmup.import_messages()  # a missing package is reported before the work, not after it
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
     config = run_flags.load_config(run_directory)
     translator = Translator.from_checkpoint(config, checkpoints.find(run_directory, settings.epoch))

@@ -14,7 +14,7 @@ def main(settings: tuple[Config, Optional[Config]]) -> int:
     """Trains; returns the exit status."""
     times = StartTimes()
     times.mark('starting Python and reading flags')
-    # TensorFlow takes seconds to import, which --help and wrong flags do not wait for.
+    # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
     from cyclegan_tf.training import session
 
     times.mark('importing TensorFlow')

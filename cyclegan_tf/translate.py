@@ -20,7 +20,7 @@ def parse(argv: Sequence[str]) -> TranslateConfig:
 
 def main(settings: TranslateConfig) -> int:
     """Translates; returns the exit status."""
-    # TensorFlow takes seconds to import, which --help and wrong flags do not wait for.
+    # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
     from cyclegan_tf.evaluation import metrics
     from cyclegan_tf.runs import checkpoints
     from cyclegan_tf.runtime.console import count
@@ -41,9 +41,9 @@ def main(settings: TranslateConfig) -> int:
         else:
             problems = translate_test_set(settings, config, translator, metrics.psnr)
     for line in problems:
-        print(f'Left aside: {line}', file=sys.stderr)
+        print(f'Skipped: {line}', file=sys.stderr)
     if problems:
-        raise UserError(f'{count(len(problems), "image")} could not be translated, see above; all others are done.')
+        raise UserError(f'{count(len(problems), "image")} could not be translated, see above; all others were.')
     return 0
 
 

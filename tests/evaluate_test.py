@@ -154,7 +154,7 @@ def test_equal_images_give_an_infinite_psnr_and_still_json(run, data, tmp_path):
 def test_a_broken_image_is_named_and_left_aside(run, data, tmp_path, capsys):
     shutil.copytree(data, tmp_path / 'data')
     (tmp_path / 'data' / 'testB' / '1.png').write_bytes(b'no image')
-    with pytest.raises(UserError, match='1 image could not be used, see above; all others count'):
+    with pytest.raises(UserError, match='1 image could not be used, see above; all others were'):
         program.run_evaluation(run, '--name=run', f'--dataroot={tmp_path / "data"}', f'--results_dir={tmp_path}')
     assert '1.png' in capsys.readouterr().err
     found = json.loads((tmp_path / 'run' / 'eval_test_latest' / 'metrics.json').read_text())
@@ -190,7 +190,7 @@ def test_a_checkpoint_that_is_deleted_meanwhile_costs_no_other(run, tmp_path, mo
     monkeypatch.setattr(evaluation_run, 'find_checkpoints', find_and_lose)
     with pytest.raises(UserError, match='1 checkpoint could not be measured, see above; all others were'):
         program.run_evaluation(run, '--name=run', '--epoch=all', f'--results_dir={tmp_path}')
-    assert 'has been deleted meanwhile' in capsys.readouterr().err
+    assert 'has been deleted in the meantime' in capsys.readouterr().err
     found = json.loads((tmp_path / 'run' / 'eval_test_all' / 'metrics.json').read_text())
     assert [one['step'] for one in found['checkpoints']][-1] == 9
 
@@ -254,7 +254,8 @@ def test_a_resumed_run_measures_the_same_and_keeps_the_same_best(data, trained, 
 
 
 def test_a_measure_that_a_kill_left_out_is_made_up_for(run, trained, capsys):
-    # What is there in the middle of the first measure after step 9, the last: the state as it was saved before it.
+    # After a kill in the middle of the first evaluation after step 9, the last one, there is only the state in latest/,
+    # which was saved before it.
     for kind in ('best', 'epochs'):
         shutil.rmtree(run / 'run' / kind)
     again = ('--name=run', '--continue_train')
@@ -285,11 +286,11 @@ def test_a_signal_stops_a_measure_before_which_all_was_saved(data, tmp_path, mon
 
 @pytest.mark.slow
 def test_a_measure_that_is_not_better_leaves_the_best(data, tmp_path):
-    # The cycle error of new networks is small, since they hardly change an image: training first makes it worse.
+    # At learning rate zero, the PSNR of later epochs equals that of the first, and is not better.
     directory = tmp_path / 'run'
     flags = (f'--dataroot={data}', '--name=run', *FLAGS, '--keep_best=psnr', '--lr=0')
     assert program.run_training(tmp_path, *flags) == 0
-    assert checkpoints.find(directory, 'best').epoch == 1  # at rate zero no epoch is better than the first
+    assert checkpoints.find(directory, 'best').epoch == 1
 
 
 @pytest.mark.slow
@@ -341,7 +342,7 @@ def test_what_cannot_be_measured_is_refused_before_training(data, tmp_path):
     flags = (f'--dataroot={root}', '--name=run', '--n_epochs=1', '--n_epochs_decay=0', '--eval_freq=1')
     with pytest.raises(UserError, match='`eval_metrics` .psnr. compares pairs'):
         program.run_training(tmp_path, *flags, '--eval_metrics=psnr')
-    with pytest.raises(UserError, match='`keep_best` .psnr. is not among what these test images are measured by'):
+    with pytest.raises(UserError, match='`keep_best` .psnr. is not among the measures of these test images'):
         program.run_training(tmp_path, *flags, '--keep_best=psnr', '--feature_extractor=/nowhere')
     with pytest.raises(UserError, match="`feature_extractor` .'/nowhere'. is neither"):
         program.run_training(tmp_path, *flags, '--feature_extractor=/nowhere')
@@ -354,7 +355,7 @@ def test_what_cannot_be_measured_is_refused_before_training(data, tmp_path):
     'flags, message',
     [
         (['--name=nowhere'], "flags.cfg' does not exist"),
-        (['--name=run', '--epoch=8'], '`epoch` .8.; those of epochs that it has'),
+        (['--name=run', '--epoch=8'], '`epoch` .8.; it has checkpoints of epochs: '),
         (['--name=run', '--load_size=33'], '`load_size` .33. is no multiple of 4'),
         (['--name=run', '--dataroot=/nowhere'], '`dataroot` .* is no folder'),
     ],

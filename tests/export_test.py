@@ -244,7 +244,7 @@ def test_a_run_of_one_generator_is_exported_in_its_direction(runs, tmp_path):
     run_export(runs, tmp_path, '--name=half', '--nowarmup')
     assert [path.name for path in tmp_path.iterdir()] == ['half_AtoB']  # the run's own A is B: G_B makes B of A
     for direction in ('both', 'BtoA'):
-        with pytest.raises(UserError, match='BtoA. needs a generator that this run has no weights of'):
+        with pytest.raises(UserError, match='BtoA. needs a generator that this run has no weights for'):
             run_export(runs, tmp_path / 'other', '--name=half', f'--direction={direction}')
     assert not list((tmp_path / 'other').glob('half*'))
 
@@ -253,7 +253,7 @@ def test_a_run_of_one_generator_is_exported_in_its_direction(runs, tmp_path):
     'flags, message',
     [
         (['--name=nowhere'], "flags.cfg' does not exist; set --checkpoints_dir and --name"),
-        (['--name=run', '--epoch=7'], '`epoch` .7.; those of epochs that it has: none'),
+        (['--name=run', '--epoch=7'], '`epoch` .7.; it has checkpoints of epochs: none'),
         (['--name=run', '--output='], "`output` .''. is required"),
         (['--name=run', '--version=0'], '`version` .0. is below 1'),
     ],

@@ -170,7 +170,7 @@ def test_rollback_goes_on_from_the_last_good_checkpoint_in_another_order(quick, 
         assert program.run_training(tmp_path / 'ill', *flags, '--on_nan=rollback', small=False) == 0
     output = capsys.readouterr().out
     assert re.search(
-        r'loss/\w+ is nan at step 7: back to step 5, and on with the images in another order \(1 of 3', output
+        r'loss/\w+ is nan at step 7: training returns to step 5 and .* in another order \(rollback 1 of 3\)', output
     )
     well, ill = (program.weights(tmp_path / kind / 'run') for kind in ('well', 'ill'))
     assert all(np.isfinite(value).all() for name, value in ill.items() if 'plateau' not in name)
@@ -185,10 +185,10 @@ def test_rollback_goes_on_from_the_last_good_checkpoint_in_another_order(quick, 
 @pytest.mark.slow
 def test_rollback_gives_up_after_three_times(quick, tmp_path, monkeypatch, capsys):
     spoil(monkeypatch, at=2, times=9)
-    message = 'nan at step 3: training stops and the checkpoint of step 0 stays.* gone back 3 times in vain. Lower --lr'
+    message = 'nan at step 3: training stops, and the checkpoint of step 0 is kept.* rolled back 3 times .*. Lower --lr'
     with pytest.raises(UserError, match=message):
         program.run_training(tmp_path, *quick, '--on_nan=rollback', '--print_freq=1', small=False)
-    assert capsys.readouterr().out.count('back to step 0') == 3
+    assert capsys.readouterr().out.count('returns to step 0') == 3
     # It can be gone on from, with a lower rate for instance.
     assert checkpoints.find(tmp_path / 'run', 'latest').step == 0
 
@@ -234,7 +234,7 @@ def test_a_full_disk_stops_training_with_one_sentence(quick, tmp_path, small_dis
     fill(process)
     status, message = one_sentence(process)
     assert status == 1 and re.search(
-        r'could not be saved .*; the last good checkpoint is of step \d+\. Make room', message
+        r'could not be saved .*; the last good checkpoint is of step \d+\. Free some space', message
     )
     last = int(re.search(r'of step (\d+)', message)[1])
     found = checkpoints.find(place / 'run', 'latest')

@@ -94,7 +94,7 @@ def test_a_direction_that_the_model_has_not_is_refused(trained, tmp_path, asked)
     flag = f'--direction={other if asked == "the other" else "both"}'
     messages = {
         'the other': f"`direction` .'{other}'. is not one of: {direction}, which model tiny of this run translates",
-        'both': f'`direction` .both. asks for two, and model tiny of this run translates {direction} only',
+        'both': f'`direction` .both. asks for two, but model tiny of this run translates only {direction}',
     }
     message = messages[asked]
     for start, arguments in (

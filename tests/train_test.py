@@ -190,7 +190,7 @@ def test_a_run_goes_on_in_another_precision(again, capsys):
         assert program.run_training(*again, '--continue_train', f'--n_epochs_decay={epochs}', *more) == 0
         output, after = capsys.readouterr().out, program.weights(again[0] / 'run')
         assert f'Continuing from step {step}.' in output, output
-        assert f'{more[0].removeprefix("--").replace("=", " is now ")}, it was ' in output, output
+        assert f'{more[0].removeprefix("--").replace("=", " is now ")}; it was ' in output, output
         step = checkpoints.find(again[0] / 'run', 'latest').step
         assert {value.dtype for value in after.values()} == {value.dtype for value in before.values()}
         assert before.keys() == after.keys() and all(np.all(np.isfinite(v)) for v in after.values() if v.dtype == 'f4')
@@ -224,7 +224,7 @@ def test_resuming_an_earlier_epoch_drops_the_later_ones(again, capsys):
     assert program.run_training(*again, '--continue_train', '--keep_checkpoints=2') == 0
     for name, value in program.weights(again[0] / 'run').items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
-    with pytest.raises(UserError, match='no checkpoint for `epoch` .9.; those of epochs that it has: 2, 3'):
+    with pytest.raises(UserError, match='no checkpoint for `epoch` .9.; it has checkpoints of epochs: 2, 3'):
         program.run_training(*again, '--continue_train', '--epoch=9')
 
 
@@ -255,7 +255,7 @@ def test_resuming_with_more_images_is_refused_with_both_counts_and_nothing_is_de
     there = [one.step for one in checkpoints.find_all(again[0] / 'run')]
     shutil.copy(folder / '0.png', folder / 'more.png')
     try:
-        with pytest.raises(UserError, match='now gives 6 steps an epoch, and the run was trained with 5, so images'):
+        with pytest.raises(UserError, match='now gives 6 steps per epoch, but the run was trained with 5, so images'):
             program.run_training(*again, '--continue_train', '--epoch=1', '--n_epochs=9')
     finally:
         (folder / 'more.png').unlink()
@@ -268,7 +268,7 @@ def test_resuming_with_another_length_or_rate_is_allowed_and_logged(again, capsy
     more = ('--continue_train', '--n_epochs_decay=2', '--lr=0.001')
     assert program.run_training(*again, *more) == 0
     output = capsys.readouterr().out
-    assert 'n_epochs_decay is now 2, it was 1.' in output and 'lr is now 0.001, it was 0.0002.' in output
+    assert 'n_epochs_decay is now 2; it was 1.' in output and 'lr is now 0.001; it was 0.0002.' in output
     assert checkpoints.find(again[0] / 'run', 'latest').step == 20
     assert load_config(again[0] / 'run').n_epochs_decay == 2
 
@@ -276,7 +276,7 @@ def test_resuming_with_another_length_or_rate_is_allowed_and_logged(again, capsy
 # ----------------------------------------------------------------------------------------------------- what goes wrong
 def test_a_loss_that_is_not_finite_stops_training_and_the_last_checkpoint_stays(quick):
     with pytest.raises(
-        UserError, match=r'is (nan|inf) at step \d+: training stops and the checkpoint of step \d stays'
+        UserError, match=r'is (nan|inf) at step \d+: training stops, and the checkpoint of step \d is kept'
     ):
         program.run_training(*quick, '--save_latest_freq=1', '--lr=1e30', '--norm=none')
     for name, value in program.weights(quick[0] / 'run').items():

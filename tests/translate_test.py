@@ -127,7 +127,7 @@ def test_channels_that_no_picture_has_are_refused_and_two_are_gray_and_alpha(dra
         Image.fromarray(photograph(16, 16)).convert(name.upper()).save(tmp_path / f'{name}.png')
     for flags in ([], [f'--input={tmp_path}/rgb.png', '--direction=BtoA']):
         with pytest.raises(
-            UserError, match='`input_nc` .5. of this run is more channels than a PNG can have, which is 4'
+            UserError, match='`input_nc` .5. of this run exceeds 4, the most channels that a PNG can have'
         ):
             program.run_translation(drawn, '--name=five', *common, *flags)
     with pytest.raises(UserError, match='1 image could not be translated'):
@@ -140,7 +140,7 @@ def test_channels_that_no_picture_has_are_refused_and_two_are_gray_and_alpha(dra
     'arguments, message',
     [
         (['--name=nowhere'], "flags.cfg' does not exist; set --checkpoints_dir and --name"),
-        (['--name=run', '--epoch=7'], '`epoch` .7.; those of epochs that it has: 1'),
+        (['--name=run', '--epoch=7'], '`epoch` .7.; it has checkpoints of epochs: 1'),
         (['--name=run', '--load_size=65'], '`load_size` .65. is no multiple of 4'),
         (['--name=run', '--dataroot=/nowhere'], '`dataroot` .* is no folder'),
     ],

@@ -1,4 +1,4 @@
-"""How good a run's translators are: measures on the test images of both domains."""
+"""Evaluates a run's translations: measures on the test images of both domains."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ from cyclegan_tf.settings.training import MEASURES, MEASURES_OF_PAIRS, Config, F
 
 
 class Translators(Protocol):
-    """What is measured; a cyclegan_tf.translation.translator.Translator is one."""
+    """The interface of what is evaluated, as cyclegan_tf.translation.translator.Translator implements it."""
 
     @property
     def translations(self) -> Mapping[str, Translation]:
-        """By name, as in 'AtoB'."""
+        """Translations by name, such as 'AtoB'."""
 
     @property
     def test_errors(self) -> Collection[str]:
-        """Of 'cycle' and 'identity', the errors that make sense."""
+        """Which of the errors 'cycle' and 'identity' apply to the model."""
 
     def translate_floats(self, images: np.ndarray, direction: str) -> np.ndarray:
-        """Float32 [n, h, w, c] in [-1, 1] -> the same of the other domain."""
+        """Float32 [n, h, w, c] in [-1, 1] -> the translated images, likewise."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TestImages:
-    """Test images of both domains, as the data set names them, at the size at which they are measured.
+    """Test images of both domains, named as in the data set, at the size at which they are evaluated.
 
     Attributes:
         sources: 'A' and 'B' -> the images.
         geometry: their size.
-        channels: 'A' and 'B' -> channels.
+        channels: 'A' and 'B' -> number of channels.
     """
 
-    __test__ = False  # not a test, whatever pytest makes of its name
+    __test__ = False  # not a test, although its name looks like one to pytest
 
     sources: Mapping[str, sources.Source]
     geometry: Geometry
@@ -57,20 +57,20 @@ class TestImages:
 
     @functools.cached_property
     def pairs(self) -> Mapping[str, Mapping[str, int]]:
-        """'A' -> names of images that have a counterpart of the same name in B -> its index there; 'B' likewise."""
-        ways = itertools.permutations(self.sources, 2)
-        return {domain: pairs.find(self.sources[domain], self.sources[other]) for domain, other in ways}
+        """'A' -> name of an image with a counterpart of the same name in B -> the counterpart's index; 'B' likewise."""
+        directions = itertools.permutations(self.sources, 2)
+        return {domain: pairs.find(self.sources[domain], self.sources[other]) for domain, other in directions}
 
     @functools.cached_property
     def doubt(self) -> Optional[str]:
-        """Why these are no pairs, though there are such names; None where nothing speaks against it."""
+        """Why images of the same name are probably not pairs; None if nothing suggests that."""
         return pairs.doubt(self.sources['A'], self.sources['B'], self.geometry)
 
     def read(self, domain: str, index: int) -> np.ndarray:
         """Float32 [h, w, c] in [-1, 1].
 
         Raises:
-            BadImage: it cannot be used.
+            BadImage: the image cannot be used.
         """
         return preprocess.read_uncropped(self.sources[domain], index, self.geometry, self.channels[domain])
 
@@ -82,27 +82,28 @@ def open_test_images(
     load_size: Optional[int] = None,
     argument: str = 'load_size',
 ) -> TestImages:
-    """The images of a phase, at most `count` of each domain, at the size at which cyclegan_tf.translate has them.
+    """The images of a phase, at most `count` of each domain, at the size that cyclegan_tf.translate uses.
 
     Raises:
-        UserError: folders are missing; load_size, which `argument` gives, is none for this run.
+        UserError: folders are missing, or load_size, the value of `argument`, does not fit this run.
     """
     geometry = make_test_geometry(config, load_size, argument)
-    found = sources.open_domains(config.dataroot, phase, config.dataset_mode, count, config.data_dir)
+    domains = sources.open_domains(config.dataroot, phase, config.dataset_mode, count, config.data_dir)
     channels = dict(zip(config.domains, config.channels.values()))
-    return TestImages(dict(zip('AB', found)), geometry, channels)
+    return TestImages(dict(zip('AB', domains)), geometry, channels)
 
 
 def choose_measures(asked: Optional[str], images: TestImages, argument: str = 'metrics') -> tuple[str, ...]:
-    """Which measures to take, from what was asked for ('psnr,ssim', 'none', or nothing) and what the images allow.
+    """Chooses measures by what was asked for ('psnr,ssim', 'none', or None) and what the images allow.
 
     Args:
         asked: the value of the argument.
-        images: to measure on.
-        argument: that asks, for messages.
+        images: the images to evaluate on.
+        argument: name of the argument, for messages.
 
     Raises:
-        UserError: a measure of pairs, where there are none; or of features, with less than two images of a domain.
+        UserError: a measure of pairs was asked for, but there are none; or a measure of features, but a domain has
+            fewer than two images.
     """
     if asked is not None:
         chosen = split_names(argument, asked, MEASURES)
@@ -113,8 +114,8 @@ def choose_measures(asked: Optional[str], images: TestImages, argument: str = 'm
         wrong = [name for name in chosen if name in MEASURES_OF_PAIRS]
         if wrong:
             raise UserError(
-                f'`{argument}` ({", ".join(wrong)}) compares pairs, images of one name in both domains, and there are '
-                f'none; set it to kid,fid, or give images a counterpart of the same name.'
+                f'`{argument}` ({", ".join(wrong)}) compares pairs, images of the same name in both domains, and there '
+                f'are none; set it to kid,fid, or give images a counterpart of the same name.'
             )
     of_features = [name for name in chosen if name not in MEASURES_OF_PAIRS]
     for source in images.sources.values() if of_features else ():
@@ -127,13 +128,13 @@ def choose_measures(asked: Optional[str], images: TestImages, argument: str = 'm
 
 
 def make_extractor(settings: FeatureConfig, batch_size: int = 32) -> features.Extractor:
-    """The feature extractor of some flags.
+    """The feature extractor for some settings.
 
     Raises:
-        UserError: a value that cannot be read, or what features.make_extractor refuses.
+        UserError: a value cannot be parsed, or features.make_extractor refuses it.
     """
     sides = _numbers('feature_size', settings.feature_size, 'x', int, (1, 2), "a side or 'HEIGHTxWIDTH'")
-    levels = _numbers('feature_range', settings.feature_range, ',', float, (2,), "two numbers, as in '-1,1'")
+    levels = _numbers('feature_range', settings.feature_range, ',', float, (2,), "two numbers, such as '-1,1'")
     size = sides[0] if sides and len(sides) == 1 else sides
     return features.make_extractor(settings.feature_extractor, size, levels, settings.feature_output, batch_size)
 
@@ -147,20 +148,20 @@ def _numbers(name, value, separator, kind, counts, expected) -> Optional[tuple]:
     except ValueError:
         numbers = ()
     if len(numbers) not in counts:
-        raise UserError(f"`{name}` ('{value}') is not {expected}; mend it.")
+        raise UserError(f"`{name}` ('{value}') is not {expected}; correct it.")
     return numbers
 
 
 class Evaluation:
-    """Measures translators on test images, as often as one likes; what depends on the images alone is done once.
+    """Evaluates translators on test images, any number of times; what depends only on the images is computed once.
 
     Args:
-        images: to measure on.
-        measures: of psnr, ssim, kid and fid; cycle and identity errors come besides.
-        extractor: of features, for kid and fid.
-        argument: that asks for the measures, for messages.
-        batch_size: images of one size that are translated at once.
-        show_progress: on the terminal.
+        images: the images to evaluate on.
+        measures: names among psnr, ssim, kid and fid; cycle and identity errors are added where they apply.
+        extractor: feature extractor, for kid and fid.
+        argument: name of the argument that sets the measures, for messages.
+        batch_size: maximum number of images, all of one size, that are translated at once.
+        show_progress: show progress bars on the terminal.
 
     Attributes:
         problems: a line for each image that could not be used.
@@ -186,46 +187,47 @@ class Evaluation:
         return list(self._problems)
 
     def __call__(self, translators: Translators) -> Results:
-        """Measures every translation that there is.
+        """Evaluates every translation.
 
         Returns:
-            its name -> measure -> value. psnr in dB and ssim, means over pairs; kid, its kid_standard_error, and fid,
-            of the translations against the other domain's images, all as levels of 255; images and pairs, how many were
-            measured. Where the model has such errors, in units of [-1, 1], as in the losses: cycle, the mean absolute
-            error of an image translated there and back, and identity, that of an image of the target domain translated.
+            translation's name -> measure -> value. psnr, in dB, and ssim are means over pairs. kid, with its
+            kid_standard_error, and fid compare the translated images with the images of the target domain. All these
+            are computed on levels of 0 to 255. images and pairs are numbers of images. If the errors apply to the
+            model, in units of [-1, 1] as in the losses: cycle is the mean absolute error of an image that is translated
+            to the other domain and back, identity that of a translated image of the target domain.
 
         Raises:
-            UserError: no image can be used, or too few; SSIM of images smaller than its window.
+            UserError: no image can be used, or too few; or images are smaller than the window of SSIM.
         """
         return {one.name: self._measure(translators, one) for one in translators.translations.values()}
 
     def untranslated(self, translations: Mapping[str, Translation]) -> Results:
-        """The same of images that are left as they are, for translations between domains of as many channels; not
-        cycle and identity."""
+        """The same measures for untranslated images, without cycle and identity; only for translations between domains
+        with equal numbers of channels."""
         results = {}
         for one in translations.values():
             if one.channels[0] != one.channels[1]:
                 continue
-            found = collections.defaultdict(list)
+            collected = collections.defaultdict(list)
             for names, real in self._batches(one.source, 'untranslated'):
-                self._compare(one, names, to_uint8(real), found)
-            results[one.name] = self._summary(one, found, functools.partial(self._real, one.source))
+                self._compare(one, names, to_uint8(real), collected)
+            results[one.name] = self._summary(one, collected, functools.partial(self._real, one.source))
         return results
 
     def _measure(self, translators: Translators, translation: Translation) -> dict[str, float]:
         domain, target, direction = translation.source, translation.target, translation.name
         inverse = translation.inverse if translation.inverse in translators.translations else None
-        found = collections.defaultdict(list)
+        collected = collections.defaultdict(list)
 
         def fakes() -> Iterator[np.ndarray]:
-            """Translates, measures on the way, and hands on what features are taken of."""
+            """Translates images, measures them, and yields the results for the extraction of features."""
             for names, real in self._batches(domain, direction):
                 fake = translators.translate_floats(real, direction)
                 if inverse is not None and 'cycle' in translators.test_errors:
-                    back = translators.translate_floats(fake, inverse)
-                    found['cycle'] += np.abs(back - real).mean(axis=(1, 2, 3)).tolist()
+                    rec = translators.translate_floats(fake, inverse)
+                    collected['cycle'] += np.abs(rec - real).mean(axis=(1, 2, 3)).tolist()
                 pictures = to_uint8(fake)
-                self._compare(translation, names, pictures, found)
+                self._compare(translation, names, pictures, collected)
                 yield from pictures
 
         if self._extractor is None:
@@ -236,15 +238,15 @@ class Evaluation:
         if 'identity' in translators.test_errors and translation.channels[0] == translation.channels[1]:
             for _, real in self._batches(target, f'{direction}, identity'):
                 same = translators.translate_floats(real, direction)
-                found['identity'] += np.abs(same - real).mean(axis=(1, 2, 3)).tolist()
-        return self._summary(translation, found, lambda: vectors)
+                collected['identity'] += np.abs(same - real).mean(axis=(1, 2, 3)).tolist()
+        return self._summary(translation, collected, lambda: vectors)
 
     def _compare(
-        self, translation: Translation, names: Sequence[str], pictures: np.ndarray, found: dict[str, list]
+        self, translation: Translation, names: Sequence[str], pictures: np.ndarray, collected: dict[str, list]
     ) -> None:
-        """Adds the measures of pairs: of uint8 [n, h, w, c], made of images with these names."""
+        """Adds the measures of pairs for uint8 [n, h, w, c], which were made from images with these names."""
         wanted = [name for name in self._measures if name in MEASURES_OF_PAIRS]
-        found['images'] += names
+        collected['images'] += names
         for name, picture in zip(names, pictures):
             index = self._images.pairs[translation.source].get(name)
             if not wanted or index is None:
@@ -252,28 +254,28 @@ class Evaluation:
             try:
                 truth = to_uint8(self._images.read(translation.target, index))
             except decode.BadImage:
-                continue  # it is named where its own domain is read
+                continue  # reported where its own domain is read
             if truth.shape != picture.shape:
                 continue
-            found['pairs'].append(name)
+            collected['pairs'].append(name)
             for measure in wanted:
-                found[measure].append(getattr(metrics, measure)(picture, truth))
+                collected[measure].append(getattr(metrics, measure)(picture, truth))
 
-    def _summary(self, translation: Translation, found: Mapping[str, list], vectors) -> dict[str, float]:
-        """Means of what was found, and the measures of features, which `vectors` gives."""
+    def _summary(self, translation: Translation, collected: Mapping[str, list], vectors) -> dict[str, float]:
+        """Means of the collected values, and the measures of features, which `vectors` returns."""
         for measure in MEASURES_OF_PAIRS:
-            if measure in self._measures and not found[measure]:
+            if measure in self._measures and not collected[measure]:
                 where = self._images.sources[translation.source].where
                 raise UserError(
-                    f'`{self._argument}` ({measure}) needs pairs of the same size, and no image of {where} has a '
-                    f'counterpart of its own size; set it to kid,fid.'
+                    f'`{self._argument}` ({measure}) needs pairs of the same size, but no image of {where} has a '
+                    f'counterpart of the same size; set it to kid,fid.'
                 )
-        result = {'images': len(found['images'])}
-        if found['pairs']:
-            result['pairs'] = len(found['pairs'])
+        result = {'images': len(collected['images'])}
+        if collected['pairs']:
+            result['pairs'] = len(collected['pairs'])
         for name in (*MEASURES_OF_PAIRS, 'cycle', 'identity'):
-            if found.get(name):
-                result[name] = float(np.mean(found[name]))
+            if collected.get(name):
+                result[name] = float(np.mean(collected[name]))
         if 'kid' in self._measures:
             estimate = metrics.kid(vectors(), self._real(translation.target))
             result['kid'], result['kid_standard_error'] = estimate.estimate, estimate.standard_error
@@ -289,10 +291,10 @@ class Evaluation:
         return self._real_features[domain]
 
     def _batches(self, domain: str, what: str) -> Iterator[tuple[list[str], np.ndarray]]:
-        """Runs of images of one size, in order: names, and float32 [n, h, w, c] in [-1, 1].
+        """Batches of consecutive images of one size: names, and float32 [n, h, w, c] in [-1, 1].
 
         Raises:
-            UserError: not one image can be used.
+            UserError: no image can be used.
         """
         source, names, images, usable = self._images.sources[domain], [], [], False
         for index in progress_bar(range(len(source)), what, shown=self._show_progress):

@@ -22,22 +22,23 @@ _KERAS = ('.keras', '.h5', '.hdf5')
 # What Keras downloads, and where it keeps it (keras.applications.inception_v3, keras.utils.get_file).
 _WEIGHTS_AT = 'https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/'
 _WEIGHTS = 'inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5'
-_TIMEOUT = 20  # seconds without a byte; Keras sets none, and a network that drops packets would hold it for an hour
+# Seconds without a byte. Keras sets no timeout, and a network that drops packets would block it for an hour.
+_TIMEOUT = 20
 
 
 class _Network(NamedTuple):
-    """A network as it was found."""
+    """A network that has been loaded."""
 
     call: Callable[[tf.Tensor], Mapping[str, tf.Tensor]]  # a batch -> its outputs by name
-    shape: list[Optional[int]]  # [batch, height, width, channels], None where any will do
+    shape: list[Optional[int]]  # [batch, height, width, channels], None where any size is accepted
     dtype: tf.DType  # of the batch
 
 
 class Extractor:
-    """Features of images; made by `make_extractor`.
+    """Computes features of images; made by `make_extractor`.
 
     Attributes:
-        name, input_range, output: as make_extractor was given them or found them.
+        name, input_range, output: as given to make_extractor, or as it determined them.
         input_size: (height, width) to which images are resized.
         dimensions: length of a vector.
     """
@@ -53,32 +54,32 @@ class Extractor:
     ):
         self.name, self.input_size, self.input_range, self.output = name, input_size, input_range, output
         self._network, self._channels = network, network.shape[-1] or 3
-        # Some networks are stored for batches of one size; the last batch is filled up for them.
+        # Some networks are stored with a fixed batch size; for these, the last batch is padded.
         self._fixed, self._batch_size = network.shape[0], network.shape[0] or batch_size
-        # One black image: what does not fit shows now, not after an hour of translating.
+        # Tries one black image, so that a mismatch is reported now and not after an hour of translating.
         self.dimensions = self._features([np.zeros((*input_size, self._channels), np.uint8)]).shape[1]
 
     def __call__(self, images: Iterable[np.ndarray]) -> np.ndarray:
-        """The features of images, a batch in memory at a time.
+        """Computes the features of images, with one batch in memory at a time.
 
         Args:
-            images: uint8 [n, h, w, c], or any iterable of [h, w, c], whose sizes may differ; c is 1, 3 or 4. Gray is
-                repeated where the network takes colour, and alpha is dropped; colour is made gray (ITU-R 601-2) and
-                alpha opaque where the network asks for that. Resized bicubically with antialiasing, as Pillow does
-                it, without rounding; overshoot is cut to 0..255 (Parmar et al. 2022, "On Aliased Resizing and
-                Surprising Subtleties in GAN Evaluation").
+            images: uint8 [n, h, w, c], or any iterable of [h, w, c], whose sizes may differ; c is 1, 3 or 4. For a
+                network that takes colour, gray is repeated and alpha is dropped; for other networks, colour is
+                converted to gray (ITU-R 601-2) or opaque alpha is added. Images are resized bicubically with
+                antialiasing, as in Pillow but without rounding; overshoot is clipped to 0..255 (Parmar et al. 2022,
+                "On Aliased Resizing and Surprising Subtleties in GAN Evaluation").
 
         Returns:
             float64 [n, dimensions].
 
         Raises:
-            UserError: no image, or one of another dtype, rank or number of channels.
+            UserError: there is no image, or one has another dtype, rank or number of channels.
         """
         images, rows = enumerate(images), []
         while batch := list(itertools.islice(images, self._batch_size)):
             for index, image in batch:
                 if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] not in _CHANNELS or not image.size:
-                    what = f'`images`, at {index}, is {image.dtype} {image.shape}'
+                    what = f'`images` at index {index} is {image.dtype} {image.shape}'
                     raise UserError(f'{what}; give uint8 [height, width, 1, 3 or 4].')
             rows.append(self._features([image for _, image in batch]))
         if not rows:
@@ -98,22 +99,22 @@ class Extractor:
         except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
             raise UserError(
                 f"`feature_extractor` ('{self.name}') does not take {self._network.dtype.name} {batch.shape}; set "
-                f'`feature_size` to what it takes ({first_line(error)}).'
+                f'`feature_size` to a size that it takes ({first_line(error)}).'
             ) from error
         wanted = next(iter(outputs)) if self.output is None and len(outputs) == 1 else self.output
         if wanted not in outputs:
-            choices = f"those of `feature_extractor` ('{self.name}'): {', '.join(sorted(outputs))}"
-            raise UserError(f'`feature_output` ({self.output}) is none of {choices}; set it to one of them.')
+            choices = f"the outputs of `feature_extractor` ('{self.name}'): {', '.join(sorted(outputs))}"
+            raise UserError(f'`feature_output` ({self.output}) is not one of {choices}; set it to one of them.')
         features = tf.cast(outputs[wanted], tf.float64)
         if features.shape.rank == 4:
             features = tf.reduce_mean(features, axis=[1, 2])  # [n, h, w, d] -> [n, d]
         if features.shape.rank != 2:
-            given = f"`feature_extractor` ('{self.name}') gives the shape {features.shape}"
-            raise UserError(f'{given}; it has to give [n, d], or [n, h, w, d] to be averaged: add a layer that does.')
+            given = f"`feature_extractor` ('{self.name}') returns the shape {features.shape}"
+            raise UserError(f'{given}; it must return [n, d], or [n, h, w, d] to be averaged: add such a layer.')
         return features.numpy()[: len(images)]
 
     def _resized(self, image: np.ndarray) -> tf.Tensor:
-        """uint8 [h, w, c] -> float32 0..255 at the size, with the channels that the network takes."""
+        """uint8 [h, w, c] -> float32 0..255, with the size and channels that the network takes."""
         image = set_channels_of_floats(image.astype(np.float32), self._channels, white=255)
         if image.shape[:2] == self.input_size:
             return tf.constant(image)
@@ -128,27 +129,28 @@ def make_extractor(
     output: Optional[str] = None,
     batch_size: int = 32,
 ) -> Extractor:
-    """A network that gives features, by name or from a file.
+    """Makes a feature extractor from a network's name or file.
 
-    'inception_v3' is Keras's InceptionV3 with its ImageNet weights, without its classifier, averaged over places:
-    2048 dimensions, images of 299x299 in [-1, 1]. Keras downloads the weights (88 MB) once, to ~/.keras/models. THESE
-    ARE NOT THE WEIGHTS OF 2015 WITH WHICH FID AND KID ARE PUBLISHED: figures can be compared among themselves, not
-    with those of papers. For these, give a SavedModel that holds them.
+    'inception_v3' is Keras's InceptionV3 with its ImageNet weights, without its classifier, averaged over
+    positions: 2048 dimensions, images of 299x299 in [-1, 1]. Keras downloads the weights (88 MB) once, to
+    ~/.keras/models. THESE ARE NOT THE WEIGHTS OF 2015 WITH WHICH PUBLISHED FID AND KID ARE COMPUTED: figures can be
+    compared with each other, but not with those of papers. For that, give a SavedModel with the weights of 2015.
 
-    Load only files that you trust: a model can hold code.
+    Load only files that you trust: a model can contain code.
 
     Args:
         name_or_path: 'inception_v3'; or a Keras file, .keras or .h5, of a whole model; or the folder of a SavedModel,
-            of which the signature serving_default, else __call__, else its one signature is used.
-        input_size: side of a square, or (height, width), to which images are resized; None: what the network says.
+            of which the signature serving_default is used, else __call__, else its only signature.
+        input_size: side of a square, or (height, width), to which images are resized; None: the size that the network
+            requires.
         input_range: (lowest, highest) value that the network was trained with, such as (-1, 1), (0, 1) or (0, 255);
-            needed with a file, which does not tell.
+            required with a file, which does not contain it.
         output: name of the network's output, where it has several.
-        batch_size: images in memory at a time, unless the network takes batches of one size only.
+        batch_size: images in memory at a time, unless the network has a fixed batch size.
 
     Raises:
-        UserError: no such name, file or weights; a size, range or output that is missing or does not fit; a network
-            that does not take images of 1, 3 or 4 channels alone, or gives neither [n, d] nor [n, h, w, d].
+        UserError: the name, the file or the weights do not exist; a size, range or output is missing or does not fit;
+            the network's only input is not images of 1, 3 or 4 channels, or it returns neither [n, d] nor [n, h, w, d].
     """
     name = os.fspath(name_or_path)
     if batch_size < 1:
@@ -156,7 +158,7 @@ def make_extractor(
     network, own_range = NAMED[name]() if name in NAMED else (_load(pathlib.Path(name)), None)
     if len(network.shape) != 4 or network.shape[-1] not in (None, *_CHANNELS):
         taken = f"`feature_extractor` ('{name}') takes {network.shape}"
-        raise UserError(f'{taken}; it has to take images, [n, height, width, 1, 3 or 4].')
+        raise UserError(f'{taken}; it must take images, [n, height, width, 1, 3 or 4].')
     size = _size(name, input_size, network.shape[1:3])
     return Extractor(name, network, size, _range(name, input_range, own_range, network.dtype), output, batch_size)
 
@@ -169,7 +171,7 @@ def _size(name: str, asked: Union[int, tuple[int, int], None], own: list[Optiona
         return own[0], own[1]
     sides = (asked, asked) if isinstance(asked, int) else tuple(map(int, asked))
     if len(sides) != 2 or min(sides) < 1:
-        raise UserError(f'`feature_size` ({asked}) is no size; give one side, or height and width, in pixels.')
+        raise UserError(f'`feature_size` ({asked}) is not a size; give one side, or height and width, in pixels.')
     if any(of_network not in (None, side) for of_network, side in zip(own, sides)):
         raise UserError(f"`feature_size` ({asked}) is not what '{name}' takes, {own[0]}x{own[1]}; leave it out.")
     return sides
@@ -180,26 +182,27 @@ def _range(
 ) -> tuple[float, float]:
     """(lowest, highest), from what was asked for and what the network is known to take."""
     if asked is None and own is None:
-        unset = f"`feature_range` is not set, and '{name}' does not tell it"
-        raise UserError(f'{unset}; give its values for black and white, such as -1,1 or 0,255.')
+        unset = f"`feature_range` is not set, and '{name}' does not define it"
+        raise UserError(f'{unset}; set it to the values of black and white, such as -1,1 or 0,255.')
     low, high = own if asked is None else map(float, asked)
     if own is not None and (low, high) != own:
         raise UserError(f'`feature_range` ({low}, {high}) is not that of {name}, {own}; leave it out.')
     if not np.isfinite([low, high]).all() or low >= high:
-        raise UserError(f'`feature_range` ({low}, {high}) is no range; give the lowest and the highest value.')
+        raise UserError(f'`feature_range` ({low}, {high}) is not a range; give the lowest and the highest value.')
     if dtype.is_integer and not dtype.min <= low < high <= dtype.max:
         raise UserError(f'`feature_range` ({low}, {high}) does not fit {dtype.name}, which {name} takes; try 0,255.')
     return low, high
 
 
-# ------------------------------------------------------------------------------------------------------ where from
+# ---------------------------------------------------------------------------------------------------- loading networks
 def _inception_v3(weights: Optional[str] = 'imagenet') -> tuple[_Network, tuple[float, float]]:
-    """Szegedy et al. 2016, as tf.keras.applications has it; and the range of its images."""
+    """Inception v3 (Szegedy et al. 2016) of tf.keras.applications, and the value range of its images."""
     try:
         with _undisturbed():
             model = tf.keras.applications.InceptionV3(False, weights, None, (299, 299, 3), 'avg')
     except Exception as error:  # Keras raises plain Exceptions
-        failure = f'could not be downloaded ({first_line(error.__context__ or error)})'  # the cause; no address again
+        cause = error.__context__ or error  # its context does not repeat the address
+        failure = f'could not be downloaded ({first_line(cause)})'
         folder = pathlib.Path.home() / '.keras'
         raise UserError(
             f"`feature_extractor` ('inception_v3') {failure}; place {_WEIGHTS_AT}{_WEIGHTS} in "
@@ -212,7 +215,7 @@ NAMED = {'inception_v3': _inception_v3}
 
 
 def _load(path: pathlib.Path) -> _Network:
-    """From a Keras file or the folder of a SavedModel."""
+    """Loads a network from a Keras file or the folder of a SavedModel."""
     is_keras = path.suffix.lower() in _KERAS and path.is_file()
     if not is_keras and not (path / 'saved_model.pb').is_file():
         raise UserError(
@@ -221,10 +224,10 @@ def _load(path: pathlib.Path) -> _Network:
         )
     try:
         loaded = tf.keras.models.load_model(path, compile=False) if is_keras else tf.saved_model.load(str(path))
-    except Exception as error:  # what loaders raise on broken files is of every kind
+    except Exception as error:  # loaders raise exceptions of all kinds for broken files
         raise UserError(
             f"`feature_extractor` ('{path}') cannot be loaded ({first_line(error)}); save the whole model again, with "
-            'the TensorFlow that is installed here, or as a SavedModel.'
+            'the version of TensorFlow that is installed here, or as a SavedModel.'
         ) from error
     return _of_keras(loaded) if is_keras else _of_saved_model(str(path), loaded)
 
@@ -248,8 +251,10 @@ def _of_saved_model(name: str, loaded: tf.Module) -> _Network:
         return _Network(lambda x: function(**{next(iter(inputs)): x}), spec.shape.as_list(), spec.dtype)
     if not callable(loaded):
         found = ', '.join(sorted(signatures)) or 'none'
-        raise UserError(f"`feature_extractor` ('{name}') has no __call__, and signatures {found}; add serving_default.")
-    # What it was traced with first tells what it takes.
+        raise UserError(
+            f"`feature_extractor` ('{name}') has no __call__, and its signatures are: {found}; add serving_default."
+        )
+    # The first signature that it was traced with shows what it takes.
     traced = [s for f in loaded.__call__.concrete_functions for s in tf.nest.flatten(f.structured_input_signature[0])]
     spec = next((s for s in traced if isinstance(s, tf.TensorSpec) and s.shape.rank), tf.TensorSpec([None] * 4))
     return _Network(lambda x: _named(loaded(x)), spec.shape.as_list(), spec.dtype)
@@ -262,7 +267,7 @@ def _only(inputs: list, name: str) -> tf.TensorSpec:
 
 
 def _named(outputs, names: Sequence[str] = ()) -> Mapping[str, tf.Tensor]:
-    """Whatever a network returns, by name; without names as TensorFlow calls the outputs of a signature."""
+    """A network's outputs by name; without names, they are named as TensorFlow names the outputs of a signature."""
     if isinstance(outputs, Mapping):
         return outputs
     return {names[i] if names else f'output_{i}': output for i, output in enumerate(tf.nest.flatten(outputs))}
@@ -270,7 +275,7 @@ def _named(outputs, names: Sequence[str] = ()) -> Mapping[str, tf.Tensor]:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """In float32, whatever precision a program trains in; and with a limit to how long a download may stall."""
+    """A context in float32, whatever precision the program trains in, with a limit on how long a download may stall."""
     policy, timeout = tf.keras.mixed_precision.global_policy(), socket.getdefaulttimeout()
     tf.keras.mixed_precision.set_global_policy('float32')
     socket.setdefaulttimeout(_TIMEOUT)

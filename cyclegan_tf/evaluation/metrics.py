@@ -1,4 +1,4 @@
-"""Measures of images against images, and of sets of features against sets of features."""
+"""Measures that compare images, PSNR and SSIM, or sets of features, FID and KID."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from cyclegan_tf.errors import UserError
 # Wang, Bovik, Sheikh, Simoncelli: "Image Quality Assessment: From Error Visibility to Structural Similarity", 2004.
 _WINDOW, _SIGMA, _K1, _K2 = 11, 1.5, 0.01, 0.03
 
-_ROWS = 512  # of an image or a kernel matrix in memory at a time
+_ROWS = 512  # rows of an image or a kernel matrix in memory at a time
 _NEGATIVE = 1e-6  # eigenvalues of a covariance stored in float32 can be this far below zero, relative to the largest
 
 
-# ------------------------------------------------------------------------------------------------ image against image
+# ---------------------------------------------------------------------------------------------------- comparing images
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
     """Peak signal-to-noise ratio of two images.
 
@@ -36,9 +36,9 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 def ssim(a: np.ndarray, b: np.ndarray) -> float:
     """Mean structural similarity of two images: Wang et al. 2004, in float64.
 
-    A Gaussian window of 11x11 with sigma 1.5, K1 = 0.01, K2 = 0.03, at every place where it lies within the image;
-    the mean over places and channels. tf.image.ssim is the same formula in float32, where the variances cancel: 3e-4
-    off on a nearly white image.
+    The mean over channels and all positions where a Gaussian window of 11x11 with sigma 1.5 lies within the image;
+    K1 = 0.01, K2 = 0.03. tf.image.ssim computes the same formula in float32, where the variances suffer from
+    cancellation: it is 3e-4 off on a nearly white image.
 
     Args:
         a, b: uint8 or uint16 [h, w, c], of the same shape and dtype, at least 11x11.
@@ -67,7 +67,7 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _similarity(x: np.ndarray, y: np.ndarray, peak: int) -> np.ndarray:
-    """SSIM at every place of the window: float64 [h, w] twice -> [h-10, w-10]."""
+    """SSIM at every position of the window: float64 [h, w] twice -> [h-10, w-10]."""
     c1, c2 = (_K1 * peak) ** 2, (_K2 * peak) ** 2
     mean_x, mean_y = _blur(x), _blur(y)
     variances = _blur(x * x + y * y) - mean_x**2 - mean_y**2
@@ -77,7 +77,7 @@ def _similarity(x: np.ndarray, y: np.ndarray, peak: int) -> np.ndarray:
 
 
 def _blur(x: np.ndarray) -> np.ndarray:
-    """The Gaussian window's weighted mean, along one axis after the other: [h, w] -> [h-10, w-10]."""
+    """The Gaussian window's weighted mean, along one axis after another: [h, w] -> [h-10, w-10]."""
     weights = np.exp(-0.5 * np.square((np.arange(_WINDOW) - _WINDOW // 2) / _SIGMA))
     weights /= weights.sum()
     height, width = (side - _WINDOW + 1 for side in x.shape)
@@ -86,7 +86,7 @@ def _blur(x: np.ndarray) -> np.ndarray:
 
 
 def _peak(a: np.ndarray, b: np.ndarray) -> int:
-    """The largest value of two images that can be compared."""
+    """The largest possible value of two images; raises UserError if they cannot be compared."""
     if a.shape != b.shape:
         raise UserError(f'`a` {a.shape} and `b` {b.shape} differ in shape; resize one.')
     if a.dtype != b.dtype or a.dtype not in (np.uint8, np.uint16):
@@ -100,11 +100,11 @@ def _peak(a: np.ndarray, b: np.ndarray) -> int:
 def fid(a: np.ndarray, b: np.ndarray) -> float:
     """Fréchet distance of the Gaussians fitted to two sets of features: Heusel et al. 2017.
 
-    Called FID where the features are Inception's. The estimate is biased upwards, the more the fewer images there are:
-    compare only figures for equal numbers of images, or take `kid`.
+    Called FID if the features are Inception's. The estimate is biased upwards, and the more so the fewer images there
+    are: compare only figures for equal numbers of images, or use `kid`.
 
     Args:
-        a, b: features [n, d] and [m, d], at least two rows each; fewer rows than dimensions will do.
+        a, b: features [n, d] and [m, d], at least two rows each, possibly fewer than dimensions.
 
     Returns:
         |mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)), covariances divided by n - 1; at least 0.
@@ -119,15 +119,15 @@ def fid(a: np.ndarray, b: np.ndarray) -> float:
 def frechet_distance(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray) -> float:
     """`fid` of two Gaussians by their parameters, for stored statistics.
 
-    From features `fid` is the more exact one: with fewer images than dimensions it has no rounded zeros to take roots
-    of, which costs this function about 1e-7 of the traces.
+    If features are available, `fid` is more exact. With fewer images than dimensions, this function takes the roots of
+    eigenvalues that are zero except for rounding, which costs about 1e-7 of the traces.
 
     Args:
         mean_a, mean_b: [d].
         cov_a, cov_b: [d, d], symmetric, positive semi-definite.
 
     Raises:
-        UserError: shapes that do not fit, values that are not finite, a matrix that is no covariance.
+        UserError: shapes that do not fit, values that are not finite, a matrix that is not a covariance.
     """
     (mean_a, root_a), (mean_b, root_b) = (
         (_finite_vector(f'mean_{name}', mean), _root_of_covariance(f'cov_{name}', cov, len(mean)))
@@ -141,33 +141,33 @@ def frechet_distance(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, 
 
 
 def _frechet(mean_a: np.ndarray, root_a: np.ndarray, mean_b: np.ndarray, root_b: np.ndarray) -> float:
-    """From means [d] and roots [any, d], root' root = covariance.
+    """The distance from means [d] and roots [any, d], where root' root is the covariance.
 
-    The eigenvalues of cov_a cov_b are the squares of the singular values of root_a root_b'. Taken so, nothing is
-    squared before it is rounded: square roots of eigenvalues that ought to be zero would be 1e-8, not 1e-16, of the
-    largest, and there can be thousands of them.
+    The eigenvalues of cov_a cov_b are the squares of the singular values of root_a root_b'. With singular values,
+    nothing is squared before it is rounded. The square roots of eigenvalues that should be zero would be 1e-8 of the
+    largest one, not 1e-16, and there can be thousands of them.
     """
     trace_of_root = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
     distance = np.square(mean_a - mean_b).sum() + np.square(root_a).sum() + np.square(root_b).sum() - 2 * trace_of_root
-    return max(float(distance), 0.0)  # rounding can take the distance of equal sets below
+    return max(float(distance), 0.0)  # rounding can make the distance of equal sets negative
 
 
 def _root_of_samples(x: np.ndarray) -> np.ndarray:
-    """[n, d] -> [min(n, d), d]."""
+    """A root of the covariance of samples: [n, d] -> [min(n, d), d]."""
     x = (x - x.mean(axis=0)) / np.sqrt(len(x) - 1)
     return x if len(x) <= x.shape[1] else np.linalg.qr(x, mode='r')
 
 
 def _root_of_covariance(name: str, cov: np.ndarray, dimensions: int) -> np.ndarray:
-    """[d, d] -> [d, d]."""
+    """A root of a covariance: [d, d] -> [d, d]."""
     cov = np.asarray(cov, np.float64)
     if cov.shape != (dimensions, dimensions):
-        raise UserError(f'`{name}` has the shape {cov.shape}; beside a mean of {dimensions} it must be square.')
+        raise UserError(f'`{name}` has the shape {cov.shape}; with a mean of {dimensions} values, it must be square.')
     if not np.isfinite(cov).all():
         raise UserError(f'`{name}` has values that are not finite; compute it from finite features.')
     values, vectors = np.linalg.eigh(cov)
     if not np.allclose(cov, cov.T, rtol=_NEGATIVE, atol=_NEGATIVE * values[-1]) or values[0] < -_NEGATIVE * values[-1]:
-        raise UserError(f'`{name}` is no covariance; give a symmetric, positive semi-definite matrix.')
+        raise UserError(f'`{name}` is not a covariance; give a symmetric, positive semi-definite matrix.')
     return np.sqrt(np.maximum(values, 0))[:, None] * vectors.T
 
 
@@ -189,21 +189,21 @@ class Kid(NamedTuple):
 def kid(a: np.ndarray, b: np.ndarray, subset_size: Optional[int] = 1000, subsets: int = 100, seed: int = 0) -> Kid:
     """Squared maximum mean discrepancy of two sets of features, unbiased: Binkowski et al. 2018.
 
-    The kernel is (x'y / d + 1)^3. Sets of more than subset_size are compared by subsets drawn without replacement, as
-    in the paper; where either set has no more, all images are used at once. Both have the same expectation; all at
-    once has the smaller error and, below about ten thousand images, takes less time.
+    The kernel is (x'y / d + 1)^3. Sets of more than subset_size rows are compared by random subsets without
+    replacement, as in the paper; if either set has no more rows, all images are used at once. Both ways have the same
+    expectation. All images at once give the smaller error and, below about ten thousand images, take less time.
 
-    The standard error is that of the estimate as a figure for the two distributions, from which the images are a
-    sample: the variance of the estimate's linear part (Hoeffding's projections) plus that of the choice of subsets. It
-    is right where the distributions differ clearly, and too large where they are nearly equal: 1.4 times with all
-    images at once, up to twice with small subsets. The deviation between subsets, which others report, is not it, and
-    divided by the root of their number would be too small: subsets overlap.
+    The standard error is that of the estimate for the two distributions from which the images are samples. Its square
+    is the variance of the estimate's linear part (Hoeffding's projections) plus that due to the choice of subsets. It
+    is correct if the distributions differ clearly, and too large if they are nearly equal: 1.4 times with all images at
+    once, up to twice with small subsets. The standard deviation between subsets, which others report, is a different
+    figure; divided by the root of their number it would be too small, because subsets overlap.
 
     Args:
         a, b: features [n, d] and [m, d], at least two rows each.
         subset_size: rows of each set in a subset; None: all images at once, for sets of any size.
-        subsets: how many, at least two.
-        seed: of the choice of subsets.
+        subsets: number of subsets, at least two.
+        seed: seed of the choice of subsets.
 
     Returns:
         The estimate and its standard error.
@@ -216,11 +216,12 @@ def kid(a: np.ndarray, b: np.ndarray, subset_size: Optional[int] = 1000, subsets
     for name, value in (('subset_size', subset_size), ('subsets', subsets)):
         if value is not None and value < 2:
             raise UserError(f'`{name}` ({value}) is below 2; raise it.')
-    # So that the kernel is (x'y + 1)^3.
+    # After this division the kernel is (x'y + 1)^3.
     a, b = a / np.sqrt(a.shape[1]), b / np.sqrt(b.shape[1])
     if subset_size is None or min(len(a), len(b)) <= subset_size:
-        estimate, of_a, of_b = _discrepancy(a, b)
-        return Kid(float(estimate), float(np.sqrt(4 * of_a.var(ddof=1) / len(a) + 4 * of_b.var(ddof=1) / len(b))))
+        estimate, rows_a, rows_b = _discrepancy(a, b)
+        variance = 4 * rows_a.var(ddof=1) / len(a) + 4 * rows_b.var(ddof=1) / len(b)
+        return Kid(float(estimate), float(np.sqrt(variance)))
     random, estimates = np.random.default_rng(seed), []
     sums, counts = (np.zeros(len(a)), np.zeros(len(b))), (np.zeros(len(a)), np.zeros(len(b)))
     for _ in range(subsets):
@@ -232,22 +233,22 @@ def kid(a: np.ndarray, b: np.ndarray, subset_size: Optional[int] = 1000, subsets
             counts[i][chosen[i]] += 1
     variance = np.var(estimates, ddof=1) / subsets
     for total, count in zip(sums, counts):
-        # Images that no subset holds tell nothing of the variance, but the estimate is a sample of all.
+        # Images in no subset cannot contribute to the estimate of the variance, but they do belong to the sample.
         variance += 4 * (total[count > 0] / count[count > 0]).var(ddof=1) / len(count)
     return Kid(float(np.mean(estimates)), float(np.sqrt(variance)))
 
 
 def _discrepancy(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """The unbiased estimate (Gretton et al. 2012, lemma 6) from [n, d] and [m, d], and each row's share in it.
+    """The unbiased estimate (Gretton et al. 2012, lemma 6) from [n, d] and [m, d], and each row's part in it.
 
     Returns:
-        The estimate; [n] and [m]: the mean kernel of a row with the others of its set less that with the other set.
+        The estimate; [n] and [m]: each row's mean kernel with the other rows of its set, minus that with the other set.
     """
     (xx, _), (yy, _), (xy, yx) = _kernel_sums(x, x), _kernel_sums(y, y), _kernel_sums(x, y)
-    # A row with itself does not count.
+    # The kernel of a row with itself does not count.
     xx, yy = ((sums - (np.square(z).sum(axis=1) + 1) ** 3) / (len(z) - 1) for sums, z in ((xx, x), (yy, y)))
-    of_x, of_y = xx - xy / len(y), yy - yx / len(x)
-    return of_x.mean() + of_y.mean(), of_x, of_y
+    rows_x, rows_y = xx - xy / len(y), yy - yx / len(x)
+    return rows_x.mean() + rows_y.mean(), rows_x, rows_y
 
 
 def _kernel_sums(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -262,7 +263,7 @@ def _kernel_sums(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _matrices(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two sets of features in float64, if they can be compared."""
+    """Two sets of features in float64; raises UserError if they cannot be compared."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     for name, x in (('a', a), ('b', b)):
         if x.ndim != 2 or not x.shape[1]:

@@ -1,4 +1,4 @@
-"""What was measured: as scalars, as one number that says which of two is better, and as a table for the terminal."""
+"""Results of an evaluation: as scalars, as one number by which checkpoints compare, and as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from cyclegan_tf.settings.training import MEASURES_OF_PAIRS
 
 Results = Mapping[str, Mapping[str, float]]  # direction -> name -> value
 
-# Column -> its format. kid_standard_error stands beside kid.
+# Column -> its format. kid_standard_error is shown next to kid.
 _COLUMNS = {'psnr': '.2f', 'ssim': '.4f', 'kid': '.5f', 'fid': '.3f', 'cycle': '.4f', 'identity': '.4f'}
 _MEANINGS = {
     'psnr': 'dB against the counterpart, higher is better',
-    'ssim': 'likewise, 1 at the most',
-    'kid': 'of features against the other domain, with its standard error, lower is better',
-    'fid': 'likewise; falls with the number of images, so compare only equal numbers',
-    'cycle': 'mean absolute error there and back, of [-1, 1]',
-    'identity': 'the same of an image of the target domain, translated',
+    'ssim': 'against the counterpart, at most 1, higher is better',
+    'kid': 'distance of features from those of the other domain, with its standard error, lower is better',
+    'fid': 'distance of features from those of the other domain, lower is better; it falls with the number of images, '
+    'so compare only equal numbers',
+    'cycle': 'mean absolute error after translation to the other domain and back, in units of [-1, 1]',
+    'identity': 'mean absolute error of a translated image of the target domain, in units of [-1, 1]',
 }
 
 
 def scalars(results: Results) -> dict[str, float]:
-    """For TensorBoard and comparisons: 'psnr_AtoB' and so on, without counts."""
+    """Scalars for TensorBoard and comparisons, 'psnr_AtoB' and so on, without counts."""
     return {
         f'{name}_{direction}': value
         for direction, values in results.items()
@@ -36,7 +37,7 @@ def scalars(results: Results) -> dict[str, float]:
 
 
 def overall(results: Results, measure: str) -> float:
-    """What stands for a checkpoint as a whole: the mean over the directions, or one of them, as in 'psnr_AtoB'.
+    """One number for a checkpoint: a measure's mean over the directions, or its value in one, as in 'psnr_AtoB'.
 
     Raises:
         UserError: it was not measured.
@@ -48,14 +49,14 @@ def overall(results: Results, measure: str) -> float:
 
 
 def find_overall(results: Results, measure: str) -> Optional[float]:
-    """The same; None if it was not measured. Numbers may be text, as JSON has those that are not finite."""
+    """The same as overall, but None if it was not measured. Numbers may be strings, as non-finite ones are in JSON."""
     name, _, direction = measure.partition('_')
-    values = [float(found[name]) for way, found in results.items() if name in found and direction in ('', way)]
+    values = [float(one[name]) for way, one in results.items() if name in one and direction in ('', way)]
     return float(np.mean(values)) if values else None
 
 
 def is_better(measure: str, new: float, old: float) -> bool:
-    """Whether a new value of this measure is better: of psnr and ssim a higher one, else a lower one; NaN never is."""
+    """Whether a new value is better: a higher one for psnr and ssim, a lower one for the others; NaN never is."""
     if math.isnan(old) or math.isnan(new):
         return not math.isnan(new)
     return new > old if measure.partition('_')[0] in MEASURES_OF_PAIRS else new < old

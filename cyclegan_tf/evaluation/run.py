@@ -1,4 +1,4 @@
-"""Measures checkpoints of a run, and writes what was found for people, for programs and for TensorBoard."""
+"""Evaluates a run's checkpoints, and writes the results for people, for programs and for TensorBoard."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from cyclegan_tf.translation.translator import Translator
 
 
 def evaluate(settings: EvaluateConfig) -> int:
-    """Measures, prints, writes; returns the exit status.
+    """Evaluates, prints, writes; returns the exit status.
 
     Raises:
-        UserError: there is no such run or checkpoint; measures that the images do not allow; or, after all else was
-            done, images or checkpoints that could not be used.
+        UserError: the run or the checkpoint does not exist; the images do not allow a measure; or, after everything
+            else is done, some images or checkpoints could not be used.
     """
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
     config = load_config(run_directory)
     config = dataclasses.replace(
         config, dataroot=settings.dataroot or config.dataroot, data_dir=settings.data_dir or config.data_dir
     )
-    found = find_checkpoints(run_directory, settings.epoch)
+    chosen = find_checkpoints(run_directory, settings.epoch)
     if warning := missing_gpu_warning():
         print(warning, file=sys.stderr)
     path = pathlib.Path(settings.results_dir) / settings.name / f'eval_{settings.phase}_{settings.epoch}'
@@ -49,18 +49,18 @@ def evaluate(settings: EvaluateConfig) -> int:
     images = evaluator.open_test_images(config, settings.phase, settings.num_test, settings.load_size)
     measures = evaluator.choose_measures(settings.metrics, images)
     if settings.metrics is None and images.doubt is not None:
-        print(f'Images are not compared as pairs: {images.doubt}. --metrics=psnr,ssim compares them all the same.')
+        print(f'Images are not compared as pairs: {images.doubt}. --metrics=psnr,ssim compares them nevertheless.')
     extractor = evaluator.make_extractor(settings) if {'kid', 'fid'} & set(measures) else None
     if extractor is not None and extractor.name == 'inception_v3':
         print(
             'Features of inception_v3 with ImageNet weights, which are not the weights of 2015 that published FID and '
-            'KID are computed with: compare these figures only among themselves.'
+            'KID are computed with: compare these figures only with each other.'
         )
     evaluation = evaluator.Evaluation(images, measures, extractor, 'metrics', settings.batch_size, show_progress=True)
     translator = None
     measured, gone, curves = [], [], {}
     try:
-        for checkpoint in found:
+        for checkpoint in chosen:
             try:
                 if translator is None:
                     translator = Translator.from_checkpoint(config, checkpoint, settings.max_pixels)
@@ -69,15 +69,15 @@ def evaluate(settings: EvaluateConfig) -> int:
             except UserError as error:
                 if pathlib.Path(checkpoint.prefix + '.index').exists():
                     raise
-                # A training that goes on beside this deletes old ones.
-                gone.append(f"checkpoint '{checkpoint.prefix}' has been deleted meanwhile")
-                if len(gone) == len(found):
+                # A training that runs at the same time deletes old checkpoints.
+                gone.append(f"checkpoint '{checkpoint.prefix}' has been deleted in the meantime")
+                if len(gone) == len(chosen):
                     raise UserError(f'{gone[-1]}; choose another with --epoch.') from error
                 continue
             with translator.out_of_memory_named():
                 curves[checkpoint.step] = evaluation(translator)
             measured.append({**describe(checkpoint), 'results': curves[checkpoint.step]})
-    finally:  # what was measured before a stop is kept
+    finally:  # results from before an interruption are kept
         write_scalars(run_directory / 'eval', curves)
     untranslated = evaluation.untranslated(translator.translations)
     for line in results.table(measured, untranslated):
@@ -100,23 +100,23 @@ def evaluate(settings: EvaluateConfig) -> int:
             },
         },
     )
-    print(f'All of it, with what is needed to repeat it: {path / "metrics.json"}')
+    print(f'Full results, with what is needed to repeat them: {path / "metrics.json"}')
     for line in (*evaluation.problems, *gone):
-        print(f'Left aside: {line}', file=sys.stderr)
+        print(f'Skipped: {line}', file=sys.stderr)
     if evaluation.problems:
-        raise UserError(f'{count(len(evaluation.problems), "image")} could not be used, see above; all others count.')
+        raise UserError(f'{count(len(evaluation.problems), "image")} could not be used, see above; all others were.')
     if gone:
         raise UserError(f'{count(len(gone), "checkpoint")} could not be measured, see above; all others were.')
     return 0
 
 
 def find_checkpoints(run_directory: pathlib.Path, epoch: str) -> Sequence[checkpoints.CheckpointInfo]:
-    """Those of --epoch: one, or all of different steps, the oldest first."""
+    """The checkpoints of --epoch: one, or all with different steps, oldest first."""
     if epoch != 'all':
         return [checkpoints.find(run_directory, epoch)]
     by_step: dict[int, checkpoints.CheckpointInfo] = {}
     for one in checkpoints.find_all(run_directory):
-        # The same state can be there as an epoch's, as the latest and as the best: the epoch's name tells the most.
+        # The same state can be saved as an epoch's, as the latest and as the best: the epoch's name says the most.
         if one.step not in by_step or by_step[one.step].epoch is None:
             by_step[one.step] = one
     if not by_step:
@@ -125,15 +125,15 @@ def find_checkpoints(run_directory: pathlib.Path, epoch: str) -> Sequence[checkp
 
 
 def write_scalars(folder: pathlib.Path, measured: Mapping[int, results.Results]) -> None:
-    """Adds results by step to the curves under eval/ in TensorBoard, in the place of earlier ones of the same step.
+    """Adds results by step to the curves under eval/ in TensorBoard, and replaces earlier ones of the same step.
 
-    In a folder of its own: TensorBoard reads no more of a run's earlier event file once there is a later one beside it.
+    They have a folder of their own: TensorBoard stops reading an event file once the folder has a later one.
     """
     if not measured:
         return
     curves = {
-        step: {f'eval/{name}': value for name, value in results.scalars(found).items()}
-        for step, found in measured.items()
+        step: {f'eval/{name}': value for name, value in results.scalars(of_step).items()}
+        for step, of_step in measured.items()
     }
     event_files.rewrite(
         folder, lambda event: not any(value.tag in curves.get(event.step, ()) for value in event.summary.value)
@@ -145,12 +145,12 @@ def write_scalars(folder: pathlib.Path, measured: Mapping[int, results.Results])
 
 
 def describe(checkpoint: checkpoints.CheckpointInfo) -> dict:
-    """Which checkpoint it is, for metrics.json."""
+    """Identifies a checkpoint, for metrics.json."""
     return {'prefix': checkpoint.prefix, 'step': checkpoint.step, 'epoch': checkpoint.epoch}
 
 
 def about_images(config: Config, phase: str, images: evaluator.TestImages) -> dict:
-    """What was measured on, for metrics.json."""
+    """Describes the images of the evaluation, for metrics.json."""
     return {
         'dataroot': config.dataroot,
         'phase': phase,
@@ -161,7 +161,7 @@ def about_images(config: Config, phase: str, images: evaluator.TestImages) -> di
 
 
 def about_features(extractor: Extractor) -> dict:
-    """What the features are, for metrics.json."""
+    """Describes the features, for metrics.json."""
     return {
         'extractor': extractor.name,
         'sha256': digest(pathlib.Path(extractor.name)),
@@ -173,10 +173,10 @@ def about_features(extractor: Extractor) -> dict:
 
 
 def digest(path: pathlib.Path) -> Optional[str]:
-    """Of a file, or of a folder's files in the order of their names; None for an extractor that is no file."""
+    """SHA-256 of a file, or of a folder's files in the order of their names; None if there is no such path."""
     if not path.exists():
         return None
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for part in sorted(file for file in path.rglob('*') if file.is_file()) if path.is_dir() else [path]:
-        found.update(part.read_bytes())
-    return found.hexdigest()
+        sha256.update(part.read_bytes())
+    return sha256.hexdigest()

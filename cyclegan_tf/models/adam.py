@@ -1,4 +1,4 @@
-"""Adam with its epsilon where the paper and PyTorch have it."""
+"""Adam with epsilon added where the paper and PyTorch add it."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Adam(tf.keras.optimizers.Adam):
         variables: Sequence[tf.Variable],
         condition: Optional[tf.Tensor] = None,
     ) -> None:
-        """One step; as apply_gradients, with a twentieth of its nodes in a graph.
+        """Does one step as apply_gradients does, with a twentieth of its graph nodes.
 
-        Inside a replica, or on one device.
+        To be called in replica context, or on one device.
 
         Args:
-            gradients: summed over all replicas.
-            variables: of build(), all of one dtype.
-            condition: bool, alike on all replicas. Where it is False nothing at all happens: neither moments nor the
-                count of steps change.
+            gradients: gradients summed over all replicas.
+            variables: variables that were passed to build(), all of one dtype.
+            condition: bool, equal on all replicas. If it is False, nothing changes, neither the moments nor the number
+                of steps.
         """
 
         def update(strategy, numbers, *gradients):
@@ -38,9 +38,9 @@ class Adam(tf.keras.optimizers.Adam):
 
         numbers = self._numbers(variables[0].dtype)
         if condition is not None:
-            # Numbers with which nothing changes, to the last bit. For a branch a GPU would wait for the CPU.
-            still = {'lr': 0.0, 'beta1': 1.0, 'beta2': 1.0}
-            numbers.update({name: tf.where(condition, numbers[name], still[name]) for name in still})
+            # These values leave every bit as it is. A branch would make a GPU wait for the CPU.
+            neutral = {'lr': 0.0, 'beta1': 1.0, 'beta2': 1.0}
+            numbers.update({name: tf.where(condition, numbers[name], neutral[name]) for name in neutral})
             gradients = [tf.where(condition, gradient, 0) for gradient in gradients]
         tf.distribute.get_replica_context().merge_call(update, args=(numbers, *gradients))
         self.iterations.assign_add(1 if condition is None else tf.cast(condition, self.iterations.dtype))
@@ -49,7 +49,7 @@ class Adam(tf.keras.optimizers.Adam):
         self._update(variable, gradient, self._numbers(variable.dtype))
 
     def _numbers(self, dtype: tf.DType) -> dict[str, tf.Tensor]:
-        """What all variables have in common in this step."""
+        """The kernel's arguments that are equal for all variables in this step."""
         time = tf.cast(self.iterations + 1, dtype)
         beta_1, beta_2 = (tf.constant(beta, dtype) for beta in (self.beta_1, self.beta_2))
         power_2 = tf.pow(beta_2, time)
@@ -59,12 +59,12 @@ class Adam(tf.keras.optimizers.Adam):
             'beta2': beta_2,
             'beta1_power': tf.pow(beta_1, time),
             'beta2_power': power_2,
-            # The kernel has the epsilon hat; this one makes it Algorithm 1.
+            # The kernel implements the form with epsilon hat; this value turns it into Algorithm 1.
             'epsilon': tf.constant(self.epsilon, dtype) * tf.sqrt(1 - power_2),
         }
 
     def _update(self, variable: tf.Variable, gradient: tf.Tensor, numbers: dict[str, tf.Tensor]) -> None:
-        """In one kernel that passes through memory once."""
+        """Updates a variable and its moments in one kernel, which passes through memory once."""
         index = self._index_dict[self._var_key(variable)]
         m, v = self._momentums[index].handle, self._velocities[index].handle
         tf.raw_ops.ResourceApplyAdam(var=variable.handle, m=m, v=v, grad=gradient, use_locking=True, **numbers)

@@ -1,4 +1,4 @@
-"""What every model is: networks by role, players with an optimizer each, translations, and the tools of a step."""
+"""BaseModel: what all models share, from networks, players and translations to the tools of a training step."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from cyclegan_tf.networks import make_discriminator, make_generator
 from cyclegan_tf.ops.random import fold, integers, split
 from cyclegan_tf.settings.training import Config
 
-BETA_2 = 0.999  # the reference's
+BETA_2 = 0.999  # as in the reference
 EPSILON = 1e-8  # PyTorch's Adam; Keras's default is 1e-7
 
 Size = Optional[tuple[int, int]]
-"""Height and width of a domain's images; None where they differ."""
+"""Height and width of a domain's images; None if they differ."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Player:
-    """Networks that one optimizer trains, as in 'G': both generators of CycleGAN.
+    """Networks that one optimizer trains, such as 'G': both generators of CycleGAN.
 
     Attributes:
-        name: as the reference writes it behind 'optimizer_'.
+        name: as in the reference, after 'optimizer_'.
         networks: name -> network.
         optimizer: built for `variables`.
     """
@@ -42,44 +42,44 @@ class Player:
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """The trainable ones, network by network."""
+        """The trainable variables, network by network."""
         return [variable for network in self.networks.values() for variable in network.trainable_variables]
 
 
 class BaseModel(tf.Module):
-    """A model: its state is what tf.train.Checkpoint(model=model) finds, its step is what a subclass writes.
+    """A model. Its state is what tf.train.Checkpoint(model=model) finds; a subclass defines its training step.
 
-    A subclass names its players, losses and pictures in class attributes, and writes `train_step` from the tools below.
-    "A" is the domain that the model starts from: with config.direction BtoA it is the data set's B; only `translations`
-    speaks of the data set's domains. Images are float [batch, height, width, channels] in [-1, 1] everywhere.
+    A subclass names its players and losses in class attributes, and writes `train_step` with the tools below. "A" is
+    the domain that the model starts from: with config.direction BtoA, it is the data set's B. Only `translations` uses
+    the data set's names. Images are float [batch, height, width, channels] in [-1, 1] everywhere.
 
-    Each network of config.networks is an attribute with its name in small letters (g_a), each player's optimizer is
-    optimizer_NAME, each backward group's loss scale is loss_scale_NAME.
+    Each network of config.networks is an attribute with its name in lower case (g_a), each player's optimizer is
+    optimizer_NAME, and each backward group's loss scale is loss_scale_NAME.
 
     Args:
         config: the run's settings.
-        training: False builds the generators alone.
-        sizes: of the training images of A and of B; unset: squares of config.crop_size.
-        jit_compile: for XLA. With one replica the whole step is to be compiled, by who calls it (compile_whole); with
-            several each one's losses and gradients are, and updates, pools and reductions stay outside, since XLA
-            cannot update variables that live on several devices.
+        training: False builds only the generators.
+        sizes: sizes of the training images of A and of B; None: squares of config.crop_size.
+        jit_compile: compile with XLA. With one replica, the caller compiles the whole step (see compile_whole). With
+            several, the losses and gradients of each replica are compiled, but not the updates, pools and reductions,
+            since XLA cannot update variables that live on several devices.
     """
 
     players_of: ClassVar[Mapping[str, Sequence[str]]]
     """Player -> names of its networks."""
 
     backward_groups: ClassVar[Mapping[str, Sequence[str]]] = {}
-    """Group -> players that learn from one loss: one tape, one loss scale; all are updated, or all are skipped. Players
-    in none are a group of their own name."""
+    """Group -> players that share a loss, a tape and a loss scale; all of them are updated, or all skip the step. A
+    player in no group forms one under its own name."""
 
     loss_names: ClassVar[Sequence[str]]
-    """Losses that are reported on the terminal and, behind 'loss/', in TensorBoard."""
+    """Losses that are reported on the terminal and, with the prefix 'loss/', in TensorBoard."""
 
     other_metrics: ClassVar[Sequence[str]] = ()
-    """Tags of further means over the batch that TensorBoard shows."""
+    """TensorBoard tags of further means over the batch."""
 
     plateau_losses: ClassVar[Sequence[str]]
-    """Losses of whose sum lr_policy plateau expects that it falls."""
+    """Losses whose sum lr_policy plateau expects to fall."""
 
     def __init__(
         self, config: Config, training: bool = True, sizes: Optional[Sequence[Size]] = None, jit_compile: bool = False
@@ -97,15 +97,15 @@ class BaseModel(tf.Module):
         )
         several = tf.distribute.get_strategy().num_replicas_in_sync > 1
         self.compile_whole = jit_compile and not several
-        """Whether XLA is to compile train_step as one, which takes a single replica."""
+        """Whether the caller should compile all of train_step with XLA, which takes a single replica."""
         if not training:
             return
         if config.gan_mode == 'wgangp' and config.precision == 'float16':
-            # Its gradients are right where they are finite, but at the default weights not even a scale of 1 is sure
-            # to make them so.
+            # The penalty's gradients are correct where they are finite, but with the default weights not even a loss
+            # scale of 1 guarantees that they are.
             raise UserError(
-                '`precision` (float16) does not hold the gradients of the penalty of gan_mode wgangp; set it to '
-                'bfloat16 or float32.'
+                '`precision` (float16) cannot represent the gradients of the gradient penalty of gan_mode wgangp; '
+                'set it to bfloat16 or float32.'
             )
         self.players = self._make_players()
         for name in self.groups:
@@ -114,30 +114,30 @@ class BaseModel(tf.Module):
         self.adversarial = losses.adversarial(config.gan_mode)
         self.add_training_state(*(sizes or [(config.crop_size, config.crop_size)] * 2))
         compile_parts = jit_compile and several
-        # A function of its own is for micro-batches too, which then share one trace; batch norm over several replicas
-        # cannot be in one.
+        # Functions are also for micro-batches, which then share one trace. Batch norm over several replicas cannot be
+        # inside a function.
         as_functions = compile_parts or (config.accumulate_steps > 1 and not (config.norm == 'batch' and several))
-        # None and not False, which would keep them out of a whole that is compiled.
+        # None instead of False, which would exclude the parts from an enclosing function that is compiled.
         self.as_function: Callable = _Functions(compile_parts or None) if as_functions else lambda method: method
-        """method -> that part of the step as it is to be called: as it is, or as a function of TensorFlow."""
+        """Method, a part of the step -> what to call for it: the method itself, or a tf.function of it."""
 
     def add_training_state(self, size_a: Size, size_b: Size) -> None:
-        """Makes what a model's training needs beside players, as pools; the sizes are those of the training images."""
+        """Makes further state for training, such as image pools; the sizes are those of the training images."""
 
     # --------------------------------------------------------------------------------- networks, players, translations
     def make_network(self, name: str, seed: int, for_tiles: bool = False) -> tf.keras.Model:
-        """A network as config.networks[name] describes it, with its first weights.
+        """Makes the network that config.networks[name] describes, with initial weights.
 
         Args:
-            name: of the network.
-            seed: fixes the weights.
-            for_tiles: a generator whose instance norms keep the statistics of what it sees in training and use them
-                afterwards: see norms.ThumbnailInstanceNorm. It has no dropout.
+            name: name of the network.
+            seed: fixes the initial weights.
+            for_tiles: make a generator without dropout whose instance norms store the statistics of their input in
+                training mode and use them outside it, see norms.ThumbnailInstanceNorm.
         """
         config = self._config
         role = config.networks[name]
         if role.kind not in ('generator', 'discriminator'):
-            raise ValueError(f"network {name} is a '{role.kind}', which its model has to make: overwrite make_network.")
+            raise ValueError(f"network {name} is a '{role.kind}', which its model has to make: override make_network.")
         initial = {key: getattr(config, key) for key in ('init_type', 'init_gain', 'precision')}
         initial.update(norm='instance_thumbnail' if for_tiles else config.norm)
         channels = sum(config.channels[domain] for domain in role.inputs)
@@ -163,23 +163,24 @@ class BaseModel(tf.Module):
         )
 
     def kind(self, name: str) -> str:
-        """What a network is, for reports: as in 'resnet_9blocks'."""
+        """The architecture of a network, for reports, such as 'resnet_9blocks'."""
         kind = self._config.networks[name].kind
         return {'generator': self._config.netG, 'discriminator': self._config.netD}.get(kind, kind)
 
     def networks(self) -> dict[str, tf.keras.Model]:
-        """Those that there are, by their names in the reference."""
+        """The networks that have been built, by their names in the reference."""
         names = {name: name.lower() for name in self._config.networks}
         return {name: getattr(self, attribute) for name, attribute in names.items() if hasattr(self, attribute)}
 
     def _make_players(self) -> Mapping[str, Player]:
-        networks, found = self.networks(), {}
+        networks, players = self.networks(), {}
         for name, names in self.players_of.items():
             optimizer = Adam(self._config.lr, self._config.beta1, BETA_2, EPSILON, jit_compile=False)
             setattr(self, f'optimizer_{name.lower()}', optimizer)
-            found[name] = Player(name, {network: networks[network] for network in names}, optimizer)
-            optimizer.build(found[name].variables)
-        return types.MappingProxyType(found)  # which a checkpoint does not list: the model's attributes are what it has
+            players[name] = Player(name, {network: networks[network] for network in names}, optimizer)
+            optimizer.build(players[name].variables)
+        # A checkpoint does not list a proxy, so that it lists networks and optimizers once, as the model's attributes.
+        return types.MappingProxyType(players)
 
     @property
     def groups(self) -> dict[str, Sequence[str]]:
@@ -188,18 +189,18 @@ class BaseModel(tf.Module):
         return {**{name: (name,) for name in self.players_of if name not in grouped}, **self.backward_groups}
 
     def variables_of(self, group: str) -> list[tf.Variable]:
-        """What a backward group trains, player by player."""
+        """The variables that a backward group trains, player by player."""
         return [variable for name in self.groups[group] for variable in self.players[name].variables]
 
     @property
     def translations(self) -> dict[str, Translation]:
-        """By name, as in 'AtoB', in the data set's names."""
-        config, found = self._config, {}
+        """The model's translations by name, such as 'AtoB', in the data set's names."""
+        config, translations = self._config, {}
         for name, network in config.translating_networks.items():
             source, target, role = name[0], name[-1], config.networks[network]
             assert len(role.inputs) == 1, 'a generator translates images of one domain'
             inverse = f'{target}to{source}'
-            found[name] = Translation(
+            translations[name] = Translation(
                 name=name,
                 network=getattr(self, network.lower()),
                 network_name=network,
@@ -208,7 +209,7 @@ class BaseModel(tf.Module):
                 channels=(config.channels[role.inputs[0]], config.channels[role.output]),
                 inverse=inverse if inverse in config.translating_networks else None,
             )
-        return found
+        return translations
 
     # -------------------------------------------------------------------------------------------------------- the step
     def train_step(self, real_a: tf.Tensor, real_b: tf.Tensor) -> tf.Tensor:
@@ -221,21 +222,21 @@ class BaseModel(tf.Module):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """TensorBoard tags of what train_step returns, in its order."""
+        """TensorBoard tags of the values that train_step returns, in the same order."""
         of_losses = (f'loss/{name}' for name in self.loss_names)
         return (*of_losses, *(f'gradient_norm/{name}' for name in self.players_of), *self.other_metrics)
 
     def step_seed(self) -> tf.Tensor:
-        """Of all that is random in this step, int32 [2]; fold a number into it for each use."""
+        """The seed of everything random in this step, int32 [2]; fold a different number into it for each use."""
         return fold(tf.stack([tf.constant(self._config.seed, tf.int64), self.step.read_value()]), 0)
 
     def dropout_seeds(self, seed: tf.Tensor, calls: int) -> tf.Tensor:
-        """Int [global_batch, calls, 2]: for each image and each call of a network with dropout."""
+        """Seeds for each image and each call of a network with dropout, int [global_batch, calls, 2]."""
         count = self._config.images_per_step
         return tf.reshape(split(seed, count * calls), [count, calls, 2])
 
     def mixing_numbers(self, seed: tf.Tensor) -> tf.Tensor:
-        """Float [global_batch], for a gradient penalty; multiples of 2**-24."""
+        """Random numbers for a gradient penalty, float [global_batch] in [0, 1), multiples of 2**-24."""
         return tf.cast(integers([self._config.images_per_step], seed, 2**24), self._dtype) / 2**24
 
     def rows_of_replica(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
@@ -246,79 +247,79 @@ class BaseModel(tf.Module):
         return [tensor[first : first + rows] for tensor in tensors]
 
     def accumulate(self, function: Callable, *columns: tf.Tensor):
-        """Applies a method, a part of the step, to one micro-batch after the other: see models.gradients.accumulate."""
+        """Applies a method, a part of the step, to one micro-batch after another: see models.gradients.accumulate."""
         return gradients.accumulate(self.as_function(function), self._config.accumulate_steps, *columns)
 
     def mean(self, per_example: tf.Tensor) -> tf.Tensor:
-        """[b] -> these examples' part of the mean over the global batch: the one place that divides."""
+        """[b] -> these examples' contribution to the mean over the global batch: the only place that divides."""
         return tf.reduce_sum(per_example) / self._config.images_per_step
 
     def scaled(self, group: str, loss: tf.Tensor) -> tf.Tensor:
-        """The loss of a backward group as it is to be differentiated."""
+        """The loss of a backward group, scaled for differentiation."""
         return self._loss_scale(group).scaled(loss)
 
     def discriminator_loss(
         self, discriminator: Callable, real: tf.Tensor, fake: tf.Tensor, mix: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Half the adversarial losses on real and on fake images, and under wgangp the penalty.
+        """Half the sum of the adversarial losses on real and fake images, plus the penalty under wgangp.
 
         Args:
-            discriminator: in training, images [b, h, w, c] -> logits.
+            discriminator: images [b, h, w, c] -> logits, in training mode.
             real, fake: images; no gradient flows into the fakes.
             mix: float [b] in [0, 1], for the penalty.
 
         Returns:
-            The loss, and the mean outputs on real and on fake images; all are these examples' parts of the means.
+            The loss, and the mean outputs on real and on fake images; all are these examples' contributions to the
+            means.
         """
         on_real, on_fake = discriminator(real), discriminator(fake)
         loss = 0.5 * (self.adversarial(on_real, True) + self.adversarial(on_fake, False))
         if self._config.gan_mode == 'wgangp':
             # Departs from the reference: it defines the penalty but never adds it, so that its wgangp diverges.
             loss += self._config.lambda_gp * losses.gradient_penalty(discriminator, real, fake, mix)
-        judged = losses.mean_per_example(on_real), losses.mean_per_example(on_fake)
-        return tuple(self.mean(values) for values in (loss, *judged))
+        outputs = losses.mean_per_example(on_real), losses.mean_per_example(on_fake)
+        return tuple(self.mean(values) for values in (loss, *outputs))
 
     def update(self, group: str, parts: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Updates the players of a backward group by the sum of all replicas' gradients.
+        """Updates the players of a backward group with the gradients summed over all replicas.
 
-        A step is skipped, by all of them, where its scaled gradients were too large for float16. Where the scale was 1
-        already, smaller ones cannot be had: then the norms are returned as they are, which is not finite, and stops the
-        training.
+        If the scaled gradients are too large for float16, all players skip the step. If the scale is 1 already, it
+        cannot be lowered: then the norms are returned as they are, not finite, which stops the training.
 
         Args:
-            group: which.
-            parts: this replica's gradients of the scaled loss, as variables_of(group).
+            group: name of the group.
+            parts: this replica's gradients of the scaled loss, in the order of variables_of(group).
 
         Returns:
-            'gradient_norm/PLAYER' -> norm over all its variables, 0 of a skipped step.
+            'gradient_norm/PLAYER' -> norm over all its variables; 0 if the step is skipped.
         """
-        found, scale, finite, helps = gradients.sum_over_replicas(parts), self._loss_scale(group), None, None
+        summed, scale, finite, can_shrink = gradients.sum_over_replicas(parts), self._loss_scale(group), None, None
         if scale.used:
-            found, helps = scale.unscaled(found), scale.can_shrink()
+            summed, can_shrink = scale.unscaled(summed), scale.can_shrink()
         by_player, start = {}, 0
         for name in self.groups[group]:
             count = len(self.players[name].variables)
-            by_player[name], start = found[start : start + count], start + count
-        norms = {name: tf.linalg.global_norm(of_player) for name, of_player in by_player.items()}
+            by_player[name], start = summed[start : start + count], start + count
+        norms = {name: tf.linalg.global_norm(own) for name, own in by_player.items()}
         if scale.used:
-            finite = scale.update(found)
-            norms = {name: tf.where(finite | ~helps, norm, 0) for name, norm in norms.items()}
-        for name, of_player in by_player.items():
-            self.players[name].optimizer.apply(of_player, self.players[name].variables, finite)
+            finite = scale.update(summed)
+            norms = {name: tf.where(finite | ~can_shrink, norm, 0) for name, norm in norms.items()}
+        for name, own in by_player.items():
+            self.players[name].optimizer.apply(own, self.players[name].variables, finite)
         return {f'gradient_norm/{name}': norm for name, norm in norms.items()}
 
     def finish_step(self, values: Mapping[str, tf.Tensor], norms: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Counts the step; returns what train_step does.
+        """Increments the step counter; returns the result of train_step.
 
         Args:
-            values: tag, as in 'loss/G_A', -> this replica's part of the mean.
+            values: tag, such as 'loss/G_A' -> this replica's contribution to the mean.
             norms: tag -> value, equal on all replicas.
         """
         self.step.assign_add(1)
         names = [name for name in self.metric_names if name not in norms]
         (means,) = gradients.sum_over_replicas([tf.stack([values[name] for name in names])])
-        found = {**norms, **dict(zip(names, tf.unstack(means)))}
-        return tf.stack([found[name] for name in self.metric_names])
+        metrics = {**norms, **dict(zip(names, tf.unstack(means)))}
+        return tf.stack([metrics[name] for name in self.metric_names])
 
     def _loss_scale(self, group: str) -> LossScale:
         return getattr(self, f'loss_scale_{group.lower()}')
@@ -337,11 +338,11 @@ class BaseModel(tf.Module):
             player.optimizer.learning_rate = config.lr * factor
 
     def end_epoch(self, means: Mapping[str, float]) -> None:
-        """Tells schedules that depend on it the means of the metrics over the epoch, by tag."""
+        """Passes the means of the metrics over the epoch, by tag, to schedules that depend on them."""
         self.plateau.update(sum(means[f'loss/{name}'] for name in self.plateau_losses))
 
     def learning_rates(self) -> dict[str, float]:
-        """By TensorBoard tag; and what the losses are multiplied by, where they are."""
+        """Learning rates by TensorBoard tag, and the loss scales that are in use."""
         players = self.players.values()
         rates = {f'learning_rate/{one.name}': float(one.optimizer.learning_rate.numpy()) for one in players}
         scales = {name: self._loss_scale(name) for name in self.groups}
@@ -349,26 +350,26 @@ class BaseModel(tf.Module):
             f'loss_scale/{name}': float(scale.scale.numpy()) for name, scale in scales.items() if scale.used
         }
 
-    # ---------------------------------------------------------------------------------------------------- what is seen
+    # -------------------------------------------------------------------------------------------------------- pictures
     def visuals(self, real_a: tf.Tensor, real_b: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
         """Rows of pictures by tag: 'A_to_B' -> {'real_A': ..., 'fake_B': ..., 'rec_A': ...}, in the model's names.
 
-        Without a translation back the target's own image stands beside the fake: 'real_B'.
+        Without an inverse translation, the target domain's own image is shown instead of 'rec_A': 'real_B'.
         """
         real, rows = {'A': real_a, 'B': real_b}, {}
-        ways = {(role.inputs[0], role.output): name for name, role in self._generators().items()}
-        for (source, target), name in ways.items():
+        directions = {(role.inputs[0], role.output): name for name, role in self._generators().items()}
+        for (source, target), name in directions.items():
             fake = self.infer(name, real[source])
             row = {f'real_{source}': real[source], f'fake_{target}': fake}
-            if (target, source) in ways:
-                row[f'rec_{source}'] = self.infer(ways[target, source], fake)
+            if (target, source) in directions:
+                row[f'rec_{source}'] = self.infer(directions[target, source], fake)
             else:
                 row[f'real_{target}'] = real[target]
             rows[f'{source}_to_{target}'] = row
         return rows
 
     def infer(self, name: str, images: tf.Tensor) -> tf.Tensor:
-        """What a generator makes of images of any size, outside of training."""
+        """Translates images of any size with a generator, outside training."""
         return self._infer(name, images)
 
     def _generators(self):
@@ -376,8 +377,8 @@ class BaseModel(tf.Module):
 
 
 class _Inference:
-    """Networks outside of training, each traced once for images of all sizes; run step by step, TensorFlow loses memory
-    each time. No tf.Module, so that a checkpoint does not list it."""
+    """Networks outside training, each traced once for images of all sizes; executed eagerly, they would leak memory in
+    TensorFlow with every call. Not a tf.Module, so that checkpoints do not list it."""
 
     def __init__(self, networks: Mapping[str, tf.keras.Model], dtype: tf.DType):
         self._networks, self._dtype, self._traced = networks, dtype, {}
@@ -391,12 +392,12 @@ class _Inference:
 
 
 class _Functions:
-    """Methods as functions of TensorFlow, compiled by XLA or not; each is made once, so that it is traced once."""
+    """Methods as tf.functions, compiled by XLA or not; each is made once, so that it is traced once."""
 
     def __init__(self, jit_compile: Optional[bool]):
         self._jit_compile, self._made = jit_compile, {}
 
     def __call__(self, method: Callable) -> Callable:
-        if method not in self._made:  # of an object, methods compare as equal
+        if method not in self._made:  # bound methods of the same object compare as equal
             self._made[method] = tf.function(method, jit_compile=self._jit_compile, autograph=False)
         return self._made[method]

@@ -1,4 +1,4 @@
-"""CycleGAN: there and back again, both ways (Zhu et al. 2017, as the reference trains it)."""
+"""CycleGAN: translation in both directions with cycle consistency (Zhu et al. 2017, trained as in the reference)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cyclegan_tf.models.image_pool import ImagePool
 from cyclegan_tf.ops.ordering import after
 from cyclegan_tf.ops.random import fold
 
-# What the random numbers of one step are for; each folds another number into the step's seed.
+# The uses of random numbers in a step; each folds its own number into the step's seed.
 _POOL_A, _POOL_B, _MIX_A, _MIX_B, _DROPOUT = range(5)
 
 
 class CycleGAN(BaseModel):
-    """G_A: A -> B, G_B: B -> A; D_A judges images of B, D_B images of A. Args: as BaseModel.
+    """G_A: A -> B, G_B: B -> A; D_A judges images of B, D_B images of A. Args: as for BaseModel.
 
-    Both generators are updated first; then both discriminators, on the fakes from before that, or older ones from the
+    Both generators are updated first; then both discriminators, on fakes made before that update or older ones from the
     pools.
     """
 
@@ -29,7 +29,7 @@ class CycleGAN(BaseModel):
     plateau_losses = ('G_A', 'G_B', 'cycle_A', 'cycle_B', 'idt_A', 'idt_B')
 
     def add_training_state(self, size_a: Size, size_b: Size) -> None:
-        """The pools, of fake images of A and of B. A fake has the size of what it was made from."""
+        """Makes the pools of fake images of A and of B. A fake has the size of the image that it is translated from."""
         config = self._config
         assert not config.pool_size or (size_a and size_b), 'a pool keeps images of one size'
         self.pool_a = ImagePool(config.pool_size, (*(size_b or ()), config.channels['A']), self._dtype)
@@ -41,77 +41,79 @@ class CycleGAN(BaseModel):
         seed = self.step_seed()
 
         seeds = self.rows_of_replica(self.dropout_seeds(fold(seed, _DROPOUT), calls=6))
-        fakes, (of_generators, found) = self.accumulate(self.generator_gradients, real_a, real_b, *seeds)
-        norms = self.update('G', found)
+        fakes, (generator_values, grads) = self.accumulate(self.generator_gradients, real_a, real_b, *seeds)
+        norms = self.update('G', grads)
 
         fake_a, fake_b = fakes
         pooled_b = self.pool_b.query(fake_b, fold(seed, _POOL_B))
         pooled_a = self.pool_a.query(fake_a, fold(seed, _POOL_A))
         mixes = self.rows_of_replica(*self.mixes(seed))
-        _, (of_discriminators, found) = self.accumulate(
+        _, (discriminator_values, grads) = self.accumulate(
             self.discriminator_gradients, real_a, real_b, pooled_a, pooled_b, *mixes
         )
-        norms |= self.update('D', found)
+        norms |= self.update('D', grads)
 
-        return self.finish_step({**of_generators, **of_discriminators}, norms)
+        return self.finish_step({**generator_values, **discriminator_values}, norms)
 
     def mixes(self, seed: tf.Tensor) -> list[tf.Tensor]:
-        """Float [global_batch] each, for the gradient penalties on domains A and B of a step with this seed."""
+        """Float [global_batch] in [0, 1) each, for the gradient penalties on domains A and B with this step's seed."""
         return [self.mixing_numbers(fold(seed, use)) for use in (_MIX_A, _MIX_B)]
 
     # ------------------------------------------------------------------------------------------------- the generators
     def generator_gradients(self, real_a: tf.Tensor, real_b: tf.Tensor, seeds: tf.Tensor):
         """Forward pass, losses and gradients of both generators on a micro-batch of this replica.
 
-        One cycle after the other, and the identities after both, each with its gradients: so only one has to be in
-        memory. The order is the reference's for each generator, which batch norm's running statistics remember.
+        The cycles and then the identity losses are computed one after another, each with its gradients, so that only
+        one is in memory at a time. Each generator is called in the reference's order, on which the running statistics
+        of batch norm depend.
 
         Args:
             real_a, real_b: images [b, h, w, c].
             seeds: int [b, 6, 2], for the dropout in each of the six calls.
 
         Returns:
-            (fake_a, fake_b); and (losses by tag, gradients as variables_of('G')): their parts of the means over the
-            global batch.
+            (fake_a, fake_b); and (losses by tag, gradients in the order of variables_of('G')), as contributions to the
+            means over the global batch.
         """
         fake_b, total = self._cycle('A', self.g_a, self.g_b, self.d_a, real_a, seeds[:, 0], seeds[:, 1])
         (then_b,) = after(gradients.tensors(total), [real_b])
         fake_a, part = self._cycle('B', self.g_b, self.g_a, self.d_b, then_b, seeds[:, 2], seeds[:, 3])
         total = gradients.add(total, part)
         if self._config.lambda_identity > 0:
-            # Each on images of the other domain.
-            of_two = ('A', self.g_a, real_b, seeds[:, 4]), ('B', self.g_b, real_a, seeds[:, 5])
-            for domain, generator, real, seed in of_two:
+            # Each generator on images of its target domain.
+            calls = ('A', self.g_a, real_b, seeds[:, 4]), ('B', self.g_b, real_a, seeds[:, 5])
+            for domain, generator, real, seed in calls:
                 (then_real,) = after(gradients.tensors(total), [real])
                 total = gradients.add(total, self._identity(domain, generator, then_real, seed))
         else:
             total[0].update(dict.fromkeys(('loss/idt_A', 'loss/idt_B'), tf.zeros_like(total[0]['loss/cycle_A'])))
-        values, found = total
-        return (fake_a, fake_b), (values, [found[variable.ref()] for variable in self.variables_of('G')])
+        values, grads = total
+        return (fake_a, fake_b), (values, [grads[variable.ref()] for variable in self.variables_of('G')])
 
-    def _cycle(self, domain, there, back, discriminator, real, seeds_there, seeds_back):
-        """There and back from images of one domain.
+    def _cycle(self, domain, generator, inverse, discriminator, real, seeds, inverse_seeds):
+        """Translates images of one domain to the other and back.
 
         Returns:
-            The images there; and (losses by tag, gradients by variable), both for these images' part.
+            The translated images; and (losses by tag, gradients by variable), as these images' contributions.
         """
-        variables = there.trainable_variables + back.trainable_variables
+        variables = generator.trainable_variables + inverse.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            fake = there(real, training=True, seed=seeds_there)
-            again = back(fake, training=True, seed=seeds_back)
+            fake = generator(real, training=True, seed=seeds)
+            rec = inverse(fake, training=True, seed=inverse_seeds)
             weight = {'A': self._config.lambda_A, 'B': self._config.lambda_B}[domain]
             values = {
                 f'loss/G_{domain}': self.mean(self.adversarial(discriminator(fake, training=True), True)),
-                f'loss/cycle_{domain}': self.mean(losses.l1(again, real) * weight),
+                f'loss/cycle_{domain}': self.mean(losses.l1(rec, real) * weight),
             }
             total = self.scaled('G', tf.add_n(list(values.values())))
         return fake, gradients.make_part(values, tape.gradient(total, variables), variables)
 
     def _identity(self, domain, generator, real, seeds):
-        """A generator's images of what is its target already; returns losses and gradients as _cycle does."""
+        """Applies a generator to images of its target domain; returns losses and gradients as _cycle does."""
         config = self._config
-        weight = {'A': config.lambda_B, 'B': config.lambda_A}[domain] * config.lambda_identity  # the reference's cross
+        # The weights are crossed, as in the reference.
+        weight = {'A': config.lambda_B, 'B': config.lambda_A}[domain] * config.lambda_identity
         variables = generator.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
@@ -128,22 +130,23 @@ class CycleGAN(BaseModel):
             mix_a, mix_b: float [b] in [0, 1], for the gradient penalties on domains A and B.
 
         Returns:
-            No images; and (losses and mean outputs by tag, gradients as variables_of('D')), as generator_gradients.
+            No images; and (losses and mean outputs by tag, gradients in the order of variables_of('D')), as
+            generator_gradients does.
         """
         values, variables = {}, self.variables_of('D')
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            of_two = ('A', self.d_a, real_b, fake_b, mix_b), ('B', self.d_b, real_a, fake_a, mix_a)
-            for domain, network, *images in of_two:
+            calls = ('A', self.d_a, real_b, fake_b, mix_b), ('B', self.d_b, real_a, fake_a, mix_a)
+            for domain, network, *images in calls:
                 critic = lambda x, network=network: network(x, training=True)  # noqa: E731
                 tags = f'loss/D_{domain}', f'discriminator/D_{domain}_real', f'discriminator/D_{domain}_fake'
                 values.update(zip(tags, self.discriminator_loss(critic, *images)))
             total = self.scaled('D', values['loss/D_A'] + values['loss/D_B'])
         return (), (values, tape.gradient(total, variables))
 
-    # ---------------------------------------------------------------------------------------------------- what is seen
+    # -------------------------------------------------------------------------------------------------------- pictures
     def visuals(self, real_a: tf.Tensor, real_b: tf.Tensor) -> Mapping[str, Mapping[str, tf.Tensor]]:
-        """As BaseModel's, and the identity pictures, which are left out where the channels of A and B differ."""
+        """As in BaseModel, and the identity pictures if A and B have the same number of channels."""
         rows = super().visuals(real_a, real_b)
         if self._config.input_nc == self._config.output_nc:
             rows['A_to_B']['idt_B'] = self.infer('G_B', real_a)

@@ -11,27 +11,27 @@ GROWTH_STEPS = 2000  # as in Keras and PyTorch
 
 
 class LossScale(tf.Module):
-    """What one optimizer's losses are multiplied by before they are differentiated.
+    """The factor by which one optimizer's losses are multiplied before they are differentiated.
 
-    It halves, to 1 at the least, when a gradient is not finite, and doubles after so many steps in a row whose
-    gradients were. Powers of two: neither the multiplication nor the division rounds. Its state is in variables, so
-    that a checkpoint holds it.
+    It is halved, to no less than 1, when a gradient is not finite, and doubled after `growth_steps` consecutive steps
+    with finite gradients. It is a power of two, so that neither the multiplication nor the division rounds. Its state
+    is held in variables and saved in checkpoints.
 
-    Keras's LossScaleOptimizer counts a skipped step as one of Adam's, whose bias correction then is not that of the
-    updates that were made; so this is ours.
+    Keras's LossScaleOptimizer is not used, because it counts skipped steps as steps of Adam. The bias correction would
+    then not match the updates that were made.
 
     Args:
-        used: False leaves losses and gradients as they are; the variables are there all the same, so that a run may go
-            on in another precision.
-        growth_steps: steps in a row after which the scale doubles.
-        initial: the first scale, a power of two.
+        used: False leaves losses and gradients unchanged. The variables exist nevertheless, so that a run can be
+            continued in another precision.
+        growth_steps: number of consecutive steps after which the scale doubles.
+        initial: initial scale, a power of two.
     """
 
     def __init__(self, used: bool, growth_steps: int = GROWTH_STEPS, initial: float = INITIAL_SCALE):
         super().__init__()
         self.used = used
         self._growth_steps = growth_steps
-        # Every replica computes the same update, so that the first one's is everybody's.
+        # Every replica computes the same update, so that the value on the first replica is valid for all.
         shared = {
             'trainable': False,
             'synchronization': tf.VariableSynchronization.ON_WRITE,
@@ -41,7 +41,7 @@ class LossScale(tf.Module):
         self.good_steps = tf.Variable(0, dtype=tf.int64, **shared)
 
     def scaled(self, loss: tf.Tensor) -> tf.Tensor:
-        """The loss to differentiate."""
+        """The loss, multiplied by the scale."""
         return loss * tf.cast(self.scale.read_value(), loss.dtype) if self.used else loss
 
     def unscaled(self, gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
@@ -52,22 +52,22 @@ class LossScale(tf.Module):
         return [gradient * tf.cast(inverse, gradient.dtype) for gradient in gradients]
 
     def can_shrink(self) -> tf.Tensor:
-        """bool: whether the scale is above 1, so that the next gradients after an overflow are smaller."""
+        """Bool: whether the scale is above 1, so that it can be lowered after an overflow."""
         return self.scale.read_value() > 1
 
     def update(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
         """Adapts the scale to a step's gradients.
 
         Args:
-            gradients: summed over all replicas, so that all decide alike.
+            gradients: gradients summed over all replicas, so that all replicas decide alike.
 
         Returns:
-            bool: whether all are finite; else the step is to be skipped.
+            Bool: whether all gradients are finite; if not, the step must be skipped.
         """
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
         scale, good = self.scale.read_value(), self.good_steps.read_value() + 1
         grows = good >= self._growth_steps
-        # Not beyond what float32 holds.
+        # Stays within the range of float32.
         larger = tf.where(grows & (scale < tf.float32.max / 2), scale * 2, scale)
         self.scale.assign(tf.where(finite, larger, tf.maximum(scale / 2, 1)))
         self.good_steps.assign(tf.where(finite & ~grows, good, 0))

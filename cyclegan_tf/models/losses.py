@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
 
-GRADIENT_EPSILON = 1e-16  # the reference's cal_gradient_penalty: keeps the norm's gradient finite at zero
+GRADIENT_EPSILON = 1e-16  # from the reference's cal_gradient_penalty: keeps the norm's gradient finite at zero
 
 
 def mean_per_example(x: tf.Tensor) -> tf.Tensor:
@@ -54,7 +54,7 @@ def gradient_penalty(
     Args:
         critic: images [batch, h, w, c] -> logits.
         real, fake: float [batch, h, w, c].
-        mix: float [batch] in [0, 1], the share of the real image in each mixture.
+        mix: float [batch] in [0, 1], share of the real image in each mixture.
 
     Returns:
         [batch].

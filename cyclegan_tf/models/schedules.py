@@ -1,4 +1,4 @@
-"""Learning rates: the factor on the initial rate in each epoch, counted from 1."""
+"""Learning rate schedules: the factor by which the initial rate is multiplied in each epoch, counted from 1."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import tensorflow as tf
 
-STEP_FACTOR = 0.1  # the reference's StepLR gamma
+STEP_FACTOR = 0.1  # gamma of the reference's StepLR
 PLATEAU_FACTOR = 0.2  # the reference's ReduceLROnPlateau settings: factor, patience, threshold
 PLATEAU_PATIENCE = 5
 PLATEAU_THRESHOLD = 0.01
@@ -15,14 +15,14 @@ PLATEAU_THRESHOLD = 0.01
 def linear(epoch: int, n_epochs: int, n_epochs_decay: int) -> float:
     """1 for n_epochs, then down in equal steps to 1 / (n_epochs_decay + 1) in the last epoch.
 
-    As CUT and the reference of August 2025 have it, and the reference before 2020. Between, it stepped its schedule
-    before each epoch, which trained the last epoch at rate 0.
+    As in CUT, in the reference of August 2025 and in the reference before 2020. In between, the reference stepped its
+    schedule before each epoch, so that it trained the last epoch at rate 0.
     """
     return 1 - max(0, epoch - n_epochs) / (n_epochs_decay + 1)
 
 
 def step(epoch: int, lr_decay_iters: int) -> float:
-    """A tenth after every lr_decay_iters epochs."""
+    """Divided by ten after every lr_decay_iters epochs."""
     return STEP_FACTOR ** ((epoch - 1) // lr_decay_iters)
 
 
@@ -35,10 +35,10 @@ def cosine(epoch: int, n_epochs: int) -> float:
 
 
 class Plateau(tf.Module):
-    """A fifth at the sixth epoch in a row that gains less than 1 % on the best one.
+    """Divided by five at the sixth consecutive epoch whose loss is not at least 1 % below the best one.
 
     Departs from the reference: it feeds this schedule a constant 0; ours is fed the generators' mean loss of an epoch.
-    The state is in variables, so that a checkpoint holds it; float64, since they are compared over many epochs.
+    The state is held in variables and saved in checkpoints; in float64, since losses are compared over many epochs.
     """
 
     def __init__(self):
@@ -48,10 +48,10 @@ class Plateau(tf.Module):
         self.factor = tf.Variable(1.0, dtype=tf.float64, trainable=False)
 
     def update(self, loss: float) -> None:
-        """Takes the mean loss of the epoch that has ended."""
+        """Takes the mean loss of the epoch that has just ended into account."""
         best = float(self.best.numpy())
-        # The loss can be negative (wgangp); PyTorch's relative threshold then asks for a loss, ours still for a gain.
-        # Departs from the reference there.
+        # Departs from the reference: where the loss is negative (wgangp), PyTorch's relative threshold accepts a rise
+        # as a gain; here a gain is always a fall.
         if math.isinf(best) or loss < best - PLATEAU_THRESHOLD * abs(best):
             self.best.assign(loss)
             self.epochs_without_gain.assign(0)

@@ -1,4 +1,4 @@
-"""One way that a model translates images: from which of the data set's domains to which, by which network."""
+"""A direction of translation: from one of the data set's domains to the other, by one of the model's networks."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class Translation:
-    """Images of one domain to images of another, in the data set's names, whatever --direction the run had.
+    """Images of one domain -> images of another, in the data set's names, whatever --direction the run has.
 
     Attributes:
-        name: as in 'AtoB'.
+        name: name of the translation, such as 'AtoB'.
         network: float [b, h, w, channels of the source] in [-1, 1] -> float [b, h, w, channels of the target].
-        network_name: as the reference calls it: 'G_A'.
+        network_name: its name in the reference, such as 'G_A'.
         source, target: the data set's domains, 'A' and 'B'.
-        channels: of the images in and out.
-        inverse: the name of the translation back; None where the model has none: then there is no reconstruction.
+        channels: numbers of channels of the input and the output images.
+        inverse: name of the inverse translation; None if the model has none, and so no reconstruction.
     """
 
     name: str

@@ -13,9 +13,10 @@ from cyclegan_tf.networks.shapes import sides
 class Conv(tf.keras.layers.Conv2D):
     """A convolution with zero padding on all sides, as torch.nn.Conv2d.
 
-    TensorFlow's 'same' pads a 3x3 convolution of stride 2 by (0, 1) and keeps the size of a 4x4 one of stride 1.
+    TensorFlow's 'same' padding is different: it pads a 3x3 convolution of stride 2 by (0, 1), and it keeps the size in
+    a 4x4 convolution of stride 1.
 
-    Input: [b, h, w, c]. Output: [b, (h + 2*pad - kernel) // stride + 1, likewise w, filters].
+    Input: [b, h, w, c]. Output: [b, h', w', filters] with h' = (h + 2*pad - kernel) // stride + 1; w' likewise.
     """
 
     def __init__(self, filters, kernel, stride=1, pad=0, use_bias=True, kernel_initializer='glorot_uniform'):
@@ -25,7 +26,7 @@ class Conv(tf.keras.layers.Conv2D):
         self._pad = pad
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        # There TensorFlow's 'same' is PyTorch's padding too, and no padded copy is made.
+        # In this case TensorFlow's 'SAME' pads as PyTorch does, and no padded copy is needed.
         halves = (*self.kernel_size, *self.strides, self._pad) == (4, 4, 2, 2, 1)
         same = halves and all(side is not None and side % 2 == 0 for side in x.shape[1:3])
         padded = pad_zero(x, self._pad) if self._pad and not same else x
@@ -42,7 +43,7 @@ class Conv3x3(Conv):
     def __init__(self, filters, use_bias=True, kernel_initializer='glorot_uniform'):
         super().__init__(filters, 3, use_bias=use_bias, kernel_initializer=kernel_initializer)
         self.plain = False
-        """True leaves the work to TensorFlow's own convolution in what is traced from now on."""
+        """If True, functions traced from now on use TensorFlow's own convolution."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         kernel = tf.cast(self.kernel, x.dtype)
@@ -51,15 +52,16 @@ class Conv3x3(Conv):
         return _add_bias(y, self.bias) if self.use_bias else y
 
 
-# Of the forward convolution whose gradient the transposed one is. With kernel 3 one row has to go, and TensorFlow's
-# 'SAME' takes it from the bottom and the right, which shifts the result by a pixel against PyTorch's.
+# Kernel size -> padding of the forward convolution whose gradient the transposed convolution is. With kernel 3, one row
+# and one column have to be dropped. TensorFlow's 'SAME' drops them at the bottom and the right, which would shift the
+# result by one pixel from PyTorch's.
 _PADDINGS = {3: [[0, 0], [1, 0], [1, 0], [0, 0]], 4: 'SAME'}
 
 
 class UpConv(tf.keras.layers.Conv2DTranspose):
-    """A transposed convolution of stride 2 that doubles the sides, as torch.nn.ConvTranspose2d with padding 1.
+    """A transposed convolution of stride 2 that doubles height and width, as torch.nn.ConvTranspose2d with padding 1.
 
-    Kernel 3 stands for PyTorch's output_padding 1, kernel 4 for output_padding 0.
+    Kernel 3 corresponds to PyTorch's output_padding 1, kernel 4 to output_padding 0.
 
     Input: [b, h, w, c]. Output: [b, 2*h, 2*w, filters].
     """
@@ -67,7 +69,7 @@ class UpConv(tf.keras.layers.Conv2DTranspose):
     def __init__(self, filters, kernel, use_bias=True, kernel_initializer='glorot_uniform'):
         super().__init__(filters, kernel, 2, padding='same', use_bias=use_bias, kernel_initializer=kernel_initializer)
         self.plain = False
-        """True pads by slicing, for converters that know no explicit padding, in what is traced from now on."""
+        """If True, functions traced from now on pad by slicing, for converters that do not support explicit padding."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         kernel = tf.cast(self.kernel, x.dtype)
@@ -80,11 +82,11 @@ class UpConv(tf.keras.layers.Conv2DTranspose):
 
 
 def _add_bias(y: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """y + bias, whose gradient is a sum in float32 at least.
+    """y + bias; the gradient of the bias is summed in float32 or a wider type.
 
-    TensorFlow sums it in the dtype of y, and a sum in bfloat16 stands still after 256 terms.
+    TensorFlow sums it in the dtype of y, and a sum in bfloat16 stops growing after 256 terms.
     """
-    bias = tf.convert_to_tensor(bias)  # under mixed precision of the dtype of y
+    bias = tf.convert_to_tensor(bias)  # under mixed precision, in the dtype of y
     if full_precision(y) is y:
         return tf.nn.bias_add(y, bias)
 

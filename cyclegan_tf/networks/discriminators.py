@@ -16,18 +16,20 @@ from cyclegan_tf.networks.shapes import check_images
 
 
 class NLayerDiscriminator(tf.keras.Model):
-    """4x4 convolutions: num_layers of stride 2, then two of stride 1 (Isola et al. 2017; 70x70 patches for 3).
+    """4x4 convolutions: num_layers of stride 2, then two of stride 1 (Isola et al. 2017).
+
+    With 3 layers, each logit judges a patch of 70x70 pixels.
 
     Args:
         input_channels: channels of the images.
-        filters: channels after the first convolution, doubled up to eight times.
-        num_layers: convolutions of stride 2.
+        filters: channels after the first convolution; each further one doubles them, up to 8 * filters.
+        num_layers: number of convolutions with stride 2.
         norm: 'instance', 'batch' or 'none'.
-        initializers: where the weights come from.
-        norm_form: of instance norm, see norms.instance_norm.
+        initializers: makes the initializers of the weights.
+        norm_form: implementation of instance norm, see norms.instance_norm.
 
-    Call: images float [b, h, w, input_channels] in [-1, 1] -> logits float [b, h // 2**num_layers - 2, likewise w, 1].
-    Raises UserError for images so small that no logit is left.
+    Call: images float [b, h, w, input_channels] in [-1, 1] -> logits float [b, h', w', 1] with
+    h' = h // 2**num_layers - 2; w' likewise. Raises UserError for images that are too small to give a logit.
     """
 
     def __init__(self, input_channels, filters, num_layers, norm, initializers, norm_form='fast', **kwargs):
@@ -55,9 +57,9 @@ class NLayerDiscriminator(tf.keras.Model):
 
 
 class PixelDiscriminator(tf.keras.Model):
-    """1x1 convolutions: judges each pixel's colour by itself.
+    """1x1 convolutions, which judge the colour of each pixel on its own.
 
-    Args: as NLayerDiscriminator, without num_layers.
+    Args: as for NLayerDiscriminator, without num_layers.
 
     Call: images float [b, h, w, input_channels] in [-1, 1] -> logits float [b, h, w, 1].
     """
@@ -90,21 +92,21 @@ def make_discriminator(
     twice_differentiable: bool = False,
     precision: str = 'float32',
 ) -> tf.keras.Model:
-    """Builds a discriminator with its weights.
+    """Builds a discriminator and initialises its weights.
 
     Args:
         name: 'basic' (three layers), 'n_layers' or 'pixel'.
-        input_channels: of the images.
-        filters: channels after the first convolution, of which all others but the last are multiples.
-        num_layers: convolutions of stride 2; read by 'n_layers' only.
+        input_channels: channels of the images.
+        filters: channels after the first convolution; those of later layers, except the last, are multiples of it.
+        num_layers: number of convolutions with stride 2; used by 'n_layers' only.
         norm, init_type, init_gain, seed, precision: as for make_generator.
-        twice_differentiable: the derivative's derivative is right too, which a gradient penalty needs; slower.
+        twice_differentiable: make the second derivative correct too, as a gradient penalty needs; slower.
 
     Returns:
         A model, float [b, h, w, input_channels] in [-1, 1] -> logits float [b, h', w', 1].
 
     Raises:
-        UserError: an unknown name, norm, init_type or precision, or num_layers below 1.
+        UserError: the name, norm, init_type or precision is unknown, or num_layers is below 1.
     """
     if name not in DISCRIMINATORS:
         raise UserError(f"discriminator name '{name}' is not one of: {', '.join(DISCRIMINATORS)}.")

@@ -16,11 +16,11 @@ from cyclegan_tf.networks.precision import computed_in, full_precision
 from cyclegan_tf.networks.shapes import check_images
 from cyclegan_tf.networks.stages import Stage, StageSequence
 
-DROPOUT_RATE = 0.5  # the reference's
+DROPOUT_RATE = 0.5  # as in the reference
 
 
 class ResnetBlock(tf.keras.layers.Layer):
-    """x + norm(conv(pad(dropout(relu(norm(conv(pad(x)))))))), without an activation behind the sum.
+    """x + norm(conv(pad(dropout(relu(norm(conv(pad(x)))))))), without an activation after the sum.
 
     Input and output: float [b, h, w, filters].
     """
@@ -44,25 +44,26 @@ class ResnetBlock(tf.keras.layers.Layer):
 
 
 class ResnetGenerator(tf.keras.Model):
-    """Two halvings, residual blocks, two doublings (Johnson et al. 2016, as the reference has it).
+    """Two downsampling convolutions, residual blocks, two upsampling ones (Johnson et al. 2016, as in the reference).
 
     Args:
-        input_channels: channels of the images that come in.
-        output_channels: channels of the images that go out.
-        filters: channels after the first convolution; four times as many in the blocks.
-        num_blocks: residual blocks, 9 or 6 in the reference.
+        input_channels: channels of the input images.
+        output_channels: channels of the output images.
+        filters: channels after the first convolution; the blocks have four times as many.
+        num_blocks: number of residual blocks, 9 or 6 in the reference.
         norm: 'instance', 'batch' or 'none'.
-        use_dropout: dropout of 0.5 inside each block, in training.
-        padding: inside the blocks, 'reflect', 'replicate' or 'zero'; the first and last convolution always reflect.
-        initializers: where the weights come from.
-        recompute_grads: in training the gradients compute the activations inside each block, in front of the blocks
-            and behind them again, instead of keeping them in memory.
+        use_dropout: apply dropout of 0.5 inside each block, in training.
+        padding: padding inside the blocks: 'reflect', 'replicate' or 'zero'; the first and the last convolution always
+            use 'reflect'.
+        initializers: makes the initializers of the weights.
+        recompute_grads: in training, the backward pass recomputes the activations inside each block, before the blocks
+            and after them, instead of keeping them in memory.
 
-    Call: images float [b, h, w, input_channels] in [-1, 1] -> float [b, h, w, output_channels] in [-1, 1] for sides
-    that are multiples of 4; other sides come out rounded up to the next multiple, as in the reference. `seed`, int
-    [b, 2], is needed in training with dropout. With `layers`, indices of the reference's sequence, it hands out a list
-    of what these compute, in this order and in the precision of computation, and computes nothing behind the highest.
-    Raises UserError for sides too small for the padding, and for an index that the sequence does not have.
+    Call: images float [b, h, w, input_channels] in [-1, 1] -> float [b, h, w, output_channels] in [-1, 1]. Sides that
+    are not multiples of 4 are rounded up to the next multiple, as in the reference. `seed`, int [b, 2], is required in
+    training with dropout. With `layers`, indices into the reference's nn.Sequential, the call returns a list of the
+    outputs of these layers, in this order and in the precision of computation, and computes no layer after the highest.
+    Raises UserError for sides that are too small for the padding, and for an index outside the sequence.
     """
 
     def __init__(
@@ -83,7 +84,8 @@ class ResnetGenerator(tf.keras.Model):
             raise UserError(f"padding '{padding}' is not one of: {', '.join(PADDINGS)}.")
         self.side_multiple = 4
         self.output_channels = output_channels
-        # The first padding of 3 mirrors 3 pixels besides the border; mirroring in the blocks needs 2 at a quarter size.
+        # The first padding mirrors 3 pixels next to the border pixel, so that sides need 4 pixels. Mirroring in the
+        # blocks needs 2 pixels at a quarter of the size.
         self._smallest_side = 5 if padding == 'reflect' else 4
         self._input_channels = input_channels
         use_bias = norm_wants_bias(norm)
@@ -101,12 +103,13 @@ class ResnetGenerator(tf.keras.Model):
         self.conv_out = Conv(output_channels, 7, kernel_initializer=kernel())
         train = segments.make_training(lambda: self.trainable_variables, norm != 'batch', recompute_grads)
         blocks = range(10, 10 + num_blocks)
-        # Where activations are computed again, what is between two segments is kept, and behind stage 1 it is large.
+        # With recomputation, the values between segments stay in memory, and the output of stage 1 is large: no
+        # segment ends there.
         starts = [0, *([] if recompute_grads else [2]), *blocks, blocks.stop]
         self._sequence = StageSequence(self._stages, starts, train)
 
     def _stages(self) -> list[Stage]:
-        """The network, with the reference's indices."""
+        """The network's stages, at the indices of the reference's nn.Sequential."""
         pad = Stage(lambda x: pad_reflect(x, 3))
         stages = [pad, *self._convolution(self.conv_in, self.norm_in)]  # [b, h+6, w+6, c], [b, h, w, f]
         for conv, norm in zip(self.downs, self.down_norms):
@@ -128,15 +131,16 @@ class ResnetGenerator(tf.keras.Model):
 
 
 class UnetGenerator(tf.keras.Model):
-    """Halvings down to the bottleneck and back, each level joined to its mirror image by concatenation.
+    """Downsampling to a bottleneck and upsampling back, with a skip connection by concatenation at each level.
 
     Args:
         input_channels, output_channels, filters, norm, initializers: as for ResnetGenerator.
-        recompute_grads: likewise, for the activations inside each level, on the way down and on the way up.
-        num_downs: halvings, 7 ('unet_128') or 8 ('unet_256').
-        use_dropout: dropout of 0.5 in the num_downs - 5 levels of 8 * filters above the bottleneck, in training.
+        recompute_grads: as for ResnetGenerator, for the activations inside each level on the way down and up.
+        num_downs: number of downsampling convolutions, 7 ('unet_128') or 8 ('unet_256').
+        use_dropout: apply dropout of 0.5, in training, in the num_downs - 5 levels of 8 * filters channels above the
+            bottleneck.
 
-    Call: as ResnetGenerator, without `layers`. Raises UserError unless both sides are multiples of 2 ** num_downs.
+    Call: as for ResnetGenerator, without `layers`. Raises UserError unless both sides are multiples of 2 ** num_downs.
     """
 
     def __init__(
@@ -160,7 +164,7 @@ class UnetGenerator(tf.keras.Model):
         channels = [filters * min(2**level, 8) for level in range(num_downs)]  # f, 2f, 4f, 8f, 8f, ...
         use_bias = norm_wants_bias(norm)
         kernel = initializers.kernel
-        # Level 0 is the outermost one. Neither its down-convolution nor the innermost one is normalised.
+        # Level 0 is the outermost. Its downsampling convolution and that of the innermost level have no norm.
         self.downs = [Conv(c, 4, 2, 1, use_bias=use_bias, kernel_initializer=kernel()) for c in channels]
         self.down_norms = [make_norm(norm, initializers) for _ in range(num_downs - 2)]
         self.ups = [UpConv(output_channels, 4, use_bias=True, kernel_initializer=kernel())]
@@ -171,8 +175,8 @@ class UnetGenerator(tf.keras.Model):
     def call(self, x, training=False, seed=None, layers=()):
         if layers:
             raise UserError(
-                f'`layers` ({",".join(map(str, layers))}) are numbers of a sequence, which a U-Net is not; make a '
-                f'generator with name resnet_9blocks.'
+                f'`layers` ({",".join(map(str, layers))}) are indices into a sequence of layers, which a U-Net is '
+                f'not; make a generator with name resnet_9blocks.'
             )
         check_images(x, self._input_channels, multiple=self.side_multiple)
         plan = self._plan()
@@ -184,8 +188,9 @@ class UnetGenerator(tf.keras.Model):
             segments.Segment(self._down, (level,), (level,), inline=level == 0) for level in range(self._num_downs)
         ]
         for level in reversed(range(self._num_downs)):
-            # The reference's in-place LeakyReLU changes its skip too; the ReLU on the way up makes both the same.
-            inputs = (len(levels), level) if level else (len(levels),)  # what comes up; what came down to here
+            # In the reference, the in-place LeakyReLU also changes the skip connection. That makes no difference, since
+            # a ReLU follows on the way up.
+            inputs = (len(levels), level) if level else (len(levels),)  # from the level below; the skip connection
             levels.append(segments.Segment(self._up, inputs, (level,)))
         return segments.Plan(levels, [len(levels)])
 
@@ -217,27 +222,28 @@ def make_generator(
     precision: str = 'float32',
     recompute_grads: bool = False,
 ) -> tf.keras.Model:
-    """Builds a generator with its weights.
+    """Builds a generator and initialises its weights.
 
     Args:
         name: 'resnet_9blocks', 'resnet_6blocks', 'unet_256' or 'unet_128'.
-        input_channels, output_channels: of the images in and out.
-        filters: channels after the first convolution, of which all others are multiples.
+        input_channels, output_channels: channels of the input and output images.
+        filters: channels after the first convolution; those of later layers, except the last, are multiples of it.
         norm: 'instance', 'batch' or 'none'; or 'instance_thumbnail', see norms.ThumbnailInstanceNorm.
-        use_dropout: with dropout in training.
+        use_dropout: apply dropout in training.
         padding: 'reflect', 'replicate' or 'zero' in the ResNet's blocks; the U-Net has zero padding only.
         init_type, init_gain: see initializers.Initializers.
-        seed: fixes the weights; None draws others every time.
+        seed: fixes the initial weights; None: other weights each time.
         precision: 'float32', 'bfloat16' or 'float16', see precision.computed_in.
-        recompute_grads: gradients compute activations again, see ResnetGenerator; not with norm 'batch'.
+        recompute_grads: recompute activations in the backward pass, see ResnetGenerator; not with norm 'batch'.
 
     Returns:
-        A model, float [b, h, w, input_channels] in [-1, 1] -> float [b, h, w, output_channels] in [-1, 1]. Its
-        attribute side_multiple says of what the sides have to be multiples, so that they are kept. A ResNet hands out
-        what its layers compute, see ResnetGenerator.
+        A model, float [b, h, w, input_channels] in [-1, 1] -> float [b, h, w, output_channels] in [-1, 1]. It
+        keeps the size of images whose sides are multiples of its attribute side_multiple. A ResNet can also return the
+        outputs of its layers, see ResnetGenerator.
 
     Raises:
-        UserError: an unknown name, norm, padding, init_type or precision, or recompute_grads with norm 'batch'.
+        UserError: the name, norm, padding, init_type or precision is unknown, or recompute_grads is combined with norm
+            'batch'.
     """
     if name not in GENERATORS:
         raise UserError(f"generator name '{name}' is not one of: {', '.join(GENERATORS)}.")
@@ -250,7 +256,7 @@ def make_generator(
         raise UserError(f"padding '{padding}' is for ResNet generators; the U-Net pads with zeros.")
     if recompute_grads and norm == 'batch':
         raise UserError(
-            '`recompute_grads` (True) would update the running statistics of norm batch twice; take norm instance.'
+            '`recompute_grads` (True) would update the running statistics of norm batch twice; use norm instance.'
         )
     with computed_in(precision):
         if kind == 'unet':

@@ -1,4 +1,4 @@
-"""The first weights of networks, as PyTorch draws them, and when they are made."""
+"""Initial weights of networks, distributed as in PyTorch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cyclegan_tf.errors import UserError
 
 
 class Initializers:
-    """Hands each layer of one network its own initializer, all derived from one seed.
+    """Makes an initializer for each layer of a network, all derived from one seed.
 
     Args:
         init_type: 'normal', 'xavier', 'kaiming' or 'orthogonal' (the reference's init_net).
@@ -33,23 +33,23 @@ class Initializers:
         return int(self._seeds.integers(2**31))
 
     def kernel(self) -> tf.keras.initializers.Initializer:
-        """For the kernel of a (transposed) convolution. Fans are PyTorch's: kernel area times channels."""
+        """The initializer of a (transposed) convolution's kernel. Fans are PyTorch's: kernel area times channels."""
         seed = self._next_seed()
         if self._init_type == 'normal':
             return tf.keras.initializers.RandomNormal(0.0, self._init_gain, seed)
         if self._init_type == 'orthogonal':
             return tf.keras.initializers.Orthogonal(self._init_gain, seed)
-        # PyTorch's normal is not cut at two deviations, Keras's GlorotNormal and HeNormal are.
+        # PyTorch's normal distributions are not truncated; Keras's GlorotNormal and HeNormal are, at two deviations.
         scale, mode = (self._init_gain**2, 'fan_avg') if self._init_type == 'xavier' else (2.0, 'fan_in')
         return tf.keras.initializers.VarianceScaling(scale, mode, 'untruncated_normal', seed)
 
     def norm_scale(self) -> tf.keras.initializers.Initializer:
-        """For batch norm's scale: N(1, init_gain), whatever the init_type (the reference's init_func)."""
+        """The initializer of batch norm's scale: N(1, init_gain) with every init_type (the reference's init_func)."""
         return tf.keras.initializers.RandomNormal(1.0, self._init_gain, self._next_seed())
 
 
 def build(network: tf.keras.Model, shape: Sequence[int]) -> None:
-    """Gives a network its weights: images [b, h, w, c] of this shape pass through.
+    """Creates a network's weights by running it once on zeros of this shape, [b, h, w, c].
 
     Keras's own build would trace the network and have AutoGraph rewrite it, which takes three times as long.
     """

@@ -1,4 +1,4 @@
-"""Padding, activation and dropout, as PyTorch has them."""
+"""Padding, activation and dropout, as in PyTorch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import tensorflow as tf
 
 from cyclegan_tf.ops import random
 
-LEAKY_SLOPE = 0.2  # the reference's
+LEAKY_SLOPE = 0.2  # as in the reference
 
 
 # ---------------------------------------------------------------------------------------------------------- padding
 def pad_zero(x: tf.Tensor, width: int) -> tf.Tensor:
-    """[b, h, w, c] -> [b, h + 2*width, w + 2*width, c], zeros around."""
+    """[b, h, w, c] -> [b, h + 2*width, w + 2*width, c], with zeros around the image."""
     return tf.pad(x, [[0, 0], [width, width], [width, width], [0, 0]])
 
 
@@ -27,7 +27,7 @@ def pad_reflect(x: tf.Tensor, width: int) -> tf.Tensor:
 
 def pad_replicate(x: tf.Tensor, width: int) -> tf.Tensor:
     """[b, h, w, c] -> [b, h + 2*width, w + 2*width, c], the border repeated (torch.nn.ReplicationPad2d)."""
-    # A symmetric pad of one repeats the border pixel; tf.pad has no mode that does it for any width.
+    # Symmetric padding of width 1 repeats the border pixel; tf.pad has no mode that repeats it for any width.
     for _ in range(width):
         x = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], mode='SYMMETRIC')
     return x
@@ -38,7 +38,7 @@ PADDINGS = {'reflect': pad_reflect, 'replicate': pad_replicate, 'zero': pad_zero
 
 # ------------------------------------------------------------------------------------------- activation and dropout
 def leaky_relu(x: tf.Tensor) -> tf.Tensor:
-    """x, and 0.2 x below zero."""
+    """x where it is positive, 0.2 x elsewhere."""
     if x.dtype == tf.float64:
         return tf.where(x > 0, x, LEAKY_SLOPE * x)  # TensorFlow's operation holds the slope in float32
     return tf.nn.leaky_relu(x, LEAKY_SLOPE)
@@ -49,10 +49,10 @@ def dropout(x: tf.Tensor, rate: float, seed: Optional[tf.Tensor], index: tf.Tens
 
     Args:
         x: float [b, h, w, c].
-        rate: the share of values that become 0; the others are divided by 1 - rate.
-        seed: int [b, 2], one for each image, others for every call of the network; so that it makes no difference
-            which images are in a batch together.
-        index: int, which dropout of the network this is; each draws other numbers.
+        rate: share of the values that are set to 0; the others are divided by 1 - rate.
+        seed: int [b, 2], a seed for each image, different in every call of the network. The result for an image does
+            not depend on the other images of its batch.
+        index: int, number of this dropout layer in the network; each layer uses different random numbers.
     """
     if seed is None:
         raise ValueError('`seed` (None) is needed to train a network with dropout; pass integers of shape [b, 2].')

@@ -1,4 +1,4 @@
-"""Normalisation, as PyTorch computes it."""
+"""Normalisation layers, as in PyTorch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from cyclegan_tf.networks.kernels.instance_norm import normalise_images
 from cyclegan_tf.networks.precision import full_precision
 
 NORM_EPSILON = 1e-5  # torch.nn.InstanceNorm2d and BatchNorm2d, default eps
-BATCH_NORM_MOMENTUM = 0.9  # torch.nn.BatchNorm2d's momentum is 0.1, counted from the other side
+BATCH_NORM_MOMENTUM = 0.9  # 1 minus torch.nn.BatchNorm2d's momentum of 0.1, the weight of the new value
 
 
 class BatchNorm(tf.keras.layers.Layer):
     """Batch normalisation over all replicas that keeps running statistics as torch.nn.BatchNorm2d does.
 
-    In training the biased variance normalises and the unbiased one, n / (n - 1) times it, enters the running
-    variance, in every precision. Of Keras's own layer only the fused float32 form does so, and its synchronised form
-    is biased.
+    In training, in every precision, the biased variance normalises, and the unbiased variance, n / (n - 1) times as
+    large, updates the running variance. Keras's own layer does so only in its fused float32 form; its synchronised form
+    uses the biased variance.
 
     Input and output: float [b, h, w, c].
     """
@@ -35,7 +35,8 @@ class BatchNorm(tf.keras.layers.Layer):
         channels = [int(input_shape[-1])]
         self.scale = self.add_weight('scale', channels, initializer=self._scale_initializer)
         self.offset = self.add_weight('offset', channels, initializer='zeros')
-        # Every replica computes the same update and keeps its own, so that a function on one device can do it too.
+        # Every replica computes the same update and keeps its own copy, so that a function on a single device can do
+        # the update too.
         running = {
             'trainable': False,
             'synchronization': tf.VariableSynchronization.ON_READ,
@@ -59,7 +60,7 @@ class BatchNorm(tf.keras.layers.Layer):
         if several:
             squares = replica.all_reduce(tf.distribute.ReduceOp.SUM, squares)
         variance = squares / count
-        # One value per channel has no variance; PyTorch refuses it, we leave the running value as the biased one.
+        # A single value per channel has no unbiased variance: PyTorch raises an error, here the biased one is used.
         unbiased = squares / tf.maximum(count - 1, 1)
         decay = tf.constant(BATCH_NORM_MOMENTUM, x.dtype)
         self.running_mean.assign(decay * self.running_mean + (1 - decay) * tf.stop_gradient(mean))
@@ -72,17 +73,17 @@ class BatchNorm(tf.keras.layers.Layer):
 
 
 class NoNorm(tf.keras.layers.Layer):
-    """Stands where a norm would be. Input and output: [b, h, w, c], the same."""
+    """Takes the place of a norm. Input and output: [b, h, w, c], unchanged."""
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         return x
 
 
 class InstanceNormFormula(tf.keras.layers.Layer):
-    """Instance normalisation whose second derivative is right too, for gradient penalties.
+    """Instance normalisation whose second derivative is correct too, for gradient penalties.
 
-    The libraries' layers take their variance from tf.nn.moments, which holds the mean in it constant: that leaves the
-    first derivative as it is and falsifies the second.
+    The libraries' layers take the variance from tf.nn.moments, which treats the mean in it as a constant. The first
+    derivative is still correct, but the second is wrong.
 
     Input and output: float [b, h, w, c].
     """
@@ -95,10 +96,10 @@ class InstanceNormFormula(tf.keras.layers.Layer):
 
 
 class InstanceNorm(tf.keras.layers.Layer):
-    """Instance normalisation in the form that is the fastest; its second derivative is not to be relied on.
+    """Instance normalisation in its fastest form; its second derivative is not reliable.
 
-    Statistics are in float32 in every precision. The library's layer does the work in float64, and for converters to
-    other formats, which know no batch norm with statistics of its own.
+    Statistics are float32 in every precision. In float64 the library's layer is used instead, and also for converters
+    to other formats, which do not support a batch norm that computes its own statistics.
 
     Input and output: float [b, h, w, c].
     """
@@ -106,7 +107,7 @@ class InstanceNorm(tf.keras.layers.Layer):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.plain = False
-        """True leaves the work to the library's layer in what is traced from now on."""
+        """If True, functions traced from now on use the library's layer."""
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         if self.plain or x.dtype == tf.float64:
@@ -116,9 +117,10 @@ class InstanceNorm(tf.keras.layers.Layer):
 
 
 class ThumbnailInstanceNorm(tf.keras.layers.Layer):
-    """Instance norm of one image whose statistics come from another view of it (Chen et al. 2022, thumbnail instance
-    normalisation): a call in training takes the mean and the variance from its input and keeps them, a call outside of
-    training uses those that are kept.
+    """Instance norm with the statistics of another view of the image: thumbnail instance norm (Chen et al. 2022).
+
+    A call in training computes the mean and the variance of its input and stores them; a call outside training uses the
+    stored ones. Input and output: float [1, h, w, c].
     """
 
     def __init__(self, **kwargs):
@@ -142,30 +144,31 @@ class ThumbnailInstanceNorm(tf.keras.layers.Layer):
 
 @functools.cache
 def _library_norm(dtype: str, channels: Optional[int], form: Optional[str] = None) -> tf.keras.layers.Layer:
-    """A library's layer for so many channels, which has no state and can be everybody's.
+    """A library's instance norm for this number of channels; it has no state, so that one layer serves all networks.
 
-    Imported where it is used: that takes seconds.
+    The library is imported here, where it is used, since the import takes seconds.
 
-    This is the one place that knows of two stacks (setup.py pins them): on TensorFlow 2.15 the layer is
-    tensorflow-addons', which no later TensorFlow can load; there Keras's own group norm has the same formula.
+    This is the only place that distinguishes the two stacks of packages (setup.py pins them). On TensorFlow 2.15 the
+    layer comes from tensorflow-addons, which later versions of TensorFlow cannot load; on these, Keras's group norm has
+    the same formula.
     """
     form = form or ('addons' if tf.__version__.startswith('2.15.') else 'keras')
     arguments = dict(epsilon=NORM_EPSILON, center=False, scale=False, dtype=dtype)
     if form == 'keras':
         return tf.keras.layers.GroupNormalization(groups=-1, **arguments)
     with warnings.catch_warnings():
-        # The announcement that tensorflow-addons is in maintenance would stand at the head of every run.
+        # Otherwise every run would begin with the notice that tensorflow-addons is in maintenance mode.
         warnings.simplefilter('ignore', UserWarning)
         import tensorflow_addons as tfa
     return tfa.layers.InstanceNormalization(**arguments)
 
 
 def instance_norm(form: str = 'fast') -> tf.keras.layers.Layer:
-    """Instance normalisation without weights: biased variance, epsilon 1e-5, the same in training and test.
+    """Instance normalisation without weights: biased variance, epsilon 1e-5, the same in training and outside.
 
     Args:
-        form: 'fast'; 'addons' and 'keras' ask for a library's (for the test that holds them equal); 'formula' is the
-            one to differentiate twice.
+        form: 'fast'; 'addons' or 'keras', the layers of these libraries, for the test that compares them; or 'formula',
+            which can be differentiated twice.
     """
     if form == 'fast':
         return InstanceNorm()
@@ -179,11 +182,11 @@ def make_norm(norm: str, initializers: Initializers, form: str = 'fast') -> tf.k
 
     Args:
         norm: 'instance', 'instance_thumbnail', 'batch' or 'none'.
-        initializers: of batch norm's scales.
-        form: of 'instance', see instance_norm.
+        initializers: makes the initializers of batch norm's scales.
+        form: implementation of 'instance', see instance_norm.
 
     Raises:
-        UserError: an unknown norm.
+        UserError: the norm is unknown.
     """
     if norm == 'batch':
         return BatchNorm(initializers.norm_scale())
@@ -197,5 +200,5 @@ def make_norm(norm: str, initializers: Initializers, form: str = 'fast') -> tf.k
 
 
 def norm_wants_bias(norm: str) -> bool:
-    """Whether a convolution in front of this norm has a bias: only for 'instance' (the reference's rule)."""
+    """Whether a convolution before this norm has a bias: only for 'instance' (the reference's rule)."""
     return norm.startswith('instance')

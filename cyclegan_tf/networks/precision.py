@@ -1,4 +1,4 @@
-"""What is computed in which precision."""
+"""The precision in which networks compute."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PRECISIONS = ('float32', 'bfloat16', 'float16')
 
 @contextlib.contextmanager
 def computed_in(precision: str) -> Iterator[None]:
-    """Layers made meanwhile compute in this precision; their weights are float32.
+    """A context: layers made within it compute in this precision, with weights in float32.
 
-    Norms take their statistics in float32 all the same, and networks make their results float32.
+    Norms still compute their statistics in float32, and networks convert their outputs to float32.
 
     Raises:
-        UserError: an unknown precision.
+        UserError: the precision is unknown.
     """
     if precision not in PRECISIONS:
         raise UserError(f"precision '{precision}' is not one of: {', '.join(PRECISIONS)}.")
@@ -33,5 +33,5 @@ def computed_in(precision: str) -> Iterator[None]:
 
 
 def full_precision(x: tf.Tensor) -> tf.Tensor:
-    """Float32 of a tensor in half precision, which does not hold a sum over all pixels; others as they are."""
+    """Converts half precision, which cannot hold a sum over all pixels, to float32; returns other tensors unchanged."""
     return tf.cast(x, tf.float32) if x.dtype in (tf.bfloat16, tf.float16) else x

@@ -1,4 +1,4 @@
-"""A network as a sequence of stages, numbered as the reference numbers them, which hands out what any of them makes."""
+"""A network as a sequence of stages, numbered as in the reference, which can return the output of any stage."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Stage:
 
     Attributes:
         function: x -> the next x, with `training` or `seed` as well where `takes` names them.
-        takes: what it is given beside x.
-        in_place: in PyTorch the result takes the place of x in memory, and whoever kept x has the result instead.
+        takes: names of the arguments that it takes besides x.
+        in_place: in PyTorch the operation overwrites x in memory, so that a stored reference to x holds the result.
     """
 
     function: Callable[..., tf.Tensor]
@@ -28,23 +28,24 @@ class Stage:
 
 
 class StageSequence:
-    """Stages one after the other, cut into segments.
+    """Consecutive stages, cut into segments.
 
     Args:
-        stages: -> all of them; asked anew for every pass, so that nothing but the network itself holds its layers.
-        starts: the stages with which segments begin, 0 first, rising. What is between two segments is kept where
-            activations are computed again, so it had better be small.
-        train: from segments.make_training.
+        stages: function that returns all stages. It is called for every pass, so that only the network itself holds its
+            layers.
+        starts: indices of the stages at which segments begin, ascending from 0. With recomputation, the values between
+            segments stay in memory, so they should be small.
+        train: as segments.make_training returns it.
     """
 
     def __init__(self, stages: Callable[[], list[Stage]], starts: Sequence[int], train: segments.Training):
         self._stages, self._starts, self._train = stages, starts, train
 
     def __call__(self, x: tf.Tensor, training: bool, seed: Optional[tf.Tensor], layers: Sequence[int]):
-        """What the last stage makes of x; or the list of what the stages `layers` make, and nothing behind the highest.
+        """The last stage's output; with `layers`, a list of the outputs of these stages, and no stage after them runs.
 
         Raises:
-            UserError: there is no such stage.
+            UserError: a stage in `layers` does not exist.
         """
         plan = self._plan(tuple(layers))
         outputs = self._train(plan, x, seed) if training else segments.run(plan, x)
@@ -55,30 +56,31 @@ class StageSequence:
         for layer in layers:
             if not 0 <= layer < len(stages):
                 raise UserError(
-                    f'`layers` ({",".join(map(str, layers))}) has {layer}; the layers of this generator are numbered '
-                    f'from 0 to {len(stages) - 1}.'
+                    f'`layers` ({",".join(map(str, layers))}) contains {layer}; the layers of this generator are '
+                    f'numbered from 0 to {len(stages) - 1}.'
                 )
         last = max(layers, default=len(stages) - 1)
 
-        def handed_out(layer):
-            # What the reference kept is changed in place, values and gradients, unless the pass has ended before.
+        def overwritten_by(layer):
+            # In the reference, in-place stages that follow overwrite the stored output, both values and gradients,
+            # unless the pass has ended before them.
             while layer < last and stages[layer + 1].in_place:
                 layer += 1
             return layer
 
-        return self._cut([handed_out(layer) for layer in layers or [last]])
+        return self._cut([overwritten_by(layer) for layer in layers or [last]])
 
-    def _cut(self, handed_out: Sequence[int]) -> segments.Plan:
-        """The segments up to the last stage that is handed out."""
-        end = max(handed_out) + 1
+    def _cut(self, returned: Sequence[int]) -> segments.Plan:
+        """The segments up to the last stage whose output is returned."""
+        end = max(returned) + 1
         starts = [start for start in self._starts if start < end]
         parts, stage_of_value = [], [None]  # the network's input comes from no stage
         for start, stop in zip(starts, [*starts[1:], end]):
-            kept = tuple(stage for stage in range(start, stop - 1) if stage in handed_out)
+            kept = tuple(stage for stage in range(start, stop - 1) if stage in returned)
             newest, arguments = len(stage_of_value) - 1, (start, stop, kept)
             parts.append(segments.Segment(self._compute, (newest,), arguments, len(kept) + 1, inline=start == 0))
             stage_of_value += [*kept, stop - 1]
-        return segments.Plan(parts, [stage_of_value.index(stage) for stage in handed_out])
+        return segments.Plan(parts, [stage_of_value.index(stage) for stage in returned])
 
     def _compute(self, start, stop, kept, x, training, seed):
         """The outputs of the stages `kept` between `start` and `stop`, and of the last one before `stop`."""

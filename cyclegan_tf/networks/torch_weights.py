@@ -1,4 +1,4 @@
-"""Weights as the PyTorch program's files have them: keys, axes, and the architecture that they tell of."""
+"""Weights in the format of the PyTorch program's files: keys, axes, and the architecture that they imply."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _TO_TORCH = (3, 2, 0, 1)
 _FROM_TORCH = (2, 3, 1, 0)
 
 _NORMS = ('instance', 'batch', 'none')
-_STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')  # of torch.nn's norms, beside weight and bias
-_MOST_LAYERS = 16  # of a discriminator that is looked for; its images would be 200,000 pixels wide
+_STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')  # of torch.nn's norms, besides weight and bias
+_MOST_LAYERS = 16  # of a discriminator that is considered; its images would be 200,000 pixels wide
 _DATA_PARALLEL = 'module.'  # torch.nn.DataParallel puts it before every key
 
 
-# ---------------------------------------------------------------------------------------------- where the layers stand
+# ---------------------------------------------------------------------------------------------------- where layers are
 @dataclasses.dataclass(frozen=True)
 class Slot:
-    """Where a layer stands in the PyTorch program's network and in ours.
+    """The place of a layer in the PyTorch program's network and in ours.
 
     Attributes:
-        prefix: of its keys there, as in 'model.10.conv_block.1'.
-        layer: the way to it from our network, as in 'blocks.0.conv_1'.
-        is_norm: a normalisation; else a convolution.
-        biased: a convolution that has a bias whatever the norm is.
+        prefix: prefix of its keys in PyTorch, such as 'model.10.conv_block.1'.
+        layer: path of its attribute in our network, such as 'blocks.0.conv_1'.
+        is_norm: whether it is a normalisation; otherwise it is a convolution.
+        biased: whether it is a convolution that has a bias with every norm.
     """
 
     prefix: str
@@ -44,7 +44,7 @@ class Slot:
 def generator_slots(name: str, use_dropout: bool) -> list[Slot]:
     """The layers of generator `name` in the order of the PyTorch program's state_dict.
 
-    Dropout stands before the second convolution of a ResNet's blocks and moves its key by one.
+    In a ResNet's blocks, dropout precedes the second convolution and shifts its key by one.
     """
     kind, depth = GENERATORS[name]
     return _unet_slots(depth) if kind == 'unet' else _resnet_slots(depth, use_dropout)
@@ -53,7 +53,7 @@ def generator_slots(name: str, use_dropout: bool) -> list[Slot]:
 def discriminator_slots(name: str, num_layers: int) -> list[Slot]:
     """The layers of discriminator `name` in the order of the PyTorch program's state_dict.
 
-    `num_layers`, convolutions of stride 2, is read for 'n_layers' only.
+    `num_layers`, the number of convolutions with stride 2, is used for 'n_layers' only.
     """
     if name == 'pixel':
         return [
@@ -87,7 +87,7 @@ def _resnet_slots(blocks: int, use_dropout: bool) -> list[Slot]:
 
 
 def _unet_slots(downs: int, level: int = 0, prefix: str = 'model.model') -> list[Slot]:
-    """From this level inwards and back; level 0 is the outermost one, each holds the next."""
+    """The layers from this level inwards and back; level 0 is the outermost, and each level contains the next."""
     if level == 0:
         inner = _unet_slots(downs, 1, f'{prefix}.1.model')
         return [Slot(f'{prefix}.0', 'downs.0'), *inner, Slot(f'{prefix}.3', 'ups.0', biased=True)]
@@ -105,7 +105,7 @@ def _unet_slots(downs: int, level: int = 0, prefix: str = 'model.model') -> list
 
 # --------------------------------------------------------------------------------------------------- what a file holds
 def without_prefix(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same without the 'module.' that torch.nn.DataParallel puts before every key."""
+    """The state_dict without the 'module.' that torch.nn.DataParallel puts before every key."""
     if state and all(key.startswith(_DATA_PARALLEL) for key in state):
         return {key.removeprefix(_DATA_PARALLEL): value for key, value in state.items()}
     return dict(state)
@@ -113,13 +113,14 @@ def without_prefix(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Guess:
-    """The architecture that a file's keys and shapes tell of.
+    """The architecture that a file's keys and shapes imply.
 
     Attributes:
-        settings: by their names in Config: netG, norm, ngf and, of a ResNet, no_dropout; or netD, norm, ndf and, but of
-            a pixel discriminator, n_layers_D. What the file does not tell is left out.
-        channels: of the images in, and of a generator of those out; None where the file does not tell.
-        exact: no weight or bias is missing, and there is none too many.
+        settings: values by their names in Config: netG, norm, ngf and, for a ResNet, no_dropout; or netD, norm, ndf
+            and, except for a pixel discriminator, n_layers_D. What the file does not imply is left out.
+        channels: numbers of input channels and, for a generator, of output channels; None where the file does not
+            imply it.
+        exact: whether no weight or bias is missing or unexpected.
     """
 
     settings: Mapping[str, Any]
@@ -128,11 +129,11 @@ class Guess:
 
 
 def guess_generator(state: Mapping[str, np.ndarray]) -> Optional[Guess]:
-    """Which generator a state_dict is the nearest to; None if it has no key of any."""
+    """The generator that a state_dict matches best; None if it shares no key with any."""
     candidates = []
     for name, (kind, _) in GENERATORS.items():
         for norm in _NORMS:
-            if kind == 'unet':  # whose dropout leaves no trace
+            if kind == 'unet':  # its dropout leaves no trace
                 candidates.append(({'netG': name, 'norm': norm}, generator_slots(name, False)))
                 continue
             for no_dropout in (True, False):
@@ -142,7 +143,7 @@ def guess_generator(state: Mapping[str, np.ndarray]) -> Optional[Guess]:
 
 
 def guess_discriminator(state: Mapping[str, np.ndarray]) -> Optional[Guess]:
-    """Which discriminator a state_dict is the nearest to, 'basic' if three layers; None if it has no key of any."""
+    """The discriminator that a state_dict matches best, 'basic' for three layers; None if it shares no key with any."""
     candidates = []
     for norm in _NORMS:
         candidates.append(({'netD': 'pixel', 'norm': norm}, discriminator_slots('pixel', 0)))
@@ -153,8 +154,8 @@ def guess_discriminator(state: Mapping[str, np.ndarray]) -> Optional[Guess]:
 
 
 def _nearest(state, candidates, width: str) -> Optional[Guess]:
-    """The candidate, (settings, slots), with the fewest keys missing or too many."""
-    # Statistics say nothing: old files have them for instance norms too.
+    """The candidate, (settings, slots), with the fewest missing or unexpected keys."""
+    # Running statistics imply nothing: old files have them for instance norms too.
     present = {key for key in state if not key.endswith(_STATISTICS)}
     wanted = [set(_parameters(slots, settings['norm'])) for settings, slots in candidates]
     best = min(range(len(candidates)), key=lambda i: len(present ^ wanted[i]))
@@ -179,9 +180,9 @@ def _parameters(slots: Sequence[Slot], norm: str) -> Iterator[str]:
 
 # ------------------------------------------------------------------------------------------------ from and to a network
 def differences(network: tf.keras.Model, slots: Sequence[Slot], state: Mapping[str, np.ndarray]) -> list[str]:
-    """One line for each key that is missing, has the wrong shape or is too many; none if the weights fit.
+    """One line for each key that is missing, unexpected or has the wrong shape; an empty list if the weights fit.
 
-    Running statistics of instance norms, which PyTorch wrote before 0.4, and num_batches_tracked are not looked at.
+    Running statistics of instance norms, which PyTorch wrote before 0.4, and num_batches_tracked are ignored.
     """
     lines, known = [], set(_unused(network, slots))
     for key, variable in _variables(network, slots):
@@ -195,18 +196,19 @@ def differences(network: tf.keras.Model, slots: Sequence[Slot], state: Mapping[s
 
 
 def assign(network: tf.keras.Model, slots: Sequence[Slot], state: Mapping[str, np.ndarray]) -> None:
-    """Puts weights that fit, see differences, into a network."""
+    """Assigns weights to a network; they have to fit, see differences."""
     for key, variable in _variables(network, slots):
         value = np.asarray(state[key])
         variable.assign(value.transpose(_FROM_TORCH) if value.ndim == 4 else value)
 
 
 def state_dict(network: tf.keras.Model, slots: Sequence[Slot]) -> dict[str, np.ndarray]:
-    """A network's weights as load_state_dict(strict=True) of the PyTorch program's network takes them, in its order.
+    """A network's weights for load_state_dict(strict=True) of the PyTorch program's network, in its order.
 
     Returns:
-        Arrays of the variables' dtype and PyTorch's shapes, and for each batch norm num_batches_tracked, int64. That is
-        0: we do not count, and PyTorch reads it only for a norm with momentum=None, which the PyTorch program has not.
+        Arrays of the variables' dtype and PyTorch's shapes and, for each batch norm, num_batches_tracked, int64. It is
+        always 0: we do not count batches, and PyTorch reads it only if momentum is None, which the PyTorch program
+        never sets.
     """
     result = {}
     for key, variable in _variables(network, slots):
@@ -217,7 +219,7 @@ def state_dict(network: tf.keras.Model, slots: Sequence[Slot]) -> dict[str, np.n
 
 
 def _axes(dimensions: int) -> Sequence[int]:
-    """Which of our axes stands where in PyTorch."""
+    """The permutation from our axes to PyTorch's."""
     return _TO_TORCH if dimensions == 4 else range(dimensions)
 
 
@@ -237,7 +239,7 @@ def _variables(network: tf.keras.Model, slots: Sequence[Slot]) -> Iterator[tuple
 
 
 def _unused(network: tf.keras.Model, slots: Sequence[Slot]) -> Iterator[str]:
-    """Keys that a file may have and that nothing here reads."""
+    """Keys that a file may have and that are ignored here."""
     for slot in slots:
         layer = _find(network, slot.layer)
         if slot.is_norm and not isinstance(layer, NoNorm):
@@ -246,5 +248,5 @@ def _unused(network: tf.keras.Model, slots: Sequence[Slot]) -> Iterator[str]:
 
 
 def _find(network: tf.keras.Model, path: str) -> tf.keras.layers.Layer:
-    step = lambda found, name: found[int(name)] if name.isdigit() else getattr(found, name)  # noqa: E731
+    step = lambda layer, name: layer[int(name)] if name.isdigit() else getattr(layer, name)  # noqa: E731
     return functools.reduce(step, path.split('.'), network)

@@ -1,4 +1,4 @@
-"""Saves and restores a run's complete state: one tf.train.Checkpoint, what to keep, what to delete."""
+"""Saves and restores a run's complete state: one tf.train.Checkpoint, and which of them to keep or delete."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.runs.checkpoints import CheckpointInfo, Damaged, choose, refusal, scan, verify
 from cyclegan_tf.runtime.files import sync, whole_file, write_json
 
-_MEASURED = '.measured'  # after a checkpoint's prefix: a file that says how good it was found
-_KEPT_LATEST = 2  # in latest/: the newest, and one to go back to if it is damaged
+_MEASURED = '.measured'  # after a checkpoint's prefix: a file with the results of its evaluation
+_KEPT_LATEST = 2  # in latest/: the newest, and one to fall back to if it is damaged
 
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """What came of restoring.
+    """The outcome of restoring.
 
     Attributes:
-        found: what was restored.
-        deleted: checkpoints of later steps.
-        damaged: checkpoints that are no more listed.
+        found: the checkpoint that was restored.
+        deleted: checkpoints of later steps, which were deleted.
+        damaged: damaged checkpoints, which are no longer listed.
     """
 
     found: CheckpointInfo
@@ -39,15 +39,15 @@ class Restored:
 class Checkpoints:
     """Saves and restores a run's complete state.
 
-    Three folders in the run's directory: latest/ holds the newest state and the one before, epochs/ those at the ends
-    of epochs, best/ the one that was measured to be the best.
+    The run's directory has three folders: latest/ holds the newest state and the one before it, epochs/ those at the
+    ends of epochs, and best/ the one with the best results.
 
     Args:
-        run_directory: of the run.
+        run_directory: directory of the run.
         model: its networks, optimizers, pools, schedule and step.
         progress: the running means.
-        keep: checkpoints of epochs that are kept; 0 keeps all.
-        writes: saving saves, and restoring deletes; False for all workers but one, which do neither.
+        keep: number of checkpoints of epochs that are kept; 0 keeps all.
+        writes: whether saving writes files and restoring deletes them; False for all workers but one.
     """
 
     def __init__(
@@ -59,9 +59,10 @@ class Checkpoints:
         self._open_managers()
 
     def _open_managers(self) -> None:
-        """Takes over the lists of checkpoints that are on disk."""
-        # A manager writes all files under another name first and lists the checkpoint last: a kill at any moment leaves
-        # a complete one listed. It deletes none (max_to_keep): _save does, when the new list is on the disk itself.
+        """Makes the checkpoint managers, which read the lists of checkpoints on disk."""
+        # A manager first writes all files under another name, and lists the checkpoint last, so that a kill at any
+        # moment leaves a complete one listed. It deletes none (max_to_keep): _save does, when the new list is
+        # physically on disk.
         self._latest, self._epochs, self._best = (
             tf.train.CheckpointManager(
                 self._checkpoint, str(self._run_directory / folder), max_to_keep=None, checkpoint_name=name
@@ -70,14 +71,14 @@ class Checkpoints:
         )
 
     def _save(self, manager: tf.train.CheckpointManager, number: int, keep: int) -> None:
-        """Saves, and then deletes all but the newest `keep` (0: none is deleted), each step on disk before the next.
+        """Saves, then deletes all but the newest `keep` (0: deletes none); each action is on disk before the next.
 
         Raises:
-            OSError: there is no room, or no permission; what was there before stays.
+            OSError: there is no space or no permission; previous checkpoints are unchanged.
         """
         if not self._writes:
             return
-        # What is called here comes before the manager's own entry into its list.
+        # The callback runs before the manager lists the checkpoint.
         options = tf.train.CheckpointOptions(experimental_write_callbacks=[_sync_files])
         try:
             prefix = manager.save(checkpoint_number=number, options=options)
@@ -88,7 +89,7 @@ class Checkpoints:
         assert prefix not in old
         self._forget(manager, old)
         if old:
-            self._open_managers()  # or they would list again what is gone
+            self._open_managers()  # otherwise they would list deleted checkpoints again
 
     def save_latest(self, step: int) -> None:
         """Saves the state after `step` steps."""
@@ -99,12 +100,13 @@ class Checkpoints:
         self._save(self._epochs, epoch, self._keep)
 
     def save_best(self, epoch: int, measured: Mapping[str, Any]) -> None:
-        """Saves the state at the end of `epoch` in the place of what was the best, with what was measured, as JSON."""
+        """Saves the state at the end of `epoch` as the best one so far, with the results of its evaluation as JSON."""
         if not self._writes:
             return
         folder = self._run_directory / 'best'
         folder.mkdir(exist_ok=True)
-        # Before the checkpoint, without which it says nothing: a kill in between leaves the old one with its own.
+        # Written before the checkpoint, without which it has no meaning: a kill in between leaves the old best one
+        # with its own results.
         write_json(folder / f'epoch-{epoch}{_MEASURED}', measured)
         self._save(self._best, epoch, 1)
         for path in folder.glob(f'*{_MEASURED}'):
@@ -112,44 +114,47 @@ class Checkpoints:
                 path.unlink()
 
     def has_epoch(self, epoch: int) -> bool:
-        """Whether the state at the end of `epoch` is kept as an epoch's."""
+        """Whether the folder of epochs has the state at the end of `epoch`."""
         return _holds(self._epochs, epoch)
 
     def has_latest(self, step: int) -> bool:
-        """Whether the state after `step` steps is kept as one of the latest."""
+        """Whether the folder of the latest has the state after `step` steps."""
         return _holds(self._latest, step)
 
     def newest(self) -> Optional[CheckpointInfo]:
-        """The newest that can be restored; None if there is none."""
+        """The newest checkpoint that can be restored; None if there is none."""
         return next(iter(reversed(scan(self._run_directory)[0])), None)
 
     def best(self) -> Optional[dict[str, Any]]:
-        """What was measured of the best so far; None if there is no best, or nothing is known of it."""
+        """The results of the best checkpoint so far; None if there is none, or if it has no results."""
         path = pathlib.Path((self._best.latest_checkpoint or '') + _MEASURED)
         return json.loads(path.read_text()) if self._best.latest_checkpoint and path.is_file() else None
 
     def restore(self, epoch: str, when_read: Callable[[], object] = lambda: None, finite: bool = False) -> Restored:
-        """Restores 'latest', 'best' or the end of an epoch, and deletes what was saved after it.
+        """Restores 'latest', 'best' or the end of an epoch, and deletes checkpoints of later steps.
 
-        Where the latest checkpoints are damaged, the newest good one is restored; their files stay, but are no more
-        listed.
+        For 'latest', damaged checkpoints are skipped and the newest good one is restored. Their files are kept, but no
+        longer listed.
 
         Args:
-            epoch: which.
-            when_read: is called with the state in place, before anything is deleted: it comes back when all workers
-                have read it, so that none still looks at what goes, or raises where this state is of no use.
-            finite: pass over those of which a weight is not.
+            epoch: 'latest', 'best' or the number of an epoch.
+            when_read: called with the restored state, before anything is deleted. It returns when all workers have read
+                their state, so that none still reads files that will be deleted; it raises if the state is of no use.
+            finite: skip checkpoints with weights that are not finite.
 
         Raises:
-            UserError: there is no such checkpoint, it is damaged, or its state does not fit the model.
+            UserError: the checkpoint does not exist, is damaged, or does not fit the model.
         """
-        there, damaged = scan(self._run_directory)
-        found = list(there)
+        available, damaged = scan(self._run_directory)
+        candidates = list(available)
         while True:
-            if not found and damaged:
-                raise UserError(f'{damaged[-1]}, and so is every other of the run; restore one, or train anew.')
-            wanted = choose(self._run_directory, found, epoch)
-            found.remove(wanted)
+            if not candidates and damaged:
+                raise UserError(
+                    f'{damaged[-1]}, and so are all other checkpoints of the run; restore one from a backup, or start '
+                    f'the training again.'
+                )
+            wanted = choose(self._run_directory, candidates, epoch)
+            candidates.remove(wanted)
             wrong = verify(wanted)
             if wrong is None:
                 self._read(wanted)
@@ -159,16 +164,16 @@ class Checkpoints:
                 raise refusal(wrong)
             else:
                 damaged.append(wrong)
-                there.remove(wanted)
-        later = [one for one in there if one.step > wanted.step]
+                available.remove(wanted)
+        later = [one for one in available if one.step > wanted.step]
         when_read()
         if not self._writes:
             return Restored(wanted, later, damaged)
         for manager in (self._latest, self._epochs, self._best):
-            # Without that, 'latest' would name the abandoned future, and saving over it would put good files at risk.
+            # Otherwise 'latest' would be an abandoned later state, and overwriting it would put good files at risk.
             self._forget(manager, {one.prefix for one in later})
             self._forget(manager, {one.prefix for one in damaged}, delete=False)
-        self._open_managers()  # or they would list again what is gone
+        self._open_managers()  # otherwise they would list deleted checkpoints again
         return Restored(wanted, later, damaged)
 
     def _read(self, checkpoint: CheckpointInfo) -> None:
@@ -176,13 +181,13 @@ class Checkpoints:
             self._checkpoint.restore(checkpoint.prefix).assert_consumed()
         except (tf.errors.OpError, ValueError, AssertionError) as error:
             raise UserError(
-                f"checkpoint '{checkpoint.prefix}' is not of the state that this version of cyclegan_tf trains; train "
-                f'on with the version that saved it, or start another run. Translating, evaluating and exporting need '
-                f'its networks only.'
+                f"checkpoint '{checkpoint.prefix}' does not have the training state of this version of cyclegan_tf; "
+                f'continue with the version that saved it, or start another run. Translating, evaluating and exporting '
+                f'are still possible, since they need only its networks.'
             ) from error
 
     def tidy(self) -> None:
-        """Deletes what a kill or a full disk left of checkpoints that were being written."""
+        """Deletes incomplete checkpoints, which a kill or a full disk has left."""
         for folder in ('latest', 'epochs', 'best'):
             for path in (self._run_directory / folder).glob('*_temp'):
                 shutil.rmtree(path)
@@ -192,7 +197,7 @@ class Checkpoints:
 
     @staticmethod
     def _forget(manager: tf.train.CheckpointManager, prefixes: set[str], delete: bool = True) -> None:
-        """Takes checkpoints out of a manager's list on disk, which it has to read anew then."""
+        """Removes checkpoints from a manager's list on disk; the manager must be opened again afterwards."""
         kept = [prefix for prefix in manager.checkpoints if prefix not in prefixes]
         dropped = [prefix for prefix in manager.checkpoints if prefix in prefixes]
         if not dropped:
@@ -200,9 +205,9 @@ class Checkpoints:
         folder = pathlib.Path(manager.directory)
         state = tf.train.get_checkpoint_state(manager.directory)
         times = dict(zip(state.all_model_checkpoint_paths, state.all_model_checkpoint_timestamps))
-        # The list first, then the files: a kill in between leaves files that nobody lists.
+        # The list first, then the files: a kill in between leaves files that are not listed.
         if kept:
-            # Names alone, as TensorFlow writes them, so that a run can be moved.
+            # Names without folders, as TensorFlow writes them, so that a run can be moved.
             state.model_checkpoint_path = pathlib.Path(kept[-1]).name
             state.all_model_checkpoint_paths[:] = [pathlib.Path(prefix).name for prefix in kept]
             state.all_model_checkpoint_timestamps[:] = [times[prefix] for prefix in kept]
@@ -210,7 +215,7 @@ class Checkpoints:
                 partial.write_text(text_format.MessageToString(state))
                 sync([partial])
         else:
-            (folder / 'checkpoint').unlink()  # TensorFlow takes an empty list for a damage
+            (folder / 'checkpoint').unlink()  # TensorFlow considers an empty list to be damaged
         sync([folder])
         for prefix in dropped if delete else ():
             for path in folder.glob(pathlib.Path(prefix).name + '.*'):

@@ -1,4 +1,4 @@
-"""A run's checkpoints: which there are, which are damaged, and the networks that are in one."""
+"""A run's checkpoints: which exist, which are damaged, and restoring the networks of one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.settings.fields import validate_epoch
 
 _STEP = 'model/step/.ATTRIBUTES/VARIABLE_VALUE'
-_UNTRAINED = '.untrained'  # after a checkpoint's prefix: a file with the names of networks without weights of their own
+_UNTRAINED = '.untrained'  # after a checkpoint's prefix: a file with the names of networks that were given no weights
 
 # What TensorFlow's reader raises for damaged files: its own errors, and Python's for OUT_OF_RANGE and others.
 _READ_ERRORS = (tf.errors.OpError, ValueError, IndexError, NotImplementedError)
@@ -25,11 +25,11 @@ class CheckpointInfo:
     """A complete checkpoint.
 
     Attributes:
-        prefix: of its files.
-        step: steps done.
-        epoch: its number, if it was saved at the end of one.
-        untrained: networks, as in 'G_B', whose weights are only drawn; see mark_untrained.
-        is_best: it is kept because no other was measured to be better.
+        prefix: prefix of its files.
+        step: number of steps done.
+        epoch: number of the epoch, if it was saved at the end of one.
+        untrained: networks, such as 'G_B', whose weights are only initialised; see mark_untrained.
+        is_best: whether it is kept because its results are the best.
     """
 
     prefix: str
@@ -41,11 +41,11 @@ class CheckpointInfo:
 
 @dataclasses.dataclass(frozen=True)
 class Damaged:
-    """A checkpoint that is listed and cannot be read.
+    """A checkpoint that is listed but cannot be read.
 
     Attributes:
-        prefix: of its files.
-        reason: TensorFlow's.
+        prefix: prefix of its files.
+        reason: TensorFlow's error message.
     """
 
     prefix: str
@@ -53,7 +53,7 @@ class Damaged:
 
     @property
     def name(self) -> str:
-        """As in 'latest', or the number of its epoch."""
+        """'latest', 'best' or the number of its epoch."""
         path = pathlib.Path(self.prefix)
         return path.name.rsplit('-', 1)[1] if path.parent.name == 'epochs' else path.parent.name
 
@@ -62,23 +62,23 @@ class Damaged:
 
 
 def scan(run_directory: pathlib.Path) -> tuple[list[CheckpointInfo], list[Damaged]]:
-    """The complete checkpoints of a run, the oldest first, and those of which not even the step can be read.
+    """The complete checkpoints of a run, oldest first, and the damaged ones, of which not even the step can be read.
 
-    One that was being written during a kill is not among them. What is wrong inside complete files shows only when
-    they are read through: see verify.
+    A checkpoint that was being written during a kill is not included. Damage inside complete files is found only when
+    they are read completely: see verify.
 
     Raises:
         UserError: a list of checkpoints is damaged.
     """
     found, damaged = [], []
-    # Of one step in the order in which they are saved: the last one knows the most of what was done after that step.
+    # In the order in which they are saved at a step: the last one records the most of what was done after that step.
     for name in ('latest', 'best', 'epochs'):
         folder = run_directory / name
-        of_folder, wrong = _scan_folder(folder)
-        # A training that goes on beside this deletes old ones after it has listed others.
+        complete, wrong = _scan_folder(folder)
+        # A training that runs at the same time deletes old checkpoints after it has listed new ones.
         while wrong and not {one.prefix for one in wrong} <= set(_listed(folder)):
-            of_folder, wrong = _scan_folder(folder)
-        found += of_folder
+            complete, wrong = _scan_folder(folder)
+        found += complete
         damaged += wrong
     return sorted(found, key=lambda checkpoint: checkpoint.step), damaged
 
@@ -109,14 +109,14 @@ def _listed(folder: pathlib.Path) -> list[str]:
         state = None
     if state is None:
         raise UserError(
-            f"'{path}', the list of the checkpoints beside it, cannot be read; delete it to go on from the checkpoints "
-            f'in the other folders of the run.'
+            f"'{path}', the list of the checkpoints in its folder, cannot be read; delete it to continue from the "
+            f'checkpoints in the other folders of the run.'
         )
     return list(state.all_model_checkpoint_paths)
 
 
 def verify(checkpoint: CheckpointInfo) -> Optional[Damaged]:
-    """Reads a checkpoint through and compares TensorFlow's checksum of every tensor; None if all is well."""
+    """Reads a checkpoint completely and compares TensorFlow's checksum of every tensor; None if it is intact."""
     try:
         reader = tf.train.load_checkpoint(checkpoint.prefix)
         for name in reader.get_variable_to_dtype_map():
@@ -127,7 +127,7 @@ def verify(checkpoint: CheckpointInfo) -> Optional[Damaged]:
 
 
 def find_all(run_directory: pathlib.Path) -> list[CheckpointInfo]:
-    """The complete checkpoints of a run, the oldest first.
+    """The complete checkpoints of a run, oldest first.
 
     Raises:
         UserError: one is damaged.
@@ -139,9 +139,9 @@ def find_all(run_directory: pathlib.Path) -> list[CheckpointInfo]:
 
 
 def refusal(damaged: Damaged) -> UserError:
+    """The error for a damaged checkpoint."""
     return UserError(
-        f'{damaged}; name another with --epoch, or continue the training, which goes back to the newest one that is '
-        f'good.'
+        f'{damaged}; choose another with --epoch, or continue the training, which falls back to the newest good one.'
     )
 
 
@@ -149,17 +149,19 @@ def find(run_directory: pathlib.Path, epoch: str) -> CheckpointInfo:
     """The checkpoint for 'latest', 'best' or the number of an epoch.
 
     Raises:
-        UserError: `epoch` is none of these; it is damaged; or there is none, and the message lists what there is.
+        UserError: `epoch` is none of these; the checkpoint is damaged; or it does not exist, and the message lists
+            those that do.
     """
     validate_epoch(epoch)
     found, damaged = scan(run_directory)
     for one in damaged:
-        if epoch in ('latest', one.name):  # which one of 'latest' would have been the newest, nobody knows
+        if epoch in ('latest', one.name):  # for 'latest', the damaged one may be the newest
             raise refusal(one)
     return choose(run_directory, found, epoch)
 
 
 def choose(run_directory: pathlib.Path, found: list[CheckpointInfo], epoch: str) -> CheckpointInfo:
+    """The one of these checkpoints that `epoch` names; raises UserError if there is none."""
     if epoch == 'latest':
         wanted = found[-1:]
     else:
@@ -168,16 +170,16 @@ def choose(run_directory: pathlib.Path, found: list[CheckpointInfo], epoch: str)
         present = ', '.join(map(str, sorted({one.epoch for one in found if one.epoch is not None}))) or 'none'
         remedy = 'train with --eval_freq and --keep_best to have one; ' if epoch == 'best' else ''
         raise UserError(
-            f"run '{run_directory}' has no checkpoint for `epoch` ({epoch}); {remedy}those of epochs that it has: "
+            f"run '{run_directory}' has no checkpoint for `epoch` ({epoch}); {remedy}it has checkpoints of epochs: "
             f'{present}.'
         )
     return wanted[-1]
 
 
 def mark_untrained(run_directory: pathlib.Path, step: int, names: Collection[str]) -> None:
-    """Says of the checkpoint that save_latest(step) will write which networks were given no weights.
+    """Records, for the checkpoint that save_latest(step) will write, which networks were given no weights.
 
-    Training goes on to other checkpoints, of which that is not said any more.
+    Later checkpoints, which training saves, have no such record.
     """
     mark = run_directory / 'latest' / f'step-{step}{_UNTRAINED}'
     mark.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +190,7 @@ def mark_untrained(run_directory: pathlib.Path, step: int, names: Collection[str
 
 
 def restore_networks(model: BaseModel, checkpoint: CheckpointInfo) -> None:
-    """Puts the weights into a model that was built without its training state.
+    """Restores the networks of a model that was built without its training state.
 
     Raises:
         UserError: the checkpoint is damaged, or of another architecture.

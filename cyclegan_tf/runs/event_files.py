@@ -1,4 +1,4 @@
-"""TensorBoard's event files: which there are, and how to take events out of them."""
+"""TensorBoard's event files: finding them, counting their records, and removing events."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from cyclegan_tf.runtime.files import sync, whole_file
 if TYPE_CHECKING:
     from tensorboard.compat.proto import event_pb2
 
-# A record is framed by its length with a checksum, and a checksum of its own behind it.
+# A record is preceded by its length, with a checksum, and followed by its own checksum.
 _LENGTH, _CHECKSUM = struct.Struct('<Q4x'), 4  # bytes
 
 
 def find(folder: pathlib.Path) -> list[pathlib.Path]:
-    """A folder's event files, the oldest first; none where there is no folder."""
+    """A folder's event files, oldest first; an empty list if the folder does not exist."""
     return sorted(folder.glob('events.out.tfevents.*'))
 
 
 def count(path: pathlib.Path, start: int = 0) -> tuple[int, int]:
-    """Counts the whole records from a position on, by their lengths alone.
+    """Counts the complete records from a position on, by their lengths alone.
 
     Args:
-        path: of the file.
+        path: path of the file.
         start: a position between two records, in bytes.
 
     Returns:
-        How many, and the position behind the last one.
+        The number of records, and the position after the last one.
 
     Raises:
-        OSError: the file is gone.
+        OSError: the file no longer exists.
     """
     records, size = 0, path.stat().st_size
     with open(path, 'rb') as file:
@@ -48,13 +48,13 @@ def count(path: pathlib.Path, start: int = 0) -> tuple[int, int]:
 
 
 def rewrite(folder: pathlib.Path, wanted: Callable[[event_pb2.Event], bool]) -> None:
-    """Takes events out of all files of a folder, and what a kill left half written; each file changes in one step.
+    """Removes events, and records that a kill left incomplete, from a folder's files; each file changes atomically.
 
-    Nobody may be writing there. A file of which nothing would be left but its header goes.
+    Nothing may be writing there. A file of which only the header would remain is deleted.
 
     Args:
-        folder: which.
-        wanted: whether an event stays; headers are not asked about and do.
+        folder: folder of the files.
+        wanted: whether an event is kept; it is not called for headers, which are always kept.
     """
     for path in find(folder):
         answers = [event is not None and (_is_header(event) or wanted(event)) for event in _events(path)]
@@ -78,7 +78,7 @@ def _is_header(event: event_pb2.Event) -> bool:
 
 
 def _events(path: pathlib.Path) -> Iterator[Optional[event_pb2.Event]]:
-    """The events of a file, and None at its end if that is half written."""
+    """The events of a file, and None at the end if the last record is incomplete."""
     from tensorboard.compat.proto import event_pb2
 
     try:

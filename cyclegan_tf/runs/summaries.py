@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 _CONFIGURATION = 'configuration'
 _GAP = 4  # pixels between pictures
 _LABEL_HEIGHT = 16  # pixels for the names above the pictures
-_LEAST_SIDE = 128  # smaller pictures are enlarged to about this, so that their names fit and the eye sees something
+_LEAST_SIDE = 128  # smaller pictures are enlarged to about this, so that their names fit and details are visible
 
 
 class Summaries:
     """Writes the event file in a run's directory.
 
     Args:
-        run_directory: where; TensorBoard names the run after it.
+        run_directory: directory of the file; TensorBoard names the run after it.
         writes: False writes nothing, for all workers but one.
-        step: that the run is at, if it may have been there before: see go_back.
-        again: beginnings of the tags that are written anew at this step, beside the configuration's.
+        step: current step of the run, if it may have been further before: see go_back.
+        again: prefixes of tags that will be written again at this step, besides the configuration's.
     """
 
     def __init__(
@@ -48,21 +48,21 @@ class Summaries:
 
     def _open(self) -> None:
         place, older = self._run_directory, set(event_files.find(self._run_directory))
-        # Files are read in the order of their names, which begin with the second.
+        # TensorBoard reads files in the order of their names, which begin with the time in seconds.
         while self._writes and any(path.name.split('.')[3] == str(int(time.time())) for path in older):
             time.sleep(0.05)
         self._writer = tf.summary.create_file_writer(str(place)) if self._writes else tf.summary.create_noop_writer()
-        self._writer.flush()  # makes the file
+        self._writer.flush()  # creates the file
         self._files = [path for path in event_files.find(place) if path not in older]
         assert len(self._files) == self._writes, self._files
-        # Events, with the file's header: those that were handed over, those that arrived, and where these end.
+        # Numbers of events, with the file's header: passed to the writer, and on disk; and the position after these.
         self._written, self._on_disk, self._end = 1, 0, 0
 
     def go_back(self, step: int) -> None:
-        """Takes what was written after a step out of the event files, as if the run had never been further.
+        """Removes what was written after a step from the event files, as if the run had never been further.
 
-        Without that, curves of a run that was stopped later than its checkpoint would go the same way twice. The
-        configuration goes too, if it is this step's: it is written anew.
+        Otherwise the curves of a run that was stopped after its last checkpoint would have a section twice. A
+        configuration of this step is removed too, since it will be written again.
         """
         if not self._writes:
             return
@@ -78,7 +78,7 @@ class Summaries:
         event_files.rewrite(self._run_directory / 'eval', lambda one: one.step <= step)
 
     def configuration(self, settings: Mapping[str, Any], step: int) -> None:
-        """The settings as a table under Text and as hyperparameters."""
+        """Writes the settings as a table under Text and as hyperparameters."""
         from tensorboard.plugins.hparams import api as hparams
 
         table = '\n'.join(['| setting | value |', '|---|---|', *(f'| {k} | {v} |' for k, v in settings.items())])
@@ -91,18 +91,19 @@ class Summaries:
             )
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """One point on each curve, by tag."""
+        """Writes one point of each curve, by tag."""
         with self._writer.as_default(step):
             for tag, value in values.items():
                 self._write(tf.summary.scalar, tag, value)
 
     def pictures(self, group: str, rows: Mapping[str, Mapping[str, Sequence[np.ndarray]]], step: int) -> None:
-        """One sheet for each direction, tagged GROUP/A_to_B and so on, of the domains as the model has them.
+        """Writes one sheet for each direction, tagged GROUP/A_to_B and so on, with the model's domains.
 
         Args:
             group: the first part of the tags.
-            rows: direction -> name of the column -> pictures, float [h, w, c] in [-1, 1]; each is a row of the sheet.
-            step: of the run.
+            rows: direction -> name of the column -> pictures, float [h, w, c] in [-1, 1], one for each row of the
+                sheet.
+            step: step of the run.
         """
         with self._writer.as_default(step):
             for direction, columns in rows.items():
@@ -120,10 +121,10 @@ class Summaries:
         self._written += 1
 
     def flush(self) -> None:
-        """Puts everything so far onto the disk, also for a power cut.
+        """Writes everything so far to disk, where it survives a power cut.
 
         Raises:
-            OSError: not everything has arrived there. TensorFlow itself drops what a full disk does not take.
+            OSError: not everything has been written. TensorFlow itself silently drops what does not fit on a full disk.
         """
         if not self._writes:
             return
@@ -136,12 +137,12 @@ class Summaries:
         sync(self._files)
 
     def start_profile(self) -> None:
-        """From here on, what the devices do is recorded."""
+        """Begins to record what the devices do."""
         if self._writes:
             tf.profiler.experimental.start(str(self._run_directory))
 
     def stop_profile(self) -> None:
-        """Writes the record for TensorBoard's profile tab."""
+        """Writes the recording, for TensorBoard's profile tab."""
         if self._writes:
             tf.profiler.experimental.stop()
 
@@ -182,5 +183,5 @@ def sheet(columns: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
 
 
 def _rgb(picture: np.ndarray) -> np.ndarray:
-    """uint8 [h, w, c] -> [h, w, 3]: the first channel of one or two is repeated, of more the first three are shown."""
+    """uint8 [h, w, c] -> [h, w, 3]: of one or two channels the first is repeated, of more the first three are used."""
     return np.repeat(picture[..., :1], 3, axis=-1) if picture.shape[-1] < 3 else picture[..., :3]

@@ -1,4 +1,4 @@
-"""What the terminal shows: progress bars, or plain lines where training has no terminal; counts in words."""
+"""Output on the terminal: progress bars, or plain lines where training has no terminal; counts in words."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:  # imported where a bar is shown
 
 
 class Console:
-    """Progress of a run, in images.
+    """Shows the progress of a run, in images.
 
     Args:
         batch_size: images per domain in a step.
-        stream: where to; standard output by default.
+        stream: output stream; standard output by default.
     """
 
     def __init__(self, batch_size: int, stream=None):
@@ -27,14 +27,14 @@ class Console:
         self._start = (0.0, 0)
 
     def line(self, text: str) -> None:
-        """One line for good, above the bar if there is one."""
+        """Prints a line that stays, above the bar if there is one."""
         if self._bar is None:
             print(text, file=self._stream, flush=True)
         else:
             self._bar.write(text, file=self._stream)
 
     def start(self, step: int, total_steps: int) -> None:
-        """Training begins at a step."""
+        """Begins to show progress, from a step on."""
         self._total = total_steps
         self._start = (time.monotonic(), step)
         if self._stream.isatty():
@@ -50,14 +50,14 @@ class Console:
             )
 
     def advance(self, step: int, epoch: int, losses: Mapping[str, float]) -> None:
-        """The bar moves to a step; plain output does not."""
+        """Moves the bar to a step; plain output shows nothing."""
         if self._bar is not None:
             self._bar.set_description(f'epoch {epoch}', refresh=False)
             self._bar.set_postfix_str(_format(losses), refresh=False)
             self._bar.update(step * self._batch_size - self._bar.n)
 
     def report(self, step: int, epoch: int, losses: Mapping[str, float], images_per_second: float) -> None:
-        """A plain line with mean losses since the last one; the bar shows as much by itself."""
+        """Prints a plain line with the mean losses since the last one; a bar shows as much by itself."""
         if self._bar is None:
             elapsed, done = time.monotonic() - self._start[0], step - self._start[1]
             left = int(elapsed / max(1, done) * (self._total - step))
@@ -68,7 +68,7 @@ class Console:
             )
 
     def stop(self) -> None:
-        """Training is over."""
+        """Closes the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -85,21 +85,21 @@ def progress_bar(
     keep: bool = False,
     shown: bool = True,
 ) -> tqdm:
-    """A bar that counts images on standard error; nothing where that is no terminal.
+    """A bar that counts images on standard error; nothing is shown if that is not a terminal.
 
     Args:
-        images: what the bar hands out one by one and counts; None: its `update` is called.
-        what: is done, in words that stand before it.
+        images: items that the bar yields and counts; None: the caller counts with its `update`.
+        what: description, shown before the bar.
         total: number of images, if they are not given or have no length.
-        keep: it stays when all is done.
-        shown: False shows nothing on terminals either.
+        keep: keep the bar on the terminal when all is done.
+        shown: False shows nothing even on a terminal.
     """
     from tqdm import tqdm
 
-    disable = None if shown else True  # None: as the terminal is
+    disable = None if shown else True  # None: tqdm shows the bar only on a terminal
     return tqdm(images, what, total, leave=keep, unit=' images', dynamic_ncols=True, disable=disable)
 
 
 def count(number: int, what: str) -> str:
-    """'1 image', '2 images'."""
+    """A number with its noun: '1 image', '2 images'."""
     return f'{number:,} {what}{"" if number == 1 else "s"}'

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, folders that are tried before the work, and what outlasts a power cut."""
+"""Files that are written atomically and survive a power cut, and folders that are checked before the work."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _numbers = itertools.count()
 
 
 def unique_name() -> str:
-    """A part of a file's name that no other process has, also on another machine that shares the folder."""
+    """A part of a file's name that no other process uses, even on another machine that shares the folder."""
     return f'{socket.gethostname()}-{os.getpid()}-{next(_numbers)}'
 
 
 def make_folder(argument: str, value: str, folder: pathlib.Path) -> pathlib.Path:
-    """Makes a folder that can be written into.
+    """Makes a folder and checks that it is writable.
 
     Args:
-        argument: that names it, for the message.
-        value: the argument's.
-        folder: to make, with those above it.
+        argument: name of the argument that sets the folder, for the message.
+        value: value of the argument.
+        folder: folder to make, with its parents.
 
     Raises:
-        UserError: that is not possible.
+        UserError: the folder cannot be made or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,8 +45,8 @@ def make_folder(argument: str, value: str, folder: pathlib.Path) -> pathlib.Path
 
 @contextlib.contextmanager
 def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A path to write to; when that has been done, the file takes its place in one step, else it is taken away."""
-    # Without the file's own name, which may be as long as names can be.
+    """A context with a path to write to; on success that file replaces `path` atomically, otherwise it is deleted."""
+    # Without the file's own name, which may already have the maximum length.
     partial = path.with_name(f'.{unique_name()}.part')
     try:
         yield partial
@@ -56,10 +56,10 @@ def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def write_whole(path: pathlib.Path, data: bytes) -> None:
-    """Writes a file whole or not at all; makes its folder.
+    """Writes a file atomically; makes its folder.
 
     Raises:
-        OSError: it cannot be written; what was there stays.
+        OSError: it cannot be written; a previous file is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial:
@@ -67,10 +67,10 @@ def write_whole(path: pathlib.Path, data: bytes) -> None:
 
 
 def sync(paths: Iterable[pathlib.Path]) -> None:
-    """Waits until these files are on the disk itself, and then, for their names, the folders that they are in.
+    """Waits until these files are physically on disk, and then, for their names, the folders that contain them.
 
     Raises:
-        OSError: the disk is full, or a file is gone.
+        OSError: the disk is full, or a file no longer exists.
     """
     paths = list(paths)
     for path in (*paths, *dict.fromkeys(path.parent for path in paths)):
@@ -82,7 +82,7 @@ def sync(paths: Iterable[pathlib.Path]) -> None:
 
 
 def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
-    """Writes a file of JSON, which has no infinity (the PSNR of equal images): it becomes text, as in 'inf'."""
+    """Writes a JSON file. JSON has no infinity, as in the PSNR of equal images: it becomes a string, 'inf'."""
     write_whole(path, (json.dumps(_plain(values), indent=2, allow_nan=False) + '\n').encode())
 
 

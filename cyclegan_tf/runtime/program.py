@@ -1,4 +1,4 @@
-"""What every program does around its work: exit codes, and one sentence for an error that a user can mend."""
+"""What every program does around its work: exit codes, and one sentence for an error that the user can correct."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from cyclegan_tf.errors import UserError
 
 
 def run_program(program: str, parse_argv: Callable[[list[str]], Any], main: Callable[[Any], int]) -> None:
-    """Parses, runs and exits: main's status (0: done), 1 with one sentence for what a user can mend, 2 for bad flags.
+    """Parses flags, runs main and exits: with main's status (0: done), 1 after an error, 2 for bad flags.
+
+    An error that the user can correct is reported in one sentence, any other one with its traceback.
 
     Args:
         program: its name, as python -m takes it, or its path.
@@ -35,11 +37,11 @@ def run_program(program: str, parse_argv: Callable[[list[str]], Any], main: Call
         status = 1
     except KeyboardInterrupt:
         status = 130  # 128 + SIGINT
-    except Exception:  # a fault of ours: all of it is shown
+    except Exception:  # a bug: the traceback is shown
         traceback.print_exc()
         status = 1
-    # Python's own end waits for TensorFlow's threads, which takes long, and forever with a stream of images that is
-    # still alive.
+    # A normal exit of Python waits for TensorFlow's threads, which takes long, and forever if a stream of images is
+    # still open.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -48,6 +50,6 @@ def run_program(program: str, parse_argv: Callable[[list[str]], Any], main: Call
 def _complain(program: str, error: Exception, verbose: bool) -> None:
     if verbose:
         traceback.print_exception(error)
-    # Our own messages may be lists, one line for each image; others are made one line.
+    # Our own messages may have a line for each image; other messages are joined to one line.
     message = str(error) if isinstance(error, UserError) else ' '.join(str(error).split())
     print(f'{program}: {message}', file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first one asks to stop in good order, the second one stops at once."""
+"""SIGTERM and SIGINT: the first signal asks for an orderly stop, the second one stops the program immediately."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignals:
-    """Held as a context, from the main thread; from another thread it changes nothing, since Python forbids that.
+    """A context that handles these signals. It does nothing outside the main thread, where Python forbids handlers.
 
     Args:
-        at_once: what is done before the process ends at once; from another thread.
+        at_once: called, in another thread, before the process is ended immediately.
 
     Attributes:
-        number: the signal that asked to stop, after `defer`; None so far.
+        number: the signal that asked to stop, after `defer`; None if there was none.
     """
 
     def __init__(self, at_once: Callable[[], None] = lambda: None):
@@ -31,8 +31,9 @@ class StopSignals:
         self._catches = threading.current_thread() is threading.main_thread()
         if not self._catches:
             return self
-        # A Python handler runs in the main thread between two of Python's own instructions: not while TensorFlow
-        # compiles or a step takes long. The kernel's handler writes each signal's number here at once.
+        # Python runs handlers in the main thread between two of its own instructions, and so not while TensorFlow
+        # compiles or runs a long step. The handler in C, however, writes each signal's number to this socket
+        # immediately.
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._old_descriptor = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
@@ -52,17 +53,18 @@ class StopSignals:
         self._reader.close()
 
     def renew(self) -> None:
-        """Again in place of TensorFlow's own handler of SIGTERM, which a strategy over several machines brings."""
+        """Replaces TensorFlow's own handler of SIGTERM, which a strategy over several machines installs."""
         if self._catches:
             for number in _NUMBERS:
                 signal.signal(number, self._note)
 
     def defer(self) -> None:
-        """From now on the first signal is only noted, in `number`; before, it stops at once: no work would be lost."""
+        """From now on, the first signal is only recorded in `number`. Before, a signal stops the program immediately,
+        since no work is lost."""
         self._is_deferred = True
 
     def end_deferral(self) -> None:
-        """A signal stops at once again; unless one has come already, and is being followed."""
+        """From now on, a signal stops the program immediately again, unless one has been recorded and is acted on."""
         self._is_deferred = self.number is not None
 
     def _note(self, number, frame) -> None:
@@ -70,12 +72,12 @@ class StopSignals:
             self.number = number
 
     def _watch(self) -> None:
-        came = 0
+        received_count = 0
         while received := self._reader.recv(64):
             for number in received:
                 if number not in _NUMBERS:
-                    continue  # another handler's of this process
-                came += 1
-                if came > 1 or not self._is_deferred:
+                    continue  # another handler in this process deals with it
+                received_count += 1
+                if received_count > 1 or not self._is_deferred:
                     self._at_once()
                     os._exit(128 + number)

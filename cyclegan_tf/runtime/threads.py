@@ -1,4 +1,4 @@
-"""Work of threads whose results are used in order."""
+"""Work in threads whose results are used in order."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def map_ahead(
     """As Executor.map, but bounded: a million images are neither read nor held in memory all at once.
 
     Args:
-        function: is called in the pool's threads.
-        items: are taken from the iterable one by one, in the caller's thread, when there is room for them.
+        function: called in the pool's threads.
+        items: taken from the iterable one by one, in the caller's thread, when there is room for them.
         pool: the threads.
-        ahead: the most results that are computed, or being computed, beyond those that have been taken; 1 or more.
+        ahead: maximum number of results, computed or in progress, beyond those that have been taken; at least 1.
 
     Yields:
         The results, in the order of the items.
 
     Raises:
-        Exception: what `function` has raised, when its result would be next.
+        Exception: an exception from `function`, when its result is the next one.
     """
     pending: collections.deque[concurrent.futures.Future] = collections.deque()
     for item in items:

@@ -1,4 +1,4 @@
-"""The model card: what an exported generator is, how good it was, and how to ask it."""
+"""The model card: what an exported generator is, how good its translations were, and how to query it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from cyclegan_tf.settings.training import Config
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """What of a run is exported.
+    """The part of a run that is exported.
 
     Attributes:
         config: the run's settings.
-        step: at which its weights are.
-        translations: by name, as in 'AtoB': those that were asked for.
+        step: training step of the weights.
+        translations: the requested translations by name, such as 'AtoB'.
     """
 
     config: Config
@@ -31,7 +31,7 @@ class Exported:
 
 
 def model_card(exported: Exported, direction: str, name: str, settings: ExportConfig) -> str:
-    """What the model is and how to ask it, as Markdown."""
+    """The model card of a direction's generator, as Markdown."""
     config = exported.config
     translation = exported.translations[direction]
     channels_in, channels_out = translation.channels
@@ -45,8 +45,8 @@ def model_card(exported: Exported, direction: str, name: str, settings: ExportCo
     weights = sum(int(tf.size(variable)) for variable in translation.network.variables)
     return f"""# {name}
 
-A generator ({translation.network_name}, model {config.model}) that turns images of domain {translation.source} into \
-such of domain {translation.target}.
+A generator ({translation.network_name}, model {config.model}) that translates images of domain {translation.source} \
+into images of domain {translation.target}.
 
 | | |
 |---|---|
@@ -72,7 +72,7 @@ string [batch], PNGs of 8 bits and the same height and width |
 float32 [batch, height, width, {channels_out}] in [-1, 1] |
 
 Alpha is kept; 16 bits are read and 8 written; EXIF orientation is not applied. Images of more than \
-{settings.max_pixels:,} pixels, and what cannot be decoded, are refused with INVALID_ARGUMENT.
+{settings.max_pixels:,} pixels, and files that cannot be decoded, are refused with INVALID_ARGUMENT.
 
 ## Example
 
@@ -83,7 +83,7 @@ With TensorFlow Serving on this machine:
   curl -d @- http://localhost:8501/v1/models/{name}:predict
 ```
 
-answers `{{"predictions": [{{"b64": "..."}}]}}`, the PNG in base64. In Python, with TensorFlow alone:
+The answer is `{{"predictions": [{{"b64": "..."}}]}}`, the PNG in base64. In Python, with TensorFlow alone:
 
 ```python
 model = tf.saved_model.load('{name}/VERSION')
@@ -94,10 +94,10 @@ open('translated.png', 'wb').write(answer['image_bytes'].numpy()[0])
 
 
 def measures(results: pathlib.Path, step: int, direction: str) -> list[tuple[str, float, str]]:
-    """What metrics.json files of a run's results say of a step and a direction: measure, value, file.
+    """The values for a step and a direction in the metrics.json files of a run's results: (measure, value, file).
 
-    Those of cyclegan_tf.translate hold a value for each measure and direction, those of cyclegan_tf.evaluate a list of
-    checkpoints.
+    The files of cyclegan_tf.translate have a value for each measure and direction, those of cyclegan_tf.evaluate a list
+    of checkpoints.
     """
     found = []
     for path in sorted(results.glob('*/metrics.json')):

@@ -1,4 +1,4 @@
-"""Encoded pictures to pixels and pixels to floats, in TensorFlow's own operations, as data.decode does it in Python."""
+"""Decodes pictures and converts pixels to floats with TensorFlow's operations, as data.decode does in Python."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import tensorflow as tf
 
 from cyclegan_tf.data.channels import set_channels_of_tensor
 
-_HEAD = 72  # bytes of a file that are looked at: as far as the masks of a BMP go
+_HEAD = 72  # bytes at the beginning of a file that are read: up to the masks of a BMP
 KINDS = ('PNG', 'JPEG', 'BMP')
 _MAGIC = (b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff', b'BM')
-_BMP_MASKS = (0xFF0000, 0xFF00, 0xFF)  # of red, green and blue: the order in which TensorFlow's decoder takes them
+_BMP_MASKS = (0xFF0000, 0xFF00, 0xFF)  # of red, green and blue, in the order that TensorFlow's decoder expects
 
 
 # --------------------------------------------------------------------------------------------------- encoded pictures
 def read_kind(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """String [] -> which of KINDS, 3 for any other, int32 []; and its first bytes, with zeros after its end, int64."""
+    """String [] -> index in KINDS, 3 for other formats, int32 []; and the first bytes, padded with zeros, int64."""
     head = tf.cast(tf.io.decode_raw(data, tf.uint8, fixed_length=_HEAD), tf.int64)
     kind = tf.constant(len(_MAGIC))
     for number, magic in enumerate(_MAGIC):
@@ -23,12 +23,12 @@ def read_kind(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def read_size(kind: tf.Tensor, data: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
-    """(height, width) of an encoded picture, int64 [2], from its header alone; the arguments are those of read_kind."""
+    """(height, width) of an encoded picture, int64 [2], from its header alone; see read_kind for `kind` and `head`."""
     return tf.switch_case(kind, [lambda: _png_size(head), lambda: _jpeg_size(data), lambda: _bmp_size(head)])
 
 
 def decode(kind: tf.Tensor, data: tf.Tensor, head: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """int32 [h, w, c], and the value of white, int32 []: 255 or 65535.
+    """Decodes a picture to int32 [h, w, c], and returns the value of white, int32 [], 255 or 65535.
 
     Raises InvalidArgumentError for what cannot be decoded.
     """
@@ -37,7 +37,7 @@ def decode(kind: tf.Tensor, data: tf.Tensor, head: tf.Tensor) -> tuple[tf.Tensor
 
 
 def _png_size(head: tf.Tensor) -> tf.Tensor:
-    """(height, width), int64 [2], as the two below (PNG specification, 11.2.2: the header chunk comes first)."""
+    """(height, width), int64 [2], as below (PNG specification, 11.2.2: the header chunk comes first)."""
     return tf.stack([_integer(head, 20, 4, 'big'), _integer(head, 16, 4, 'big')])
 
 
@@ -47,53 +47,53 @@ def _jpeg_size(data: tf.Tensor) -> tf.Tensor:
 
 def _bmp_size(head: tf.Tensor) -> tf.Tensor:
     size = tf.stack([_integer(head, 22, 4, 'little'), _integer(head, 18, 4, 'little')])
-    return tf.where(size >= 2**31, 2**32 - size, size)  # a negative height: rows from the top
+    return tf.where(size >= 2**31, 2**32 - size, size)  # a negative height means that rows are stored from the top
 
 
 def _decode_png(data: tf.Tensor, head: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     def decode(dtype):
         return tf.cast(tf.io.decode_png(data, channels=0, dtype=dtype), tf.int32)
 
-    deep = head[24] == 16  # bits a channel
+    deep = head[24] == 16  # bits per channel
     return tf.cond(deep, lambda: decode(tf.uint16), lambda: decode(tf.uint8)), tf.where(deep, 65535, 255)
 
 
 def decode_jpeg(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """String [] -> as decode."""
-    # The default method is up to 7 levels off Pillow's.
+    """Decodes a JPEG, string []; returns what decode does."""
+    # The default method differs from Pillow's by up to 7 levels.
     pixels = tf.io.decode_jpeg(data, channels=0, dct_method='INTEGER_ACCURATE')
     return tf.cast(pixels, tf.int32), tf.constant(255)
 
 
 def _decode_bmp(data: tf.Tensor, head: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """TensorFlow's decoder knows neither palettes nor compression, nor whether a fourth byte is alpha; Pillow's is
-    what this equals. Offsets are those of BITMAPINFOHEADER and BITMAPV4HEADER."""
-    header, bits, compression = (_integer(head, *place, 'little') for place in ((14, 4), (28, 2), (30, 4)))
+    """Decodes a BMP as Pillow does. TensorFlow's decoder supports neither palettes nor compression, and does not know
+    whether a fourth byte is alpha. Offsets are those of BITMAPINFOHEADER and BITMAPV4HEADER."""
+    header, bits, compression = (_integer(head, *field, 'little') for field in ((14, 4), (28, 2), (30, 4)))
     masks = tf.stack([_integer(head, 54 + 4 * i, 4, 'little') for i in range(4)])
     masked = (bits == 32) & (compression == 3) & tf.reduce_all(masks[:3] == _BMP_MASKS)
     plain = ((bits == 8) | (bits == 24) | (bits == 32)) & (compression == 0)
     known = (header >= 40) & (plain | masked)
-    data = checked(data, known, 'The image is a BMP of a kind that this model does not read; convert it to PNG.')
+    data = checked(data, known, 'The image is a BMP of a kind that this model cannot read; convert it to PNG.')
     pixels = tf.io.decode_bmp(data, channels=0)
 
     def through_palette():
-        named = _integer(head, 46, 4, 'little')
-        count = tf.where((named == 0) | (named > 256), 256, tf.cast(named, tf.int32))
+        stated = _integer(head, 46, 4, 'little')
+        count = tf.where((stated == 0) | (stated > 256), 256, tf.cast(stated, tf.int32))
         entries = tf.io.decode_raw(tf.strings.substr(data, tf.cast(14 + header, tf.int32), 4 * count), tf.uint8)
         palette = tf.reshape(entries, [-1, 4])[:, 2::-1]  # stored as blue, green, red, 0
         palette = tf.pad(palette, [[0, 256 - tf.shape(palette)[0]], [0, 0]])
         return tf.gather(palette, tf.cast(pixels[..., 0], tf.int32))
 
-    def without_filling():
+    def without_padding_byte():
         return tf.cond(masked & (header >= 56) & (masks[3] != 0), lambda: pixels, lambda: pixels[..., :3])
 
-    return tf.cast(tf.cond(bits == 8, through_palette, without_filling), tf.int32), tf.constant(255)
+    return tf.cast(tf.cond(bits == 8, through_palette, without_padding_byte), tf.int32), tf.constant(255)
 
 
-def _integer(head: tf.Tensor, place: int, length: int, order: str) -> tf.Tensor:
-    """int64 [] from so many bytes."""
+def _integer(head: tf.Tensor, offset: int, length: int, order: str) -> tf.Tensor:
+    """An integer of `length` bytes, int64 []."""
     powers = [256**i for i in range(length)]
-    return tf.reduce_sum(head[place : place + length] * (powers[::-1] if order == 'big' else powers))
+    return tf.reduce_sum(head[offset : offset + length] * (powers[::-1] if order == 'big' else powers))
 
 
 # -------------------------------------------------------------------------------------------------------- pixel values
@@ -106,18 +106,20 @@ def set_channels(pixels: tf.Tensor, max_level: tf.Tensor, wanted: int) -> tf.Ten
 
 
 def to_float(pixels: tf.Tensor, max_level: tf.Tensor) -> tf.Tensor:
-    """int32 from 0 to `max_level` -> float32 in [-1, 1], to the bit as levels.to_float.
+    """int32 from 0 to `max_level` -> float32 in [-1, 1], bit for bit as levels.to_float.
 
-    In float64, because TensorFlow makes a division by a constant a multiplication, which in float32 shows.
+    In float64, because TensorFlow replaces a division by a constant by a multiplication, which rounds differently in
+    float32.
     """
     max_level = tf.cast(max_level, tf.float64)
     return tf.cast((2 * tf.cast(pixels, tf.float64) - max_level) / max_level, tf.float32)
 
 
 def checked(value: tf.Tensor, condition: tf.Tensor, sentence: tf.Tensor) -> tf.Tensor:
-    """The value, once the condition holds; else InvalidArgumentError with the sentence.
+    """The value if the condition holds; otherwise InvalidArgumentError with the sentence is raised.
 
-    What is computed from it comes after the check: decoding, for one, has no order in a graph but that of its inputs.
+    Whatever is computed from the result runs after the check. Operations such as decoding are otherwise ordered in a
+    graph only by their inputs.
     """
     with tf.control_dependencies([tf.debugging.Assert(condition, [sentence])]):
         return tf.identity(value)

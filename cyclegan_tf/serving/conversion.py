@@ -1,4 +1,4 @@
-"""A generator for other runtimes: LiteRT (TensorFlow Lite) on phones, and ONNX."""
+"""Converts a generator for other runtimes: LiteRT (TensorFlow Lite) on phones, and ONNX."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ import tensorflow as tf
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.networks.shapes import least_side, pad_to_multiple
 
-_ONNX_OPSET = 17  # the oldest in which every operation of the networks is one of ONNX's own
+_ONNX_OPSET = 17  # the oldest in which ONNX itself has every operation of the networks
 
 
 def to_tflite(network: tf.keras.Model, input_channels: int, side: int, quantize: str) -> bytes:
-    """A file for LiteRT's interpreter with its built-in operations only.
+    """Converts a generator to a file for LiteRT's interpreter that uses built-in operations only.
 
-    Takes float32 [1, side, side, input_channels] in [-1, 1] and gives float32 [1, side, side, output_channels].
+    The model takes float32 [1, side, side, input_channels] in [-1, 1] and returns float32
+    [1, side, side, output_channels].
 
     Args:
         network: the generator.
-        input_channels: of its images.
-        side: of the images, in pixels.
-        quantize: 'none'; 'float16': weights are kept in that; 'dynamic': weights are kept in 8 bits, and convolutions
-            computed in them.
+        input_channels: channels of its input images.
+        side: side of the images, in pixels.
+        quantize: 'none'; 'float16': weights are stored in float16; 'dynamic': weights are stored in 8 bits, and
+            convolutions are computed in 8 bits.
 
     Raises:
         UserError: the network cannot take images of this size.
@@ -34,8 +35,8 @@ def to_tflite(network: tf.keras.Model, input_channels: int, side: int, quantize:
     least = least_side(network.side_multiple)
     if side % network.side_multiple or side < least:
         raise UserError(
-            f'`image_size` ({side}) is no multiple of {network.side_multiple} from {least} on, which the network '
-            f'needs; set it to one.'
+            f'`image_size` ({side}) is not a multiple of {network.side_multiple} and at least {least}, as the network '
+            f'needs; set it to one that is.'
         )
     module, call = _plain(network)
     spec = tf.TensorSpec([1, side, side, input_channels], tf.float32, name='images')
@@ -52,7 +53,9 @@ def to_tflite(network: tf.keras.Model, input_channels: int, side: int, quantize:
 
 
 def to_onnx(network: tf.keras.Model, input_channels: int) -> bytes:
-    """An ONNX model, 'images' -> 'translated', float32 [n, h, w, channels] in [-1, 1], of any n, h and w.
+    """Converts a generator to an ONNX model for any batch size, height and width.
+
+    The model maps 'images' to 'translated', both float32 [n, h, w, channels] in [-1, 1].
 
     Raises:
         UserError: tf2onnx is missing.
@@ -72,9 +75,9 @@ def to_onnx(network: tf.keras.Model, input_channels: int) -> bytes:
         padded = pad_to_multiple(images, network.side_multiple)
         return {'channels_first': call(padded)[:, :height, :width]}
 
-    # tf2onnx replaces a last transposition to channels-last of one channel by a Reshape to five dimensions and a
-    # Squeeze, and loses the Squeeze in about one conversion of twenty (1.17, depending on the order of a set). So
-    # it leaves the channels first, and the transposition is appended here.
+    # If the output has one channel, tf2onnx replaces the final transposition to channels-last by a Reshape to five
+    # dimensions and a Squeeze, and loses the Squeeze in about one of twenty conversions (1.17, depending on the order
+    # of a set). Therefore it is asked for channels first, and the transposition is appended here.
     spec = tf.TensorSpec([None, None, None, input_channels], tf.float32, name='images')
     with _silence(), _plain_layers(network):
         model, _ = tf2onnx.convert.from_function(
@@ -94,7 +97,7 @@ def to_onnx(network: tf.keras.Model, input_channels: int) -> bytes:
 
 
 def _plain(network: tf.keras.Model) -> tuple[tf.Module, Callable]:
-    """The variables alone, for converters that would save all of Keras; and a function to trace."""
+    """A module with only the variables, since converters would otherwise save all of Keras; and a function to trace."""
     module = tf.Module()
     module.variables_of_network = list(network.variables)
     return module, lambda images: network(images, training=False)
@@ -102,7 +105,7 @@ def _plain(network: tf.keras.Model) -> tuple[tf.Module, Callable]:
 
 @contextlib.contextmanager
 def _plain_layers(network: tf.keras.Model) -> Iterator[None]:
-    """What is traced of a network meanwhile has simple operations, which converters know, where there is a choice."""
+    """A context in which layers that have a choice are traced with simple operations, which converters support."""
     layers = [layer for layer in network.submodules if hasattr(layer, 'plain')]
     for layer in layers:
         layer.plain = True
@@ -115,9 +118,9 @@ def _plain_layers(network: tf.keras.Model) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keeps the converters' reports of each of their steps, in Python and in C++, from the terminal.
+    """A context that hides the converters' reports of each step, in Python and in C++, from the terminal.
 
-    What they raise is raised.
+    Exceptions still propagate.
     """
     loggers = [logging.getLogger(name) for name in ('tensorflow', 'tf2onnx', 'absl')]
     levels = [logger.level for logger in loggers]

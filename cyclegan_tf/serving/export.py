@@ -1,4 +1,4 @@
-"""Writes generators as SavedModels in numbered versions, or as files for other runtimes; whole or not at all."""
+"""Writes generators as SavedModels in numbered versions, or as files for other runtimes, atomically."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from cyclegan_tf.settings.export import ExportConfig
 
 
 def export(exported: Exported, settings: ExportConfig) -> None:
-    """Writes what is exported, one model for each direction.
+    """Writes one model for each direction.
 
     Raises:
-        UserError: the version exists, or the output cannot be written. Nothing has been written then.
+        UserError: the version exists already, or the output cannot be written. In both cases, nothing is written.
     """
     paths = {name: pathlib.Path(settings.output) / f'{settings.name}_{name}' for name in exported.translations}
     try:
@@ -45,11 +45,11 @@ def write_models(exported: Exported, models: dict[str, pathlib.Path], settings: 
 
 
 def write_files(exported: Exported, stems: dict[str, pathlib.Path], settings: ExportConfig) -> None:
-    """Writes each direction's generator as one file for another runtime, each whole or not at all."""
+    """Writes each direction's generator as one file for another runtime, atomically."""
     paths = {direction: stem.with_name(f'{stem.name}.{settings.format}') for direction, stem in stems.items()}
     for path in paths.values():
         if path.exists():
-            raise UserError(f"'{path}' exists, which is never overwritten; set `output` to another directory.")
+            raise UserError(f"'{path}' exists, and is never overwritten; set `output` to another directory.")
     for direction, path in paths.items():
         translation = exported.translations[direction]
         network, channels = translation.network, translation.channels[0]
@@ -64,7 +64,7 @@ def write_files(exported: Exported, stems: dict[str, pathlib.Path], settings: Ex
 def write_model(exported: Exported, direction: str, folder: pathlib.Path, name: str, settings: ExportConfig) -> None:
     """Writes the SavedModel of a direction with its warm-up requests and its card into a folder.
 
-    The network is in the precision of the settings afterwards.
+    Afterwards, the network has the precision of the settings.
     """
     translation = exported.translations[direction]
     network = translation.network
@@ -83,10 +83,10 @@ def find_version(models: list[pathlib.Path], asked: Optional[int]) -> int:
 
     Args:
         models: their folders, which may not exist yet.
-        asked: for this one; None: one above all that there are.
+        asked: the requested version; None: one above all existing versions.
 
     Raises:
-        UserError: it exists.
+        UserError: the requested version exists.
     """
     if asked is None:
         taken = [
@@ -100,9 +100,9 @@ def find_version(models: list[pathlib.Path], asked: Optional[int]) -> int:
 
 @contextlib.contextmanager
 def unfinished(model: pathlib.Path, version: int) -> Iterator[pathlib.Path]:
-    """An empty folder to write a version in; it is taken away afterwards, if it is still there.
+    """A context with an empty folder to write a version in; the folder is deleted afterwards, if it is still there.
 
-    It lies beside the model's folder rather than in it, where a server may be watching.
+    It lies next to the model's folder, not inside it, where a server may be watching.
     """
     folder = model.parent / f'.{model.name}-{version}.{unique_name()}.part'
     folder.mkdir(parents=True)
@@ -113,14 +113,14 @@ def unfinished(model: pathlib.Path, version: int) -> Iterator[pathlib.Path]:
 
 
 def publish(folder: pathlib.Path, version: pathlib.Path) -> None:
-    """Moves a finished folder to its place in one step.
+    """Moves a finished folder to its place atomically.
 
     Raises:
-        UserError: the place has been taken meanwhile.
+        UserError: the version has been created in the meantime.
     """
     version.parent.mkdir(parents=True, exist_ok=True)
     _refuse_existing(version)
-    os.rename(folder, version)  # which fails for a folder that came into being since, unless it is empty
+    os.rename(folder, version)  # fails if the folder has been created since the check, unless it is empty
 
 
 def _refuse_existing(version: pathlib.Path) -> None:

@@ -1,4 +1,4 @@
-"""The signatures of an exported model: encoded pictures, pixels or floats of any size through one generator."""
+"""The signatures of an exported model: one generator for encoded pictures, pixels or floats of any size."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from cyclegan_tf.serving import codecs
 
 
 class Servable(tf.Module):
-    """One generator with all that stands between an encoded picture and an encoded picture, in TensorFlow's own
-    operations. Results are those of translator.Translator.
+    """One generator, with the decoding of pictures and the encoding of results, as operations of TensorFlow.
 
-    tf.saved_model.save writes it without anything of Keras: what it tracks are the variables alone.
+    The results equal those of translator.Translator. tf.saved_model.save writes it without any Keras object, since it
+    tracks only the variables.
 
     Args:
-        network: float [n, h, w, input_channels] -> [n, h, w, output_channels], both in [-1, 1], sides multiples of its
-            side_multiple.
-        input_channels: of the network's images: 1, 3 or 4.
-        max_pixels: of one image; one with more is refused before it is decoded. A side shorter than the network takes
-            counts as that.
+        network: float [n, h, w, input_channels] -> [n, h, w, output_channels], both in [-1, 1], for sides that are
+            multiples of its side_multiple.
+        input_channels: channels of the network's input images: 1, 3 or 4.
+        max_pixels: maximum number of pixels of an image; larger images are refused before they are decoded. A side that
+            is shorter than the network's minimum counts as the minimum.
 
     Raises:
-        UserError: channels that no picture has; max_pixels that no image has.
+        UserError: pictures cannot have the numbers of channels, or no image can be as small as max_pixels.
     """
 
     def __init__(self, network: tf.keras.Model, input_channels: int, max_pixels: int):
@@ -33,32 +33,32 @@ class Servable(tf.Module):
         self.input_channels, self.output_channels = input_channels, network.output_channels
         if input_channels not in (1, 3, 4) or self.output_channels > 4:
             raise UserError(
-                f'a network from {input_channels} to {self.output_channels} channels cannot be served: pictures are '
-                f'made 1, 3 or 4 channels on the way in, and have at most 4 on the way out.'
+                f'a network from {input_channels} to {self.output_channels} channels cannot be served: input '
+                f'pictures are converted to 1, 3 or 4 channels, and output pictures have at most 4.'
             )
         self._multiple = network.side_multiple
         self._least = least_side(self._multiple)
         if max_pixels < self._least**2:
             raise UserError(
-                f'`max_pixels` ({max_pixels}) is less than what the network makes of the smallest image; raise it to '
-                f'{self._least**2} or more.'
+                f'`max_pixels` ({max_pixels}) is less than the smallest image has once it is padded for the network; '
+                f'raise it to {self._least**2} or more.'
             )
         self._max_pixels = max_pixels
         self.variables_of_network = list(network.variables)
-        # Both are functions of the graph, so that it holds each of them once.
+        # Both are functions in the graph, so that it contains each of them once.
         floats = tf.TensorSpec([None, None, None, input_channels], tf.float32, name='images')
         self._network = _concrete(lambda images: tf.cast(network(images, training=False), tf.float32), floats)
         self._translate = _concrete(self._translate_fitting, floats)
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """By name; each takes and returns one tensor.
+        """The signatures by name; each takes and returns one tensor.
 
         serving_default: image_bytes, string [n], JPEG, PNG or BMP each -> image_bytes, string [n], PNGs of 8 bits.
         translate_images: images, uint8 [n, h, w, 1 to 4] -> images, uint8 [n, h, w, c].
         translate_floats: images, float32 [n, h, w, input_channels] in [-1, 1] -> images, the same.
 
-        Heights and widths stay. c is the network's, and one more where the image had alpha. n may be 0. Raises
-        InvalidArgumentError for what cannot be decoded or has too many pixels.
+        Heights and widths are kept. c is the network's number of output channels, plus one if the image has alpha. n
+        may be 0. They raise InvalidArgumentError for images that cannot be decoded or have too many pixels.
         """
         encoded = tf.TensorSpec([None], tf.string, name='image_bytes')
         images = tf.TensorSpec([None, None, None, None], tf.uint8, name='images')
@@ -71,9 +71,9 @@ class Servable(tf.Module):
         return {name: _concrete(call, spec) for name, (spec, call) in calls.items()}
 
     def translate_files(self, files: tf.Tensor) -> tf.Tensor:
-        """String [n] -> string [n]; one after the other, since each has a size of its own."""
+        """String [n] -> string [n]; one after another, since each has its own size."""
         result = tf.TensorSpec([], tf.string)
-        # One at a time, because each may take as much memory as the largest image that is let in.
+        # One at a time, because each may take as much memory as the largest image that is accepted.
         return tf.map_fn(self._translate_file, files, fn_output_signature=result, parallel_iterations=1)
 
     def translate_images(self, images: tf.Tensor) -> tf.Tensor:
@@ -84,11 +84,11 @@ class Servable(tf.Module):
         """float32 [n, h, w, input_channels] in [-1, 1] -> float32 [n, h, w, output_channels] in [-1, 1]."""
         return self._translate(self._checked(images, images))
 
-    # ---------------------------------------------------------------------------------------------------- one by one
+    # --------------------------------------------------------------------------------------------------- single images
     def _translate_file(self, data: tf.Tensor) -> tf.Tensor:
         """String [] -> PNG, string []."""
         kind, head = codecs.read_kind(data)
-        sentence = 'The image is none of JPEG, PNG and BMP; convert it to one.'
+        sentence = 'The image is not a JPEG, PNG or BMP; convert it to one of these.'
         data = codecs.checked(data, kind < len(codecs.KINDS), sentence)
         data = self._checked_size(data, codecs.read_size(kind, data, head))
         pixels, max_level = codecs.decode(kind, data, head)
@@ -109,7 +109,7 @@ class Servable(tf.Module):
         return tf.cast(tf.clip_by_value(tf.round((colour + 1) * 127.5), 0, 255), tf.uint8)  # levels.to_levels
 
     def _translate_fitting(self, images: tf.Tensor) -> tf.Tensor:
-        """translate_floats of images that are known not to be too large."""
+        """translate_floats for images that are known not to be too large."""
         _, height, width, _ = tf.unstack(tf.shape(images))
 
         def together():
@@ -122,21 +122,21 @@ class Servable(tf.Module):
         def one(image):
             return self._network(pad_to_multiple(image[None], self._multiple))[0, :height, :width]
 
-        def none():  # oneDNN's convolutions fail for them
+        def none():  # oneDNN's convolutions fail for empty batches
             return tf.zeros(tf.concat([tf.shape(images)[:3], [self.output_channels]], axis=0))
 
         size = tf.size(images, tf.int64)
-        fits = size <= self._max_pixels * self.input_channels  # a batch takes no more memory than the largest image
+        fits = size <= self._max_pixels * self.input_channels  # a batch may take no more memory than the largest image
         return tf.cond(size == 0, none, lambda: tf.cond(fits, together, one_by_one))
 
     def _checked(self, value: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
         return self._checked_size(value, tf.shape(images, tf.int64)[1:3])
 
     def _checked_size(self, value: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        """The value, once the size of an image, (height, width) in int64 [2], is known to be within the limit."""
-        # As the network sees it, so that a line of pixels cannot be made several times the limit by padding.
+        """The value, after a check that an image's size, (height, width) in int64 [2], is within the limit."""
+        # The size that the network gets, so that padding cannot make a line of pixels several times the limit.
         padded = tf.maximum(size, self._least)
-        # Each side for itself too: the product of what a header claims may exceed 64 bits.
+        # Each side is also checked by itself: the product of the sides that a header states may exceed 64 bits.
         fits = tf.reduce_all(size <= self._max_pixels) & (tf.reduce_prod(padded) <= self._max_pixels)
         height, width = tf.unstack(tf.strings.as_string(size))
         limit = f' pixels; this model takes at most {self._max_pixels:,} of them: make it smaller.'
@@ -144,12 +144,12 @@ class Servable(tf.Module):
 
 
 def lower_precision(network: tf.keras.Model, precision: str) -> None:
-    """Makes a network keep the weights of its convolutions in 'bfloat16' or 'float16', and compute them in it.
+    """Makes a network store the weights of its convolutions in 'bfloat16' or 'float16', and compute these in it.
 
-    What stands between them stays float32: norms with their statistics, sums and the final tanh.
+    Everything between them stays float32: norms with their statistics, sums and the final tanh.
 
-    On a CPU bfloat16 is computed by oneDNN, faster than float32 where the processor has instructions for it; float16
-    takes half the disk too, but TensorFlow's transposed convolutions are many times slower in it than in float32.
+    On CPUs, oneDNN computes in bfloat16 faster than in float32 if the processor has instructions for it. float16 also
+    halves the size on disk, but TensorFlow's transposed convolutions are many times slower in it than in float32.
 
     Raises:
         UserError: a weight is too large for the precision.
@@ -164,7 +164,7 @@ def lower_precision(network: tf.keras.Model, precision: str) -> None:
                 continue
             lowered = tf.cast(value, dtype)
             if not tf.reduce_all(tf.math.is_finite(tf.cast(lowered, tf.float32))):
-                raise UserError(f'`precision` ({precision}) cannot hold the largest weights; set it to bfloat16.')
+                raise UserError(f'`precision` ({precision}) cannot represent the largest weights; set it to bfloat16.')
             setattr(layer, name, tf.Variable(lowered, name=name))
         layer.call = _in_precision(layer.call, dtype)
 
@@ -174,5 +174,5 @@ def _in_precision(call, dtype):
 
 
 def _concrete(call: Callable, spec: tf.TensorSpec) -> tf.types.experimental.ConcreteFunction:
-    # Without AutoGraph: the conditions are written out, and the graph is smaller.
+    # Without AutoGraph: conditions are written as tf.cond, and the graph is smaller.
     return tf.function(call, autograph=False).get_concrete_function(spec)

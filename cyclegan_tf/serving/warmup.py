@@ -1,4 +1,4 @@
-"""Requests that TensorFlow Serving sends to an exported model before it answers anyone's."""
+"""Warm-up requests, which TensorFlow Serving sends to an exported model before it answers others."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from cyclegan_tf.errors import UserError
 
 PATH = 'assets.extra/tf_serving_warmup_requests'  # in the model's folder, where TensorFlow Serving looks for it
 
-# Of pictures that the model takes, at the most:
+# Maximum sides of the pictures in the requests:
 _SIDE = 256  # encoded: the paper's size
-_SMALL_SIDE = 64  # pixels and floats, which would take a megabyte on the disk
+_SMALL_SIDE = 64  # pixels and floats, which would otherwise take a megabyte on disk
 
 
 def import_messages() -> tuple[ModuleType, ModuleType]:
@@ -39,10 +39,11 @@ def write(model_directory: pathlib.Path, model: str, input_channels: int, max_pi
     """Writes a file of one request for each signature and format.
 
     Args:
-        model_directory: of the SavedModel.
+        model_directory: folder of the SavedModel.
         model: the name under which it is served.
-        input_channels: of translate_floats.
-        max_pixels: of an image that the model takes: a request that it refused would keep the server from loading it.
+        input_channels: channels that translate_floats takes.
+        max_pixels: maximum pixels of an image that the model accepts: the server cannot load a model that refuses a
+            request.
     """
     prediction_log_pb2, predict_pb2 = import_messages()
     path = model_directory / PATH
@@ -57,19 +58,19 @@ def write(model_directory: pathlib.Path, model: str, input_channels: int, max_pi
             writer.write(log.SerializeToString())
 
 
-def _requests(input_channels: int, most: int) -> Iterator[tuple[str, str, object]]:
-    """Signature, name of its input, value; sides are `most` at the most."""
-    picture = _picture(min(_SIDE, most))
+def _requests(input_channels: int, max_side: int) -> Iterator[tuple[str, str, object]]:
+    """Signature, name of its input, value; sides are at most `max_side`."""
+    picture = _picture(min(_SIDE, max_side))
     for encoded in (tf.io.encode_jpeg(picture), tf.io.encode_png(picture)):
         yield 'serving_default', 'image_bytes', [encoded.numpy()]
-    small = _picture(min(_SMALL_SIDE, most))
+    small = _picture(min(_SMALL_SIDE, max_side))
     yield 'translate_images', 'images', small[None]
     floats = np.repeat(small[None, ..., :1].astype(np.float32) / 127.5 - 1, input_channels, axis=-1)
     yield 'translate_floats', 'images', floats
 
 
 def _picture(side: int) -> np.ndarray:
-    """A sweep of colours, uint8 [side, side, 3]."""
+    """A gradient of colours, uint8 [side, side, 3]."""
     sweep = np.linspace(0, 255, side).astype(np.uint8)
     rows, columns = np.meshgrid(sweep, sweep, indexing='ij')
     return np.stack([rows, columns, rows[:, ::-1]], axis=-1)

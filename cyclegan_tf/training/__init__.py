@@ -1,1 +1,1 @@
-"""The training of a model: sessions, steps, when what is due."""
+"""Training a model: sessions, steps, and the timetable of what is due."""

@@ -1,4 +1,4 @@
-"""Steps that run one after the other inside TensorFlow, without a return to Python."""
+"""Training steps that run in a loop inside TensorFlow, without returning to Python."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from cyclegan_tf.models.base import BaseModel
 
 
 def compile_steps(model: BaseModel, strategy: tf.distribute.Strategy) -> Callable:
-    """The model's step in a loop.
+    """Makes the function that runs the model's step in a loop.
 
     Returns:
-        (iterator over distributed batches, int32 count) -> (metrics, float [count, metrics]; seconds, float64, that the
-        steps waited for their images).
+        (iterator over distributed batches, int32 count) -> (metrics, float [count, metrics]; seconds spent waiting for
+        images, float64).
     """
 
     def run_on_replicas(images):
@@ -25,11 +25,11 @@ def compile_steps(model: BaseModel, strategy: tf.distribute.Strategy) -> Callabl
     if model.compile_whole:
         run_on_replicas = tf.function(run_on_replicas, jit_compile=True, autograph=False)
 
-    # Without AutoGraph, which would take its time to rewrite what has nothing to rewrite.
+    # Without AutoGraph, which would take time although there is nothing to rewrite.
     @functools.partial(tf.function, autograph=False)
     def run_steps(iterator, count):
         def run_one(i, results, waited):
-            # The clock starts when the step before is done, and stops when its images are there.
+            # The clock starts when the previous step is done, and stops when the images of this one have arrived.
             with tf.control_dependencies([results.flow]):
                 start = _now()
             with tf.control_dependencies([start]):
@@ -48,5 +48,5 @@ def compile_steps(model: BaseModel, strategy: tf.distribute.Strategy) -> Callabl
 
 
 def _now() -> tf.Tensor:
-    """Seconds, in a graph; TensorFlow refuses its own clock where operations are to be deterministic."""
+    """The time in seconds, in a graph; TensorFlow refuses its own clock when operations must be deterministic."""
     return tf.ensure_shape(tf.numpy_function(time.monotonic, [], tf.float64), [])

@@ -1,4 +1,4 @@
-"""Running means of a run's metrics, and what else it remembers of its course; a part of its state."""
+"""Running means of a run's metrics and other records of its progress, which are part of its state."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from cyclegan_tf.errors import UserError
 
 
 class Progress(tf.Module):
-    """Sums of the metrics since the last report and since the epoch began, how often training went back, how many
-    steps an epoch has (0: not known yet), and the step that was measured last; a part of the state."""
+    """Sums of the metrics since the last report and since the epoch began, the number of rollbacks, the number of steps
+    per epoch (0: not known yet), and the last step at which the model was evaluated; part of the run's state."""
 
     def __init__(self, metrics: int):
         super().__init__()
@@ -23,41 +23,42 @@ class Progress(tf.Module):
         self.measured = tf.Variable(0, dtype=tf.int64, trainable=False)
 
     def add(self, rows: np.ndarray) -> None:
-        """Adds the metrics of some steps, float [steps, metrics], one step after the other."""
+        """Adds the metrics of some steps, float [steps, metrics], one step after another."""
         for total, count in ((self.since_report, self.steps_since_report), (self.since_epoch, self.steps_since_epoch)):
             values = total.numpy()
-            # Not one sum: its order, and so its rounding, would depend on how the steps were grouped into calls.
+            # Not a single sum: its order, and so its rounding, would depend on how the steps were grouped into calls.
             for row in rows:
                 values = values + row
             total.assign(values)
             count.assign_add(len(rows))
 
     def check_epoch(self, steps: int, step: int, dataroot: str) -> None:
-        """Notes how many steps an epoch has with the images that there are now; compares, if a step has been done.
+        """Records the number of steps per epoch; if the run has done a step, it must be the recorded number.
 
         Args:
-            steps: in an epoch.
-            step: that the run is at.
+            steps: steps per epoch with the present images.
+            step: number of steps that the run has done.
             dataroot: where the images are.
 
         Raises:
-            UserError: there are others than the run was trained with, so that it would be in another epoch, at another
-                learning rate, and would save over the epochs that are kept.
+            UserError: the number differs, because images were added or removed. The run would be in another epoch, with
+                another learning rate, and would overwrite checkpoints of epochs.
         """
         before = int(self.steps_per_epoch.numpy())
         if step and before not in (0, steps):
             raise UserError(
-                f'`dataroot` ({dataroot}) now gives {steps} steps an epoch, and the run was trained with {before}, so '
-                f'images have come or gone; bring back those that were there, or start another run with another --name.'
+                f'`dataroot` ({dataroot}) now gives {steps} steps per epoch, but the run was trained with {before}, so '
+                f'images have been added or removed; restore the original images, or start another run with another '
+                f'--name.'
             )
         self.steps_per_epoch.assign(steps)
 
     def take_report(self) -> np.ndarray:
-        """The means since the last report, which begins anew."""
+        """Returns the means since the last report, and resets them."""
         return _take(self.since_report, self.steps_since_report)
 
     def take_epoch(self) -> np.ndarray:
-        """The means since the epoch began, which begins anew."""
+        """Returns the means since the beginning of the epoch, and resets them."""
         return _take(self.since_epoch, self.steps_since_epoch)
 
 

@@ -1,4 +1,4 @@
-"""A training from its settings to its end: what is opened, restored, told and refused around the trainer."""
+"""A training session from settings to exit status: what is opened, restored, printed and refused around the trainer."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ def train(config: Config, stored: Optional[Config], times: StartTimes) -> int:
     """Trains a run; returns the exit status.
 
     Args:
-        config: its settings.
-        stored: those that it was last trained with, if it is continued.
-        times: of the start, up to here.
+        config: the run's settings.
+        stored: the settings that it was last trained with, if it is continued.
+        times: durations of the start-up so far.
 
     Raises:
-        UserError: what a user can mend.
+        UserError: an error that the user can correct.
     """
     run_directory = pathlib.Path(config.checkpoints_dir) / config.run_name
     cluster = read_cluster(config.strategy)
     try:
         if cluster is None or cluster.worker == 0:
             return lead(config, stored, run_directory, cluster, times)
-        # One worker speaks for all.
-        with open(os.devnull, 'w') as nothing, Watch(cluster) as watch, StopSignals() as stop_signals:
-            console = Console(config.images_per_step, nothing)
+        # Only the first worker prints.
+        with open(os.devnull, 'w') as devnull, Watch(cluster) as watch, StopSignals() as stop_signals:
+            console = Console(config.images_per_step, devnull)
             return run(config, stored, run_directory, cluster, console, watch, stop_signals, times)
     except tf.errors.ResourceExhaustedError as error:
         raise out_of_memory(config) from error
@@ -71,7 +71,7 @@ def lead(
     cluster: Optional[Cluster],
     times: StartTimes,
 ) -> int:
-    """Trains as the process that writes into the run's directory, which is its own meanwhile."""
+    """Trains as the process that locks the run's directory and writes to it."""
     console = Console(config.images_per_step)
     make_folder('checkpoints_dir', config.checkpoints_dir, run_directory)
     with (
@@ -80,7 +80,7 @@ def lead(
         StopSignals(lock.release) as stop_signals,
     ):
         if lock.taken_over:
-            console.line(f'Took over the lock of {lock.taken_over}, which is gone.')
+            console.line(f'Took over the lock of {lock.taken_over}, which no longer runs.')
         return run(config, stored, run_directory, cluster, console, watch, stop_signals, times)
 
 
@@ -97,7 +97,7 @@ def run(
     """Trains; returns the exit status."""
     is_chief = cluster is None or cluster.worker == 0
     check_directory(run_directory, config)
-    begun = any(found.step for found in checkpoints.scan(run_directory)[0])
+    begun = any(checkpoint.step for checkpoint in checkpoints.scan(run_directory)[0])
     for line in compare_with_stored(config, stored, begun):
         console.line(line)
 
@@ -111,7 +111,7 @@ def run(
         tf.config.experimental.enable_op_determinism()
     times.mark('opening devices')
     evaluation = open_evaluation(config) if is_chief else None
-    times.mark('opening what measures the test images')
+    times.mark('opening the evaluation of test images')
     data = training_data.open_training_data(config, console, devices.worker, devices.workers, times)
     test_images = open_test_pictures(config, TEST_PICTURES, console) if is_chief else None
     times.mark('reading test images')
@@ -133,10 +133,10 @@ def run(
 
         restored = store.restore(config.epoch, when_read)
         for damaged in restored.damaged:
-            console.line(f'Warning: {damaged}; it is left aside, and training resumes from step {restored.found.step}.')
+            console.line(f'Warning: {damaged}; it is skipped, and training resumes from step {restored.found.step}.')
         console.line(f'Continuing from step {restored.found.step}.')
         if restored.deleted:
-            console.line(f'Deleted {len(restored.deleted)} checkpoints of later steps, which this run will make again.')
+            console.line(f'Deleted {len(restored.deleted)} checkpoints of later steps, which this run will save again.')
         times.mark('restoring the checkpoint')
     else:
         check_images()
@@ -145,26 +145,26 @@ def run(
         save_config(config, run_directory)
 
     step = int(model.step.numpy())
-    # A measure of this step that no checkpoint knows of is taken again.
+    # If no checkpoint records an evaluation at this step, it is repeated, and its tags are written again.
     again = ('eval/',) if int(progress.measured.numpy()) < step else ()
     summaries = Summaries(run_directory, is_chief, step, again)
     evaluate = functools.partial(measure, evaluation, Translator(config, model), console) if evaluation else None
-    places = store, summaries, console, stop_signals
-    trainer = Trainer(model, progress, devices, config, data, test_images, evaluate, *places, times)
+    outputs = store, summaries, console, stop_signals
+    trainer = Trainer(model, progress, devices, config, data, test_images, evaluate, *outputs, times)
     log_setup(console, config, run_directory, devices, model, data, trainer)
     summaries.configuration(dataclasses.asdict(config), trainer.step)
     times.mark("opening the run's files")
     if trainer.step >= trainer.total_steps:
-        console.line(f'Epoch {config.total_epochs}, the last one, is done already; raise n_epochs or n_epochs_decay.')
+        console.line(f'Epoch {config.total_epochs}, the last one, is already done; raise n_epochs or n_epochs_decay.')
     try:
         trainer.train()
         part(devices, watch)
     except Interrupted as interruption:
         part(devices, watch)
-        console.line(f'{interruption} at step {trainer.step}: the state is saved; --continue_train goes on from here.')
+        console.line(f'{interruption} at step {trainer.step}: the state is saved; --continue_train resumes from here.')
         return 128 + interruption.number
     except tf.errors.OpError as error:
-        # What goes wrong inside the stream arrives as TensorFlow's error; the sentence for the user is here.
+        # An error inside the stream of images arrives as TensorFlow's; `data` has the message for the user.
         if data.failure is None:
             raise
         raise data.failure from error
@@ -173,13 +173,13 @@ def run(
 
 
 def part(devices: Devices, watch: Watch) -> None:
-    """Waits until all workers have done all, the chief has saved too; from then on each may go."""
+    """Waits until all workers are done and the chief has saved; after that, each may end on its own."""
     devices.exchange([0])
-    watch.end()  # taking down the stream of images may last longer than others are here
+    watch.end()  # closing the stream of images may take longer than other workers exist
 
 
 def check_directory(run_directory: pathlib.Path, config: Config) -> None:
-    """Refuses a run's directory that would be overwritten, or that cannot be resumed."""
+    """Raises UserError if the run's directory would be overwritten, or if it cannot be resumed."""
     has_checkpoint = any(checkpoints.scan(run_directory))
     if has_checkpoint and not config.continue_train:
         raise UserError(
@@ -193,7 +193,7 @@ def check_directory(run_directory: pathlib.Path, config: Config) -> None:
 
 
 def open_evaluation(config: Config) -> Optional[Evaluation]:
-    """What measures the model for --eval_freq, or None. What is missing for it shows before training."""
+    """The evaluation for --eval_freq, or None without it. Whatever is missing for it is reported before training."""
     if config.eval_freq is None:
         return None
     images = open_test_images(config, 'test', config.eval_images, config.eval_load_size, 'eval_load_size')
@@ -201,8 +201,8 @@ def open_evaluation(config: Config) -> Optional[Evaluation]:
     name = (config.keep_best or '').partition('_')[0]
     if name in MEASURES and name not in measures:
         raise UserError(
-            f'`keep_best` ({name}) is not among what these test images are measured by ({", ".join(measures)}); '
-            f'name it in --eval_metrics, or set another.'
+            f'`keep_best` ({name}) is not among the measures of these test images ({", ".join(measures)}); '
+            f'add it to --eval_metrics, or set another.'
         )
     if name == 'identity' and config.input_nc != config.output_nc:
         raise UserError(
@@ -215,7 +215,7 @@ def open_evaluation(config: Config) -> Optional[Evaluation]:
 
 @dataclasses.dataclass(frozen=True)
 class Interruptible:
-    """A translator to measure that calls `between` before every batch, which may raise to stop."""
+    """A translator that calls `between` before every batch, which may raise an exception to stop the evaluation."""
 
     translator: Translator
     between: Callable[[], None]
@@ -237,11 +237,11 @@ class Interruptible:
 
 
 def measure(evaluation: Evaluation, translator: Translator, console: Console, between: Callable[[], None]) -> Results:
-    """Measures the model as it is now, and calls `between` between batches; names images that cannot be used once."""
+    """Evaluates the current model, and calls `between` between batches; names each image that cannot be used once."""
     known = len(evaluation.problems)
     results = evaluation(Interruptible(translator, between))
     for line in evaluation.problems[known:]:
-        console.line(f'Left aside: {line}')
+        console.line(f'Skipped: {line}')
     return results
 
 
@@ -250,11 +250,11 @@ def compare_with_stored(config: Config, stored: Optional[Config], begun: bool = 
 
     Args:
         config: the settings now.
-        stored: those that the run was last trained with, if any.
-        begun: it has done a step; before, as with imported weights, it may still be told where its images are.
+        stored: the settings that the run was last trained with, if any.
+        begun: whether the run has done a step; until then, as with imported weights, dataroot may still be set.
 
     Raises:
-        UserError: a setting that cannot change, with both values.
+        UserError: a setting has changed that must not change; the message has both values.
     """
     if stored is None:
         return []
@@ -262,7 +262,7 @@ def compare_with_stored(config: Config, stored: Optional[Config], begun: bool = 
     for field in dataclasses.fields(config):
         new, old = getattr(config, field.name), getattr(stored, field.name)
         if field.name == 'dataroot':
-            # Only a local folder may be written in several ways.
+            # The path of a local folder can be written in several ways.
             new, old = (os.path.abspath(value) if os.path.isdir(value) else value for value in (new, old))
         if new == old or field.name in (
             'continue_train',
@@ -278,14 +278,14 @@ def compare_with_stored(config: Config, stored: Optional[Config], begun: bool = 
                 f'`{field.name}` ({new}) is not what the run was trained with ({old}); leave it out, '
                 f'or start another run with another --name.'
             )
-        lines.append(f'{field.name} is now {new}, it was {old}.')
+        lines.append(f'{field.name} is now {new}; it was {old}.')
     return lines
 
 
 def use_xla(config: Config, devices: Devices, sizes) -> bool:
-    """What --jit_compile comes to: 'auto' is on for GPUs, where the step gains; on CPUs it loses.
+    """Whether to compile with XLA. --jit_compile=auto does so on GPUs, where the step gets faster, unlike on CPUs.
 
-    'auto' is off too where images differ in size, since XLA compiles anew for each size; 'true' does just that.
+    'auto' does not if images differ in size, since XLA compiles again for each size; 'true' accepts that.
     """
     if config.norm == 'batch' and devices.replicas > 1:
         if config.jit_compile == 'true':
@@ -297,7 +297,7 @@ def use_xla(config: Config, devices: Devices, sizes) -> bool:
 
 
 def out_of_memory(config: Config) -> UserError:
-    """What to do where the devices have too little memory."""
+    """The error for devices with too little memory, with the remedies."""
     kind = device_kind()
     remedies = [f'--crop_size (now {config.crop_size})', f'--ngf and --ndf ({config.ngf}, {config.ndf})']
     if config.batch_size > 1:
@@ -306,11 +306,11 @@ def out_of_memory(config: Config) -> UserError:
         remedies.append(f'--pool_size ({config.pool_size})')
     lower = f'lower {", ".join(remedies[:-1])} or {remedies[-1]}'
     again = '' if config.recompute_grads or config.norm == 'batch' else 'set --recompute_grads, or '
-    return UserError(f'the memory of the {kind} is too small for this; {again}{lower}.')
+    return UserError(f'the memory of the {kind} is too small for this training; {again}{lower}.')
 
 
 def log_setup(console, config, run_directory, devices, model, data, trainer) -> None:
-    """Says what will run."""
+    """Prints what will run."""
     for name, network in model.networks().items():
         kind = model.kind(name)
         count = sum(int(np.prod(v.shape)) for v in network.trainable_variables)

@@ -1,4 +1,4 @@
-"""When what is due in a run: its epochs, and what comes every so many images or epochs."""
+"""When events are due in a run: at the ends of epochs, and after every so many images or epochs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from cyclegan_tf.settings.training import Config
 
 @dataclasses.dataclass(frozen=True)
 class Timetable:
-    """What is due after how many steps.
+    """Which events are due after which step.
 
     Attributes:
         config: the run's settings.
-        steps_per_epoch: steps in an epoch.
+        steps_per_epoch: number of steps in an epoch.
     """
 
     config: Config
@@ -22,7 +22,7 @@ class Timetable:
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole run."""
+        """Number of steps of the complete run."""
         return max(0, self.config.total_epochs - self.config.epoch_count + 1) * self.steps_per_epoch
 
     def epoch_of(self, step: int) -> int:
@@ -34,11 +34,11 @@ class Timetable:
         return step > 0 and step % self.steps_per_epoch == 0
 
     def keeps(self, step: int) -> bool:
-        """Whether the checkpoint at this end of an epoch is kept."""
+        """Whether the checkpoint at this end of an epoch is kept as an epoch's."""
         return self._every(self.config.save_epoch_freq, step)
 
     def measures(self, step: int) -> bool:
-        """Whether the test images are measured at this end of an epoch."""
+        """Whether the model is evaluated on the test images at this end of an epoch."""
         return self.config.eval_freq is not None and self._every(self.config.eval_freq, step)
 
     def _every(self, epochs: int, step: int) -> bool:

@@ -1,4 +1,4 @@
-"""The loop around the step: compiled inside, reports and checkpoints outside."""
+"""The training loop: compiled steps inside, reports and checkpoints outside."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from cyclegan_tf.training.inner_loop import compile_steps
 from cyclegan_tf.training.progress import Progress
 from cyclegan_tf.training.timetable import Timetable
 
-# Settings that change what measures of the test images come to.
+# Settings on which the measures of the test images depend.
 _HOW_MEASURED = (
     'dataroot', 'eval_images', 'eval_load_size', 'feature_extractor', 'feature_size', 'feature_range', 'feature_output',
 )  # fmt: skip
-_ROLLBACKS = 3  # at the most, with on_nan=rollback
-_LONGEST_CALL = 0.5  # seconds of compiled steps between looks at signals and the clock
+_ROLLBACKS = 3  # maximum number, with on_nan=rollback
+_LONGEST_CALL = 0.5  # seconds of compiled steps between checks of signals and the clock
 
 
 class Interrupted(Exception):
@@ -44,7 +44,7 @@ class Interrupted(Exception):
 
 
 class NotFinite(Exception):
-    """A metric became infinite or not a number; the weights may be spoilt."""
+    """A metric became infinite or not a number; the weights may be corrupted."""
 
 
 class Trainer:
@@ -53,15 +53,16 @@ class Trainer:
     Args:
         model: built under the strategy's scope, restored if the run is continued.
         progress: its running means, restored likewise.
-        devices: what trains; their chief alone writes and measures.
+        devices: the devices that train; only their chief writes and evaluates.
         config: the run's settings.
-        data: the images to learn from.
+        data: the training images.
         test_images: pairs of pictures of both domains, float [1, h, w, c] in [-1, 1], translated at the end of every
             epoch; or None.
-        evaluate: measures the model as it is, for eval_freq, and calls what it is given between batches; or None.
+        evaluate: function that evaluates the current model, for eval_freq, and calls its argument between batches; or
+            None.
         checkpoints, summaries, console: where results go.
-        stop_signals: entered.
-        times: of the start, up to here; with verbose they are printed after the first step.
+        stop_signals: already entered as a context.
+        times: durations of the start-up so far; with verbose, they are printed after the first step.
     """
 
     def __init__(
@@ -87,34 +88,34 @@ class Trainer:
         self._stop_signals = stop_signals
         self._times: Optional[StartTimes] = times  # until the first step is done
         self._run_steps = compile_steps(model, devices.strategy)
-        self._signal: Optional[int] = None  # that all workers follow
+        self._signal: Optional[int] = None  # on which all workers act
         self._profiling = False
         self._last_report = (time.monotonic(), self.step)
         self._longest_call = 1
-        self._waited = np.zeros(2)  # seconds spent waiting for images, and in all, since the last report
+        self._waited = np.zeros(2)  # seconds spent waiting for images, and in total, since the last report
         set_graph_optimizer(devices.kind)
 
     @property
     def step(self) -> int:
-        """Steps done."""
+        """Number of steps done."""
         return int(self._model.step.numpy())
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole run."""
+        """Number of steps of the complete run."""
         return self._timetable.total_steps
 
     def train(self) -> None:
         """Trains to the end.
 
         Raises:
-            Interrupted: SIGTERM or SIGINT came; the state is saved.
-            UserError: a loss is not finite, and training did not go back, or did in vain; or a checkpoint could not be
-                saved. The last checkpoint stays.
+            Interrupted: SIGTERM or SIGINT was received; the state is saved.
+            UserError: a loss is not finite, and training does not roll back or has done so without success; or a
+                checkpoint could not be saved. The last checkpoint is kept.
         """
         try:
-            self._make_up_for_a_kill()
-            self._times.mark('finishing the step before')
+            self._finish_current_step()
+            self._times.mark('finishing the previous step')
             if self.step >= self.total_steps:
                 return
             self._console.start(self.step, self.total_steps)
@@ -128,7 +129,7 @@ class Trainer:
         finally:
             if self._profiling:
                 self._summaries.stop_profile()
-            with contextlib.suppress(OSError):  # where this fails, saving has failed before, and that is said
+            with contextlib.suppress(OSError):  # if this fails, saving has failed before, which is reported
                 self._summaries.flush()
             self._console.stop()
 
@@ -149,45 +150,45 @@ class Trainer:
 
     @property
     def _order(self) -> int:
-        """Which of the orders of images, that of the seed or another."""
+        """Number of the order of images: 0 is the first one of the seed, and each rollback uses the next."""
         return int(self._progress.rollbacks.numpy())
 
-    def _make_up_for_a_kill(self) -> None:
-        """Does what is still due at the step that the run is at."""
+    def _finish_current_step(self) -> None:
+        """Does what is still due at the current step, as after a kill."""
         if self._timetable.ends_epoch(self.step):
             self._finish_epoch(self.step)
         elif self._config.on_nan == 'rollback' and self.step == 0:
-            self._save_latest(0)  # to go back to
+            self._save_latest(0)  # to roll back to
 
     def _roll_back(self, error: NotFinite) -> None:
-        """Goes back to the last good checkpoint, and on from there with the images in another order."""
+        """Returns to the last good checkpoint, and continues from there with the images in another order."""
         rollbacks = self._order
         if self._config.on_nan != 'rollback' or rollbacks >= _ROLLBACKS:
-            tried = f' Training has gone back {rollbacks} times in vain.' if rollbacks else ''
+            tried = f' Training has been rolled back {rollbacks} times without success.' if rollbacks else ''
             last = self._checkpoints.newest()
-            stays = f'the checkpoint of step {last.step} stays' if last else 'there is no checkpoint yet'
-            then = 'go on with --continue_train' if last else 'start again'
+            kept = f'the checkpoint of step {last.step} is kept' if last else 'there is no checkpoint yet'
+            then = 'continue with --continue_train' if last else 'start again'
             raise UserError(
-                f'{error}: training stops and {stays}.{tried} Lower --lr, or look for broken images, and {then}.'
+                f'{error}: training stops, and {kept}.{tried} Lower --lr, or look for broken images, and {then}.'
             ) from error
         restored = self._checkpoints.restore('latest', when_read=lambda: self._devices.exchange([0]), finite=True)
         self._summaries.go_back(self.step)
         self._console.stop()
         self._progress.rollbacks.assign(rollbacks + 1)
         self._console.line(
-            f'{error}: back to step {restored.found.step}, and on with the images in another order '
-            f'({rollbacks + 1} of {_ROLLBACKS} times).'
+            f'{error}: training returns to step {restored.found.step} and continues with the images in another order '
+            f'(rollback {rollbacks + 1} of {_ROLLBACKS}).'
         )
         self._console.start(self.step, self.total_steps)
 
     def _agree(self) -> None:
-        """All workers stop at the same step, whichever got a signal, and do equally many steps in a call."""
-        self._signal = self._stop_signals.number  # one that comes during the exchange is told at the next
+        """Makes all workers stop at the same step, whichever got a signal, and do equally many steps per call."""
+        self._signal = self._stop_signals.number  # a signal during the exchange is shared at the next one
         if self._devices.workers == 1:
             return
-        said = self._devices.exchange([self._signal or 0, self._longest_call])
-        self._signal = int(said[:, 0].max()) or None
-        self._longest_call = int(said[:, 1].min())
+        answers = self._devices.exchange([self._signal or 0, self._longest_call])
+        self._signal = int(answers[:, 0].max()) or None
+        self._longest_call = int(answers[:, 1].min())
 
     # ---------------------------------------------------------------------------------------------------- the events
     def _advance(self, iterator: Iterator) -> None:
@@ -198,20 +199,21 @@ class Trainer:
         start = time.monotonic()
         if self._times is not None:
             self._times.mark('opening the stream of images')
-            self._run_steps.get_concrete_function(iterator, tf.constant(count))  # which the call below finds
+            self._run_steps.get_concrete_function(iterator, tf.constant(count))  # which the call below reuses
             self._times.mark('tracing the step')
         rows, waited = (result.numpy() for result in self._run_steps(iterator, tf.constant(count)))
-        # From now on there is work to save. The first call compiles, which may take long: a signal stops that at once.
+        # From now on there is work to save. Before, the first call compiles, which may take long; a signal during that
+        # stops the program immediately.
         self._stop_signals.defer()
         seconds = time.monotonic() - start
         if self._times is not None:
-            self._times.mark('compiling the step and doing it once')
+            self._times.mark('compiling the step and running it once')
             if self._config.verbose:
                 self._console.line(self._times.describe('the first step'))
             self._times = None
         self._waited += np.array([waited, seconds])
         seconds_per_step = seconds / count
-        # The first call compiles, so its time only errs on the side of short calls.
+        # The first call also compiles; its time can only make the next call shorter than necessary.
         self._longest_call = max(1, int(_LONGEST_CALL / seconds_per_step))
         step = before + count
         self._check_finite(rows, before)
@@ -283,10 +285,10 @@ class Trainer:
         self._finish_epoch(step)
 
     def _finish_epoch(self, step: int) -> None:
-        """Measures and saves what is due at this end of an epoch, and not done yet."""
+        """Evaluates and saves what is due at this end of an epoch, and not done yet."""
         epoch, measured = self._timetable.epoch_of(step) - 1, int(self._progress.measured.numpy())
         if self._evaluate is not None and self._timetable.measures(step) and measured < step:
-            self._save_latest(step)  # measuring may take longer than a machine that stops has
+            self._save_latest(step)  # evaluating may take longer than a machine that is about to stop has left
             self._measure(step, epoch)
         if self._timetable.keeps(step):
             if not self._checkpoints.has_epoch(epoch):
@@ -295,7 +297,7 @@ class Trainer:
             self._save_latest(step)
 
     def _measure(self, step: int, epoch: int) -> None:
-        """Measures on the test images, and keeps the checkpoint if it is the best."""
+        """Evaluates on the test images, and keeps the checkpoint if it is the best."""
         results, keep_best = self._evaluate(self._stop_if_asked), self._config.keep_best
         self._progress.measured.assign(step)
         values = scalars(results)
@@ -305,38 +307,39 @@ class Trainer:
             return
         value, best = overall(results, keep_best), self._checkpoints.best()
         how = {name: getattr(self._config, name) for name in _HOW_MEASURED}
-        # A best that was measured otherwise, before the run was told so, cannot be compared.
+        # Results that were measured with other settings, before these were changed, cannot be compared.
         old = find_overall(best['results'], keep_best) if best and best['how'] == how else None
         if not math.isnan(value) and (old is None or is_better(keep_best, value, old)):
             self._save(lambda: self._checkpoints.save_best(epoch, {'results': results, 'how': how}))
             self._console.line(f'The best {keep_best} so far, {value:.4g}: kept as --epoch=best.')
 
     def _stop_if_asked(self) -> None:
-        """Between two batches of a measure, before which the state was saved; with others all would have to stop."""
+        """Stops between two batches of an evaluation, before which the state was saved; not with several workers, since
+        all of them would have to stop."""
         if self._devices.workers == 1 and (number := self._stop_signals.number) is not None:
             raise Interrupted(number)
 
     def _save_latest(self, step: int) -> None:
-        # Where it is there already, only what was measured since may be missing in it, which is measured again then;
-        # a kill while it was written over would put it at risk.
+        # If this checkpoint exists already, it can lack at most the latest evaluation, which is then repeated. Writing
+        # it again would put it at risk if the program is killed meanwhile.
         if not self._checkpoints.has_latest(step):
             self._save(lambda: self._checkpoints.save_latest(step))
 
     def _save(self, save: Callable[[], None]) -> None:
-        # What TensorBoard shows is never behind the checkpoint that a restart goes on from.
+        # TensorBoard's files must not be behind the checkpoint that a restart resumes from.
         self._summaries.flush()
         save()
 
     def _not_saved(self, error: OSError) -> UserError:
-        """What a full disk or a folder that is gone comes to."""
-        with contextlib.suppress(OSError):  # it needs no room, but permission
+        """The error for a checkpoint that cannot be saved, as on a full disk."""
+        with contextlib.suppress(OSError):  # it needs permission, but no free space
             self._checkpoints.tidy()
         last = self._checkpoints.newest()
         left = f'the last good checkpoint is of step {last.step}' if last else 'no checkpoint is left'
         reason = f'{error.filename}: {error.strerror}' if error.filename else str(error)
         return UserError(
-            f'step {self.step} could not be saved ({reason}); {left}. Make room, or let the folder be written, and go '
-            f'on with --continue_train.'
+            f'step {self.step} could not be saved ({reason}); {left}. Free some space, or make the folder writable, '
+            f'and continue with --continue_train.'
         )
 
     def _profile(self, step: int) -> None:

@@ -1,4 +1,4 @@
-"""Translates image files of any size and kind: reading, network and writing at the same time."""
+"""Translates image files of any size and kind: reading, translating and writing run in parallel."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from cyclegan_tf.runtime.threads import map_ahead
 from cyclegan_tf.settings.translation import TranslateConfig
 from cyclegan_tf.translation.translator import Translator
 
-# What is wrong with a picture's name and not with the folder or the disk.
+# Errors that are caused by a picture's name, not by the folder or the disk.
 _OF_NAMES = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EILSEQ)
 
-_AHEAD = 3  # batches that are read ahead, and that wait to be written
+_AHEAD = 3  # number of batches that are read ahead, and that may wait to be written
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of the files: how many pictures were written, and a line for each file that could not be used."""
+    """The outcome for the files: number of pictures written, and a line for each file that could not be used."""
 
     written: int
     problems: Sequence[str]
@@ -63,31 +63,31 @@ def translate_input(settings: TranslateConfig, translator: Translator) -> Sequen
             settings.num_threads,
         )
     except OSError as error:
-        raise UserError(f"'{output}' cannot be written any more ({error.strerror}); mend that and repeat.") from error
-    print(f'{count(outcome.written, "picture")} in {output}, {", ".join(directions)}.')
+        raise UserError(f"'{output}' can no longer be written ({error.strerror}); correct that and repeat.") from error
+    print(f'Wrote {count(outcome.written, "picture")} to {output} ({", ".join(directions)}).')
     return outcome.problems
 
 
 def leave_out_results(source: sources.Source, place: str, output: pathlib.Path) -> sources.Source:
-    """Without the images in the output folder, if that lies within the folder that is read."""
+    """The source without the images in the output folder, if that lies within the input folder."""
     folder, inner = (os.path.realpath(os.path.expanduser(path)) for path in (place, output))
     if inner == folder or os.path.commonpath([folder, inner]) != folder:
         return source
     labels = [os.path.realpath(source.label(index)) for index in range(len(source))]
     kept = [index for index, label in enumerate(labels) if os.path.commonpath([label, inner]) != inner]
     if not kept:
-        raise UserError(f"`input` ('{place}') holds nothing but what was written to `output`; put images there.")
+        raise UserError(f"`input` ('{place}') contains only images that were written to `output`; add images.")
     return source.select(kept)
 
 
 def refuse_overwriting(
     source: sources.Source, targets: Mapping[str, Sequence[pathlib.Path]], output: pathlib.Path
 ) -> None:
-    """Raises UserError if a picture would take the place of an image that is read."""
+    """Raises UserError if a picture would overwrite an image that is read."""
     read = {os.path.realpath(source.label(index)) for index in range(len(source))}
     for path in itertools.chain.from_iterable(targets.values()):
         if os.path.realpath(path) in read:
-            raise UserError(f"`output` ('{output}') would overwrite '{path}', which is read; set it to another folder.")
+            raise UserError(f"`output` ('{output}') would overwrite '{path}', an input; set it to another folder.")
 
 
 def translate_files(
@@ -100,17 +100,17 @@ def translate_files(
     batch_size: int = 8,
     threads: int = 2,
 ) -> Outcome:
-    """Translates every image and writes it as PNG at once, under its name.
+    """Translates every image and writes the result immediately, as a PNG with the image's name.
 
     Args:
-        translator: of the run.
+        translator: the run's translator.
         source: the images.
-        directions: 'AtoB', 'BtoA' or both; with both, each has a folder of its own.
-        output: the folder; made if need be. Subfolders are kept.
-        size: (width, height) to which images are resized first; None: they stay as they are.
-        depth: bits of the pictures, '8' or '16'; 'auto': as many as the image had.
-        batch_size: images of one size that are translated at once, at most.
-        threads: that read, and that write.
+        directions: 'AtoB', 'BtoA' or both; with both, each has its own folder.
+        output: output folder, created if necessary; it gets the subfolders of the input.
+        size: (width, height) to which images are resized first; None: they are not resized.
+        depth: bits of the pictures, '8' or '16'; 'auto': as many as the image has.
+        batch_size: maximum number of images, all of one size, that are translated at once.
+        threads: number of threads that read, and of threads that write.
 
     Raises:
         UserError: as check_channels.
@@ -141,30 +141,30 @@ def translate_files(
 
 
 def choose_dtype(depth: str, found: np.dtype) -> np.dtype:
-    """Of the pictures of a depth, '8', '16' or 'auto': as the image that was found."""
+    """The dtype of pictures with a depth: '8', '16' or 'auto', as in the image that was found."""
     return {'auto': found, '8': np.dtype(np.uint8), '16': np.dtype(np.uint16)}[depth]
 
 
 def check_channels(translator: Translator, counts: Collection[int]) -> None:
-    """Raises UserError if these counts of channels, of the run's images, are more than a picture can have."""
+    """Raises UserError if the run's images have more channels than a picture can, and that number is in `counts`."""
     for name in ('input_nc', 'output_nc'):
         channels = getattr(translator.config, name)
         if channels > 4 and channels in counts:
             raise UserError(
-                f'`{name}` ({channels}) of this run is more channels than a PNG can have, which is 4; translate in '
+                f'`{name}` ({channels}) of this run exceeds 4, the most channels that a PNG can have; translate in '
                 f'Python, with cyclegan_tf.load.'
             )
 
 
 def plan(source: sources.Source, directions: Sequence[str], output: pathlib.Path) -> dict[str, list[pathlib.Path]]:
-    """Where the pictures of each direction go, one for each image; with several directions, each has a folder."""
+    """The paths of each direction's pictures, one for each image; with several directions, each has a folder."""
     names = _paths(source.names)
     folders = {direction: output / direction if len(directions) > 1 else output for direction in directions}
     return {direction: [folder / f'{name}.png' for name in names] for direction, folder in folders.items()}
 
 
 def _write(path: pathlib.Path, picture: np.ndarray, label: str) -> Optional[str]:
-    """Writes a picture; returns the problem, if it is one of this picture's name alone."""
+    """Writes a picture; returns the problem if only this picture's name causes it."""
     try:
         write_png(path, picture)
     except OSError as error:
@@ -175,7 +175,7 @@ def _write(path: pathlib.Path, picture: np.ndarray, label: str) -> Optional[str]
 
 
 def _batches(source, size, wanted, max_pixels, batch_size, readers, threads) -> Iterator[tuple[list[int], object]]:
-    """Runs of images of one shape and depth, in order: indices, and uint8 or uint16 [n, h, w, c] or a BadImage."""
+    """Batches of consecutive images of one shape and depth: indices, and uint8 or uint16 [n, h, w, c] or a BadImage."""
 
     def read(index):
         try:
@@ -192,9 +192,9 @@ def _batches(source, size, wanted, max_pixels, batch_size, readers, threads) -> 
     ahead = _AHEAD * max(batch_size, threads)
     for index, image in enumerate(map_ahead(read, range(len(source)), readers, ahead)):
         bad = isinstance(image, decode.BadImage)
-        most = 1 if bad else max(1, min(batch_size, max_pixels // (image.shape[0] * image.shape[1])))
+        limit = 1 if bad else max(1, min(batch_size, max_pixels // (image.shape[0] * image.shape[1])))
         differs = indices and (bad or image.shape != images[0].shape or image.dtype != images[0].dtype)
-        if indices and (differs or len(indices) >= most):
+        if indices and (differs or len(indices) >= limit):
             yield indices, np.stack(images)
             indices, images = [], []
         if bad:
@@ -207,8 +207,8 @@ def _batches(source, size, wanted, max_pixels, batch_size, readers, threads) -> 
 
 
 def _paths(names: Sequence[str]) -> list[str]:
-    """Names as paths of PNGs without suffix, no two of them the same, also not where letters' case does not count, and
-    none of them another one's folder."""
+    """Names as paths of PNGs without suffix. No two are equal, even if upper and lower case are, and none is the folder
+    of another."""
     folders = {str(parent).lower() for name in names for parent in pathlib.PurePosixPath(name).parents}
     taken = {folder.removesuffix('.png') for folder in folders if folder.endswith('.png')}
     paths = []
@@ -223,6 +223,6 @@ def _paths(names: Sequence[str]) -> list[str]:
 
 
 def write_png(path: pathlib.Path, picture: np.ndarray) -> None:
-    """Writes uint8 or uint16 [h, w, c], c from 1 to 4, whole or not at all."""
+    """Writes uint8 or uint16 [h, w, c], c from 1 to 4, atomically."""
     picture = np.ascontiguousarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
     write_whole(path, imagecodecs.png_encode(picture))

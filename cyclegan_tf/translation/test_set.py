@@ -1,4 +1,4 @@
-"""Translates a part of the data set in every direction: the pictures, the page that shows them, and their measures."""
+"""Translates a part of the data set in every direction, and writes pictures, a results page and measures."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ Psnr = Callable[[np.ndarray, np.ndarray], float]
 
 @dataclasses.dataclass(frozen=True)
 class TestSet:
-    """The images to translate, as the data set names its domains.
+    """The images to translate, by the data set's names of the domains.
 
     Attributes:
-        sources: 'A' and 'B', or the one that there is -> the images.
-        channels: 'A' and 'B' -> channels.
+        sources: 'A' and 'B', or only one of them -> the images.
+        channels: 'A' and 'B' -> number of channels.
         geometry: the size at which they are translated.
-        compared: images of one name in both domains are pairs.
+        compared: whether images of the same name in both domains are compared, as pairs.
     """
 
-    __test__ = False  # not a test, whatever pytest makes of its name
+    __test__ = False  # not a test, although its name looks like one to pytest
 
     sources: Mapping[str, sources.Source]
     channels: Mapping[str, int]
@@ -47,13 +47,13 @@ class TestSet:
 
 @dataclasses.dataclass
 class Translated:
-    """What became of the images of one direction.
+    """The results for one direction.
 
     Attributes:
-        rows: of the page, one for each image.
+        rows: rows of the page, one for each image.
         problems: a line for each image that cannot be used.
-        psnr: of the translations of pairs, dB.
-        untranslated: of the same images as they are, where they have as many channels as their counterparts.
+        psnr: PSNR of the translations of pairs, in dB.
+        untranslated: PSNR of the same images untranslated, if they have as many channels as their counterparts.
     """
 
     rows: list[gallery.Row] = dataclasses.field(default_factory=list)
@@ -62,7 +62,7 @@ class Translated:
     untranslated: list[float] = dataclasses.field(default_factory=list)
 
     def facts(self) -> dict[str, str]:
-        """For the page: counts and means in words."""
+        """Counts and means for the page, as text."""
         facts = {'images': f'{len(self.rows):,}'}
         if self.psnr:
             facts['pairs'] = f'{len(self.psnr):,}'
@@ -73,19 +73,19 @@ class Translated:
 
 
 def translate_test_set(settings: TranslateConfig, config: Config, translator: Translator, psnr: Psnr) -> Sequence[str]:
-    """Translates a part of the data set; writes the pictures, the page and metrics.json, and says what they show.
+    """Translates a part of the data set; writes the pictures, the page and metrics.json, and prints a summary.
 
     Args:
-        settings: what is translated.
-        config: the run's.
-        translator: of the run.
-        psnr: as evaluation.metrics.psnr.
+        settings: what to translate.
+        config: the run's settings.
+        translator: the run's translator.
+        psnr: evaluation.metrics.psnr.
 
     Returns:
         A line for each image that cannot be used.
 
     Raises:
-        UserError: folders are missing; a size or a direction that the run cannot take; channels that no PNG has.
+        UserError: folders are missing; the run does not take the size or the direction; a PNG cannot have the channels.
     """
     wanted = translator.choose(settings.direction)
     files.check_channels(translator, config.channels.values())
@@ -95,10 +95,10 @@ def translate_test_set(settings: TranslateConfig, config: Config, translator: Tr
     make_folder('results_dir', settings.results_dir, results / 'images')
     _clear(results)
     depth = settings.output_depth
-    found = {one.name: translate_domain(translator, one, images, results, depth, psnr) for one in wanted}
+    translated = {one.name: translate_domain(translator, one, images, results, depth, psnr) for one in wanted}
 
-    psnr_of = {name: float(np.mean(one.psnr)) for name, one in found.items() if one.psnr}
-    before = {name: float(np.mean(one.untranslated)) for name, one in found.items() if one.untranslated}
+    psnr_of = {name: float(np.mean(one.psnr)) for name, one in translated.items() if one.psnr}
+    before = {name: float(np.mean(one.untranslated)) for name, one in translated.items() if one.untranslated}
     about_images = {'size': images.geometry.crop_size} if config.preprocess == 'resize_and_crop' else {}
     measured = {'psnr': psnr_of, 'psnr_untranslated': before, 'step': translator.step}
     write_json(results / 'metrics.json', {**measured, **about_images, 'dataroot': dataroot})
@@ -106,8 +106,8 @@ def translate_test_set(settings: TranslateConfig, config: Config, translator: Tr
         gallery.Section(
             f'{one.source} to {one.target}',
             f'{len(images.sources[one.source])} images of {images.sources[one.source].where}.',
-            found[one.name].rows,
-            found[one.name].facts(),
+            translated[one.name].rows,
+            translated[one.name].facts(),
         )
         for one in wanted
     ]
@@ -117,37 +117,37 @@ def translate_test_set(settings: TranslateConfig, config: Config, translator: Tr
     for direction, value in psnr_of.items():
         print(f'{direction}: PSNR {value:.2f} dB{_rise(before.get(direction), value)}')
     print(f'Results page: {results / "index.html"}')
-    return [line for one in found.values() for line in one.problems]
+    return [line for one in translated.values() for line in one.problems]
 
 
 def open_test_set(settings: TranslateConfig, config: Config, wanted: Sequence[Translation]) -> TestSet:
-    """The images of a phase; says where they are not compared as pairs."""
+    """The images of a phase; prints a line if they are not compared as pairs."""
     geometry = make_test_geometry(config, settings.load_size)
     mode = settings.dataset_mode or config.dataset_mode
     if mode == 'single' and len(wanted) > 1:
         ways = ' or '.join(one.name for one in wanted)
         raise UserError(f'`dataset_mode` (single) needs a `direction`; set --direction to {ways}.')
     dataroot, data_dir = settings.dataroot or config.dataroot, settings.data_dir or config.data_dir
-    found = sources.open_domains(dataroot, settings.phase, mode, settings.num_test, data_dir)
-    doubt = pairs.doubt(*found, geometry) if len(found) == 2 else None
+    opened = sources.open_domains(dataroot, settings.phase, mode, settings.num_test, data_dir)
+    doubt = pairs.doubt(*opened, geometry) if len(opened) == 2 else None
     if doubt is not None:
         print(f'Images are not compared as pairs: {doubt}.')
-    domains = dict(zip(wanted[0].source if mode == 'single' else 'AB', found))
+    domains = dict(zip(wanted[0].source if mode == 'single' else 'AB', opened))
     return TestSet(domains, dict(zip(config.domains, config.channels.values())), geometry, doubt is None)
 
 
 def translate_domain(
     translator: Translator, translation: Translation, images: TestSet, results: pathlib.Path, depth: str, psnr: Psnr
 ) -> Translated:
-    """Translates the images of one domain, there and back where the run can, and writes the pictures.
+    """Translates the images of one domain, and back again if the run can, and writes the pictures.
 
     Args:
-        translator: of the run.
-        translation: of translator.translations.
-        images: to translate.
-        results: where the page will be; pictures are written into its folder images.
-        depth: bits of the pictures, as files.choose_dtype has it.
-        psnr: as evaluation.metrics.psnr.
+        translator: the run's translator.
+        translation: one of translator.translations.
+        images: the images to translate.
+        results: folder of the page; pictures are written into its subfolder images.
+        depth: bits of the pictures, as for files.choose_dtype.
+        psnr: evaluation.metrics.psnr.
     """
     domain, target, direction = translation.source, translation.target, translation.name
     source, partner = images.sources[domain], images.sources.get(target)
@@ -172,7 +172,7 @@ def translate_domain(
             label, dtype = f'true_{target}', files.choose_dtype(depth, truth.dtype)
             truth = to_float(truth)
             shown[label] = _save(truth, dtype, results, f'{name}_{label}')
-            # In levels of 255, as evaluate does it, whatever depth is written.
+            # Measured on 8-bit levels, as in cyclegan_tf.evaluate, whatever depth is written.
             real, fake, truth = (to_uint8(image) for image in (real, fake[0], truth))
             score = psnr(fake, truth)
             done.psnr.append(score)
@@ -185,7 +185,7 @@ def translate_domain(
 
 
 def _rise(before: Optional[float], after: float) -> str:
-    """What the translation did to the PSNR, in words."""
+    """How the translation has changed the PSNR, as text."""
     if before is None:
         return ''
     rise = f', a rise of {after - before:.2f} dB' if np.isfinite([before, after]).all() else ''
@@ -195,17 +195,17 @@ def _rise(before: Optional[float], after: float) -> str:
 def _read_counterpart(
     partner: Optional[sources.Source], index: Optional[int], geometry: Geometry, channels: int
 ) -> Optional[np.ndarray]:
-    """uint8 or uint16 [h, w, channels]; None where there is none."""
+    """The counterpart, uint8 or uint16 [h, w, channels]; None if there is none."""
     if index is None:
         return None
     try:
         return preprocess.read_levels(partner, index, geometry, channels)
     except decode.BadImage:
-        return None  # it is named among its own domain's
+        return None  # reported with the images of its own domain
 
 
 def _clear(results: pathlib.Path) -> None:
-    """Takes away the page of an earlier translation, and its pictures, which the new page would not show."""
+    """Deletes the page of an earlier translation, and its pictures, which the new page would not show."""
     for name in ('index.html', 'metrics.json'):
         (results / name).unlink(missing_ok=True)
     for path in (results / 'images').rglob('*.png'):
@@ -213,7 +213,7 @@ def _clear(results: pathlib.Path) -> None:
 
 
 def _save(picture: np.ndarray, dtype: np.dtype, results: pathlib.Path, name: str) -> gallery.Picture:
-    """Writes images/NAME.png from float [h, w, c] in [-1, 1], whole or not at all; dtype: uint8 or uint16."""
+    """Writes images/NAME.png from float [h, w, c] in [-1, 1], atomically; dtype: uint8 or uint16."""
     path = results / 'images' / f'{name}.png'
     files.write_png(path, to_levels(picture, dtype))
     height, width = picture.shape[:2]

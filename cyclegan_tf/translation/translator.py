@@ -1,4 +1,4 @@
-"""A run's generators, for images of any size: padded, or in tiles that share one set of statistics."""
+"""Translates images of any size with a run's generators: padded, or in tiles that share one set of statistics."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from cyclegan_tf.runs import checkpoints
 from cyclegan_tf.runtime.hardware import device_kind, free_memory
 from cyclegan_tf.settings.training import Config
 
-_MARGIN = 192  # pixels that a tile shows beyond its own: half of it is dropped, the other half blended with the next
-_LEAST_TILE = 64  # pixels of a tile's own, a side
-# Bytes that a generator takes for each pixel and each of its first layer's filters, measured with tf.function on a CPU.
+_MARGIN = 192  # pixels around a tile's core: one half is discarded, the other half is blended with the next tile
+_LEAST_TILE = 64  # minimum side of a tile's core, in pixels
+# Bytes that a generator needs per pixel and per filter of its first layer, measured with tf.function on a CPU.
 _BYTES_PER_PIXEL_AND_FILTER = 24
-_MEMORY_SHARE = 0.5  # of what is free
+_MEMORY_SHARE = 0.5  # of the free memory
 
 
 class Translator:
-    """Translates images with a model's generators, whose weights may go on changing.
+    """Translates images with a model's generators, whose weights may change between calls.
 
-    Directions are the names of the model's translations, as in 'AtoB'.
+    Directions are the names of the model's translations, such as 'AtoB'.
 
     Args:
         config: the run's settings.
-        model: whose generators.
-        untrained: its networks, as in 'G_B', that have no weights of their own.
-        max_pixels: that are translated at once: a batch with more is split, an image with more is translated in tiles;
-            None: as many as fit into half of the machine's free memory, which says nothing of a GPU's.
+        model: the model with the generators.
+        untrained: its networks, such as 'G_B', that were given no weights.
+        max_pixels: maximum number of pixels translated at once: a larger batch is split, and a larger image is
+            translated in tiles; None: as many as fit into half of the machine's free memory, whatever a GPU has.
 
     Raises:
-        UserError: max_pixels leaves nothing of a tile.
+        UserError: max_pixels is too small for a tile with its margins.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Translator:
         self.config, self._model, self._untrained = config, model, untrained
         self._all = model.translations
         self.multiple = math.lcm(*(one.network.side_multiple for one in self._all.values()))
-        # The U-Net sees whole blocks: its tiles and their margins lie on multiples of them.
+        # A U-Net needs sides that are multiples of a block, so tiles and margins are aligned to these.
         self._margin = -(-_MARGIN // self.multiple) * self.multiple
         if max_pixels is None:
             max_pixels = max(
@@ -66,11 +66,11 @@ class Translator:
             )
         if max_pixels < self.least_max_pixels:
             raise UserError(
-                f'`max_pixels` ({max_pixels}) leaves nothing of a tile beside its margins; '
+                f'`max_pixels` ({max_pixels}) is too small for a tile with its margins; '
                 f'raise it to {self.least_max_pixels} or more.'
             )
         self.max_pixels = max_pixels
-        # Departs from the reference: batch norm always uses its running statistics, there only under --eval.
+        # Departs from the reference: batch norm always uses its running statistics, in the reference only with --eval.
         self._untiled = {
             name: tf.function(one.network, input_signature=[_any_image(one.channels[0])], autograph=False)
             for name, one in self._all.items()
@@ -85,10 +85,10 @@ class Translator:
         max_pixels: Optional[int] = None,
         precision: str = 'float32',
     ) -> Translator:
-        """With the weights of a checkpoint, computing in a precision of its own, whatever the run's was.
+        """A translator with the weights of a checkpoint, which computes in `precision` whatever the run's was.
 
         Raises:
-            UserError: the checkpoint does not fit; max_pixels leaves nothing of a tile.
+            UserError: the checkpoint does not fit, or max_pixels is too small for a tile with its margins.
         """
         config = dataclasses.replace(config, precision=precision)
         model = MODELS[config.model](config, training=False)
@@ -96,94 +96,94 @@ class Translator:
         return cls(config, model, checkpoint.untrained, max_pixels)
 
     def restore(self, checkpoint: checkpoints.CheckpointInfo) -> None:
-        """Goes on with the weights of another checkpoint of the same run."""
+        """Changes to the weights of another checkpoint of the same run."""
         checkpoints.restore_networks(self._model, checkpoint)
         self._untrained = checkpoint.untrained
 
     @property
     def step(self) -> int:
-        """Steps that the weights were trained for."""
+        """Number of steps that the weights were trained for."""
         return int(self._model.step.numpy())
 
     @property
     def least_max_pixels(self) -> int:
-        """The least max_pixels that tiles can be made for."""
+        """The minimum of max_pixels with which tiles can be made."""
         return (2 * self._margin + max(_LEAST_TILE, self.multiple)) ** 2
 
     @property
     def translations(self) -> dict[str, Translation]:
-        """Those whose generator has weights, by name; a run of imported weights may lack one."""
+        """The translations whose generator has weights, by name; a run with imported weights may lack one."""
         return {name: one for name, one in self._all.items() if one.network_name not in self._untrained}
 
     def translation(self, direction: Optional[str] = None) -> Translation:
-        """The translation of a name; None: the first that there is, and so the only one where there is one.
+        """The translation with a name; None: the first one, which may be the only one.
 
         Raises:
-            UserError: it is unknown, or the run lacks its generator.
+            UserError: the name is unknown, or the run lacks its generator.
         """
-        there = self.translations
+        available = self.translations
         if direction is None:
-            return next(iter(there.values()))
+            return next(iter(available.values()))
         if direction not in self._all:
             raise UserError(
-                f"`direction` ('{direction}') is not one of: {', '.join(self._all)}, which model {self.config.model} "
-                f'of this run translates.'
+                f"`direction` ('{direction}') is not one of: {', '.join(self._all)}, the directions of model "
+                f'{self.config.model} of this run.'
             )
-        if direction not in there:
+        if direction not in available:
             raise UserError(
-                f'`direction` ({direction}) needs a generator that this run has no weights of; set it to '
-                f'{next(iter(there))}, import the weights of both, or train the run.'
+                f'`direction` ({direction}) needs a generator that this run has no weights for; set it to '
+                f'{next(iter(available))}, import the weights of both, or train the run.'
             )
-        return there[direction]
+        return available[direction]
 
     def choose(self, directions: Optional[str]) -> list[Translation]:
-        """The translations for a flag: a name; 'both'; None: all that there are. Raises as `translation`."""
+        """The translations for a flag: a name, 'both', or None for all. Raises as `translation`."""
         if directions is None:
             return list(self.translations.values())
         if directions != 'both':
             return [self.translation(directions)]
         if len(self._all) < 2:
             raise UserError(
-                f'`direction` (both) asks for two, and model {self.config.model} of this run translates '
-                f'{", ".join(self._all)} only; leave it out.'
+                f'`direction` (both) asks for two, but model {self.config.model} of this run translates only '
+                f'{", ".join(self._all)}; leave it out.'
             )
         return [self.translation(name) for name in self._all]
 
     @property
     def test_errors(self) -> tuple[str, ...]:
-        """Of 'cycle' and 'identity', the errors that make sense for the model."""
+        """Which of the errors 'cycle' and 'identity' apply to the model."""
         return self.config.test_errors
 
     @contextlib.contextmanager
     def out_of_memory_named(self) -> Iterator[None]:
-        """A context for programs with the flag max_pixels: memory that is not enough becomes a UserError about it."""
+        """A context for programs with the flag max_pixels: running out of memory becomes a UserError about the flag."""
         try:
             yield
         except tf.errors.ResourceExhaustedError as error:
             kind = device_kind()
             least = self.least_max_pixels
-            remedy = f'lower it, to {least} at the least' if self.max_pixels > least else 'use a device with more'
+            remedy = f'lower it, but not below {least}' if self.max_pixels > least else 'use a device with more'
             raise UserError(
-                f'`max_pixels` ({self.max_pixels}) at once need more memory than the {kind} has; {remedy}.'
+                f'`max_pixels` ({self.max_pixels}) needs more memory than the {kind} has; {remedy}.'
             ) from error
 
     def translate(
         self, images: np.ndarray, direction: Optional[str] = None, dtype: Optional[np.dtype] = None
     ) -> np.ndarray:
-        """Translates an image or a batch of one size.
+        """Translates an image, or a batch of images of one size.
 
         Args:
-            images: [h, w, c] or [n, h, w, c]; uint8, uint16, or float in [-1, 1]. Of integers, any number of channels
-                from 1 to 4: they are converted to what the network takes, and alpha is kept as it is. Of floats, the
-                network's.
-            direction: as in 'AtoB'; None: the only one that there is, or AtoB of two.
-            dtype: uint8 or uint16 for the results of integers; None: the same as the images'.
+            images: [h, w, c] or [n, h, w, c]; uint8, uint16, or float in [-1, 1]. Integers may have 1 to 4
+                channels, which are converted to those of the network, and alpha is kept unchanged. Floats must have the
+                network's channels.
+            direction: such as 'AtoB'; None: the only one, or AtoB if there are two.
+            dtype: uint8 or uint16, for the results of integers; None: the dtype of the images.
 
         Returns:
-            The same height and width; float32 for floats.
+            Images of the same height and width; float32 for floats.
 
         Raises:
-            UserError: an unknown direction; a shape or channels that the network does not take.
+            UserError: the direction is unknown, or the network does not take the shape or the channels.
         """
         translation = self.translation(direction)
         direction, (channels_in, channels_out) = translation.name, translation.channels
@@ -195,7 +195,7 @@ class Translator:
         if images.dtype.kind == 'f':
             return self.translate_floats(images.astype(np.float32), direction)
         if images.dtype not in (np.uint8, np.uint16):
-            raise UserError(f'images of dtype {images.dtype} are none of: uint8, uint16, float in [-1, 1].')
+            raise UserError(f'images of dtype {images.dtype} are not one of: uint8, uint16, float in [-1, 1].')
         dtype = images.dtype if dtype is None else dtype
         if not len(images):
             return np.zeros((*images.shape[:3], channels_out), dtype)
@@ -222,7 +222,7 @@ class Translator:
             with tf.device('CPU:0'):  # an image that goes through the network in tiles may exceed a GPU's memory
                 padded = pad_to_multiple(images, self.multiple).numpy()
         results = np.empty((*padded.shape[:3], channels_out), np.float32)
-        most = self.max_pixels // (padded.shape[1] * padded.shape[2])  # a batch counts as its pixels together
+        most = self.max_pixels // (padded.shape[1] * padded.shape[2])  # the pixels of a batch are counted together
         for start in range(0, len(padded), max(1, most)):
             part = slice(start, start + max(1, most))
             if most:
@@ -233,42 +233,44 @@ class Translator:
 
     # ------------------------------------------------------------------------------------------------------ in tiles
     def _in_tiles(self, image: np.ndarray, direction: str, result: np.ndarray) -> None:
-        """Float32 [1, h, w, c], sides multiples -> into result, float32 of the same size."""
+        """Translates float32 [1, h, w, c], with sides that are multiples, into `result`, float32 of the same size."""
         if direction not in self._tiled:
             self._tiled[direction] = _TiledNetwork(self.config.norm, self._model, self._all[direction])
         network = self._tiled[direction]
         network.learn(_reduced(image, self.max_pixels, self.multiple))
         _, height, width, _ = image.shape
-        own = int(math.sqrt(self.max_pixels)) - 2 * self._margin
-        own -= own % self.multiple
+        core = int(math.sqrt(self.max_pixels)) - 2 * self._margin
+        core -= core % self.multiple
         result[:] = 0
         weights = np.zeros((height, width), np.float32)
-        for top, left in itertools.product(range(0, height, own), range(0, width, own)):
-            rows, columns = (self._span(start, own, side) for start, side in ((top, height), (left, width)))
-            piece = network.translate(image[:, rows[0] : rows[1], columns[0] : columns[1]])
+        for top, left in itertools.product(range(0, height, core), range(0, width, core)):
+            rows, columns = (self._span(start, core, side) for start, side in ((top, height), (left, width)))
+            tile = network.translate(image[:, rows[0] : rows[1], columns[0] : columns[1]])
             weight = rows[2][:, None] * columns[2][None, :]
-            result[:, rows[0] : rows[1], columns[0] : columns[1]] += piece * weight[None, :, :, None]
+            result[:, rows[0] : rows[1], columns[0] : columns[1]] += tile * weight[None, :, :, None]
             weights[rows[0] : rows[1], columns[0] : columns[1]] += weight
-        result /= weights[None, :, :, None]  # in place: a large image's copies count
+        result /= weights[None, :, :, None]  # in place, since copies of a large image take memory
 
-    def _span(self, start: int, own: int, side: int) -> tuple[int, int, np.ndarray]:
-        """Of a tile along one axis: first and last pixel with margins, and the weight of each in the result.
+    def _span(self, start: int, core: int, side: int) -> tuple[int, int, np.ndarray]:
+        """A tile along one axis: the first pixel and the end, with margins, and the weight of each pixel in the result.
 
-        Neighbours cross over within half a margin of their border; what lies farther out has no weight, since there
-        the network felt the tile's edge.
+        Neighbouring tiles are blended within half a margin of their border. Pixels farther out have no weight, since
+        there the tile's edge affects the output of the network.
         """
-        first, last = max(0, start - self._margin), min(side, start + own + self._margin)
+        first, last = max(0, start - self._margin), min(side, start + core + self._margin)
         half = self._margin / 2
         pixels = np.arange(first, last) + 0.5
         rising = np.ones_like(pixels) if start == 0 else np.clip((pixels - start + half) / self._margin, 0, 1)
         falling = (
-            np.ones_like(pixels) if start + own >= side else np.clip((start + own + half - pixels) / self._margin, 0, 1)
+            np.ones_like(pixels)
+            if start + core >= side
+            else np.clip((start + core + half - pixels) / self._margin, 0, 1)
         )
         return first, last, (rising * falling).astype(np.float32)
 
 
 class _TiledNetwork:
-    """A generator whose instance norms keep the statistics of a reduced view of the whole image."""
+    """A generator whose instance norms use the statistics of a reduced view of the complete image."""
 
     def __init__(self, norm: str, model: BaseModel, translation: Translation):
         self._learns, network = norm == 'instance', translation.network
@@ -281,19 +283,19 @@ class _TiledNetwork:
         self._translate = tf.function(lambda x: network(x, training=False), input_signature=signature, autograph=False)
 
     def learn(self, image: np.ndarray) -> None:
-        """Keeps the statistics of this image, float32 [1, h, w, c]."""
+        """Stores the statistics of this image, float32 [1, h, w, c]."""
         if self._learns:
-            for variable, value in self._pairs:  # which training may have changed
+            for variable, value in self._pairs:  # training may have changed the weights
                 variable.assign(value)
             self._learn(tf.constant(image))
 
     def translate(self, image: np.ndarray) -> np.ndarray:
-        """Float32 [1, h, w, c] -> the same size."""
+        """Translates float32 [1, h, w, c]; the size is kept."""
         return self._translate(tf.constant(image)).numpy()
 
 
 def _reduced(image: np.ndarray, max_pixels: int, multiple: int) -> np.ndarray:
-    """A view of the whole image, float32 [1, h, w, c], antialiased, of at most so many pixels."""
+    """The complete image, float32 [1, h, w, c], reduced with antialiasing to at most `max_pixels` pixels."""
     _, height, width, _ = image.shape
     factor = math.sqrt(max_pixels / (height * width))
     size = [max(multiple * 2, int(side * factor) // multiple * multiple) for side in (height, width)]

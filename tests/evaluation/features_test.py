@@ -159,7 +159,7 @@ def test_network_of_whole_numbers_is_given_rounded_levels(tmp_path, pictures):
 def test_network_with_several_outputs_needs_one_named(tmp_path, pictures, form):
     model = small_network(outputs=2)
     path = save(model, form, tmp_path)
-    with pytest.raises(UserError, match=r'`feature_output` \(None\) is none of .*: maps, means; set it to one'):
+    with pytest.raises(UserError, match=r'`feature_output` \(None\) is not one of .*: maps, means; set it to one'):
         features.make_extractor(path, input_range=(0, 255))
     expected = model(pictures[0][None].astype(np.float32))[1]
     for output in ('maps', 'means'):
@@ -181,12 +181,12 @@ def test_network_for_images_of_any_size_needs_one(tmp_path, pictures):
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        ({}, '`feature_range` is not set, and .* does not tell it; give its values for black and white'),
-        ({'input_range': (1, 1)}, r'`feature_range` \(1.0, 1.0\) is no range'),
-        ({'input_range': (0, np.inf)}, r'`feature_range` \(0.0, inf\) is no range'),
+        ({}, '`feature_range` is not set, and .* does not define it; set it to the values of black and white'),
+        ({'input_range': (1, 1)}, r'`feature_range` \(1.0, 1.0\) is not a range'),
+        ({'input_range': (0, np.inf)}, r'`feature_range` \(0.0, inf\) is not a range'),
         ({'input_range': (0, 1), 'input_size': 64}, r'`feature_size` \(64\) is not what .* takes, 32x32; leave it out'),
-        ({'input_range': (0, 1), 'input_size': (32, 0)}, r'`feature_size` \(\(32, 0\)\) is no size'),
-        ({'input_range': (0, 1), 'output': 'x'}, r'`feature_output` \(x\) is none of .*: means; set it to one'),
+        ({'input_range': (0, 1), 'input_size': (32, 0)}, r'`feature_size` \(\(32, 0\)\) is not a size'),
+        ({'input_range': (0, 1), 'output': 'x'}, r'`feature_output` \(x\) is not one of .*: means; set it to one'),
         ({'input_range': (0, 1), 'batch_size': 0}, r'`batch_size` \(0\) is below 1; raise it'),
     ],
 )
@@ -201,9 +201,9 @@ def test_networks_that_cannot_serve_are_refused(tmp_path):
     one, two = tf.keras.Input((8, 8, 3)), tf.keras.Input((8, 8, 3))
     wrong = {
         'has 2 inputs; give one that takes images only': tf.keras.Model([one, two], layers.Flatten()(one + two)),
-        r'takes \[None, 8, 8, 2\]; it has to take images': pixels((8, 8), 2),
-        r'takes \[None, 8\]; it has to take images': tf.keras.Sequential([tf.keras.Input((8,)), layers.Dense(2)]),
-        r'gives the shape \(1, 8, 24\); it has to give \[n, d\]': tf.keras.Model(one, layers.Reshape((8, 24))(one)),
+        r'takes \[None, 8, 8, 2\]; it must take images': pixels((8, 8), 2),
+        r'takes \[None, 8\]; it must take images': tf.keras.Sequential([tf.keras.Input((8,)), layers.Dense(2)]),
+        r'returns the shape \(1, 8, 24\); it must return \[n, d\]': tf.keras.Model(one, layers.Reshape((8, 24))(one)),
     }
     for i, (message, model) in enumerate(wrong.items()):
         for form in ('.keras', 'SavedModel'):
@@ -213,7 +213,7 @@ def test_networks_that_cannot_serve_are_refused(tmp_path):
     # A size that only the running network refuses: four halvings of five pixels.
     deep = tf.keras.Sequential([tf.keras.Input((None, None, 3)), *(layers.Conv2D(2, 3) for _ in range(4))])
     tf.saved_model.save(deep, str(tmp_path / 'deep'))
-    with pytest.raises(UserError, match='does not take float32 .1, 5, 5, 3.; set `feature_size` to what it takes'):
+    with pytest.raises(UserError, match='does not take float32 .1, 5, 5, 3.; set `feature_size` to a size that'):
         features.make_extractor(tmp_path / 'deep', 5, (0, 1))
 
 
@@ -227,7 +227,7 @@ def test_files_that_are_no_network_are_refused(tmp_path):
         ('broken.keras', 'cannot be loaded .*; save the whole model again'),
         ('weights.h5', 'cannot be loaded .*; save the whole model again'),
         ('saved', 'cannot be loaded .*; save the whole model again'),
-        ('empty', 'has no __call__, and signatures none; add serving_default'),
+        ('empty', 'has no __call__, and its signatures are: none; add serving_default'),
         ('missing.keras', 'is neither one of: inception_v3, nor a file that ends in .keras'),
         ('', 'is neither one of: inception_v3, nor a file that ends in .keras'),
     ):

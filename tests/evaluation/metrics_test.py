@@ -243,13 +243,13 @@ def test_kid_of_too_few_or_too_small_subsets_is_refused(argument):
 @pytest.mark.parametrize(
     'change, message',
     [
-        ({'mean_b': np.zeros(3)}, r'`cov_b` has the shape \(2, 2\); beside a mean of 3'),
+        ({'mean_b': np.zeros(3)}, r'`cov_b` has the shape \(2, 2\); with a mean of 3 values'),
         ({'mean_b': np.zeros(3), 'cov_b': np.eye(3)}, '`mean_a` has 2 dimensions and `mean_b` 3; take both from'),
         ({'mean_a': np.array([0, np.inf])}, '`mean_a` .* not finite'),
         ({'mean_a': np.zeros((2, 1))}, r'`mean_a` has the shape \(2, 1\)'),
         ({'cov_a': np.diag([1, np.nan])}, '`cov_a` has values that are not finite'),
-        ({'cov_a': np.diag([1, -1])}, '`cov_a` is no covariance'),
-        ({'cov_b': np.array([[1, 0.5], [0, 1]])}, '`cov_b` is no covariance'),
+        ({'cov_a': np.diag([1, -1])}, '`cov_a` is not a covariance'),
+        ({'cov_b': np.array([[1, 0.5], [0, 1]])}, '`cov_b` is not a covariance'),
     ],
 )
 def test_moments_that_are_none_are_refused(change, message):

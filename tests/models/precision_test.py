@@ -75,5 +75,5 @@ def test_the_gradient_norm_is_that_of_the_losses_themselves(photographs):
 
 
 def test_wgangp_is_refused_in_float16():
-    with pytest.raises(UserError, match='`precision` .float16. does not hold the gradients of the penalty'):
+    with pytest.raises(UserError, match='`precision` .float16. cannot represent the gradients of the gradient penalty'):
         make(precision='float16', gan_mode='wgangp')

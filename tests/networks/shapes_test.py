@@ -12,7 +12,11 @@ from cyclegan_tf.networks.shapes import pad_to_multiple
 @pytest.mark.parametrize(
     'make, shape, message',
     [
-        (lambda: make_generator('unet_128', filters=4), (1, 128, 130, 3), 'width of the images .130. is no multiple'),
+        (
+            lambda: make_generator('unet_128', filters=4),
+            (1, 128, 130, 3),
+            'width of the images .130. is not a multiple',
+        ),
         (lambda: make_generator('resnet_6blocks', filters=4), (1, 4, 32, 3), 'height of the images .4. is below 5'),
         (lambda: make_generator('resnet_6blocks', filters=4), (1, 32, 32, 1), 'have 1 channels, the network takes 3'),
         (lambda: make_discriminator('basic', filters=4), (1, 23, 64, 3), 'height of the images .23. is below 24'),

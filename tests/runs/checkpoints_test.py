@@ -79,7 +79,7 @@ def test_where_all_are_damaged_that_is_said_and_nothing_is_forgotten(store, stat
     save(store, state, 3, 6)
     for step in (3, 6):
         damage(data_file(tmp_path, step), 'cut off')
-    with pytest.raises(UserError, match="step-3' is damaged .*, and so is every other of the run"):
+    with pytest.raises(UserError, match="step-3' is damaged .*, and so are all other checkpoints of the run"):
         Checkpoints(tmp_path, state, tf.Module(), keep=2).restore('latest')
     assert '"step-6"' in (tmp_path / 'latest' / 'checkpoint').read_text()
 
@@ -89,7 +89,7 @@ def test_an_epoch_that_was_asked_for_and_is_damaged_is_refused(store, state, tmp
         state.advance(epoch * 5)
         store.save_epoch(epoch)
     damage(tmp_path / 'epochs' / 'epoch-2.data-00000-of-00001', 'flipped bit')
-    with pytest.raises(UserError, match="epoch-2' is damaged .*; name another with --epoch"):
+    with pytest.raises(UserError, match="epoch-2' is damaged .*; choose another with --epoch"):
         store.restore('2')
     damage(tmp_path / 'epochs' / 'epoch-2.index', 'missing')
     for wanted in ('2', 'latest'):
@@ -109,7 +109,7 @@ def test_a_damaged_list_is_named(store, state, tmp_path):
     save(store, state, 3)
     for content in ('', 'model_checkpoint_path'):
         (tmp_path / 'latest' / 'checkpoint').write_text(content)
-        with pytest.raises(UserError, match='latest/checkpoint.* cannot be read; delete it to go on'):
+        with pytest.raises(UserError, match='latest/checkpoint.* cannot be read; delete it to continue'):
             checkpoints.scan(tmp_path)
 
 

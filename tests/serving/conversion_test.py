@@ -95,14 +95,14 @@ def test_a_missing_package_is_named(runs, tmp_path, monkeypatch):
 
 def test_files_are_never_overwritten(runs, tmp_path):
     (tmp_path / 'resnet_BtoA.tflite').write_text('kept')
-    with pytest.raises(UserError, match="resnet_BtoA.tflite' exists, which is never overwritten; set `output`"):
+    with pytest.raises(UserError, match="resnet_BtoA.tflite' exists, and is never overwritten; set `output`"):
         run_export(runs, tmp_path, '--name=resnet', '--format=tflite', '--image_size=32')
     assert [path.read_text() for path in tmp_path.iterdir()] == ['kept']
 
 
 @pytest.mark.parametrize('name, side', [('resnet', 130), ('resnet', 4), ('unet', 64)])
 def test_sizes_that_do_not_fit_are_refused(runs, tmp_path, name, side):
-    with pytest.raises(UserError, match=f'`image_size` .{side}. is no multiple of'):
+    with pytest.raises(UserError, match=f'`image_size` .{side}. is not a multiple of'):
         run_export(runs, tmp_path / 'out', f'--name={name}', '--format=tflite', f'--image_size={side}')
     assert not (tmp_path / 'out').exists()
 

@@ -170,17 +170,17 @@ def jpeg_that_claims(width, height):
         (jpeg_that_claims(65500, 65500), 'The image has 65500x65500 pixels'),
         (bmp_that_claims(300, 300), 'The image has 300x300 pixels'),
         (bmp_that_claims(300, -300), 'The image has 300x300 pixels'),
-        (b'', 'The image is none of JPEG, PNG and BMP; convert it to one'),
-        (b'no image', 'The image is none of JPEG, PNG and BMP; convert it to one'),
-        (encode(photograph(), 'GIF'), 'The image is none of JPEG, PNG and BMP; convert it to one'),
-        (encode(photograph(), 'WEBP'), 'The image is none of JPEG, PNG and BMP; convert it to one'),
+        (b'', 'The image is not a JPEG, PNG or BMP; convert it to one'),
+        (b'no image', 'The image is not a JPEG, PNG or BMP; convert it to one'),
+        (encode(photograph(), 'GIF'), 'The image is not a JPEG, PNG or BMP; convert it to one'),
+        (encode(photograph(), 'WEBP'), 'The image is not a JPEG, PNG or BMP; convert it to one'),
         (FILES['even'][:300], 'Invalid PNG'),
         (FILES['even'][:20], 'Invalid PNG'),
         (FILES['even'][:200] + b'\0' * 40 + FILES['even'][240:], 'PNG'),
         (FILES['jpeg'][:400], 'Invalid JPEG'),
         (FILES['jpeg'][:-200], 'Invalid JPEG'),
         (FILES['bmp'][:-200], '(?i)bmp|incomplete'),
-        (b'BM', 'The image is a BMP of a kind that this model does not read; convert it to PNG'),
+        (b'BM', 'The image is a BMP of a kind that this model cannot read; convert it to PNG'),
         (encode(served_models.Image.fromarray(photograph()).convert('1'), 'BMP'), 'is a BMP of a kind'),
     ],
 )
@@ -215,7 +215,7 @@ def test_arrays_that_are_too_large_or_of_other_channels_are_refused(served):
         served['colour'].images(np.zeros((1, 20, 30, 5), np.uint8))
     with pytest.raises(UserError, match='from 2 to 3 channels cannot be served'):
         signatures.Servable(make_generator('resnet_6blocks', 2, 3, filters=4), 2, 1000)
-    with pytest.raises(UserError, match='`max_pixels` .16383. is less than .* smallest image; raise it to 16384'):
+    with pytest.raises(UserError, match='`max_pixels` .16383. is less than the smallest image .*; raise it to 16384'):
         signatures.Servable(make_generator('unet_128', 3, 3, filters=1), 3, 16383)
 
 
@@ -258,5 +258,5 @@ def test_norms_stay_float32():
 def test_weights_that_float16_cannot_hold_are_refused():
     network = make_generator('resnet_6blocks', 3, 3, filters=4, seed=1)
     network.conv_in.kernel[0, 0, 0, 0].assign(1e5)
-    with pytest.raises(UserError, match='`precision` .float16. cannot hold the largest weights; set it to bfloat16'):
+    with pytest.raises(UserError, match='`precision` .float16. cannot represent the largest weights; set it to'):
         signatures.lower_precision(network, 'float16')

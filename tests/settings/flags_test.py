@@ -39,7 +39,7 @@ REFERENCE = dict(
 )  # fmt: skip
 
 
-# Those of its test program, and what else section 5 of our sheet about it names.
+# Its other options, among them those of its test program.
 REFERENCE_OTHERS = (
     'dataroot phase gpu_ids use_wandb display_id display_server display_port display_env display_ncols display_winsize '
     'update_html_freq no_html load_iter save_by_iter results_dir num_test aspect_ratio eval'

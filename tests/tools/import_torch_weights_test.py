@@ -195,7 +195,7 @@ def test_nothing_is_exported_over_a_file(files):
     assert (files / 'latest_net_G_A.pth').read_text() == 'precious'
     with pytest.raises(UserError, match='`output` .*text.pth.* cannot be written'):
         export_weights(files, pathlib.Path('text.pth').absolute())
-    with pytest.raises(UserError, match='`epoch` .3.; those of epochs that it has: none'):
+    with pytest.raises(UserError, match='`epoch` .3.; it has checkpoints of epochs: none'):
         export_weights(files, files / 'out', '--epoch=3')
 
 

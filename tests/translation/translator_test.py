@@ -89,7 +89,7 @@ def test_directions_name_the_folders_whatever_the_runs_direction_was(runs):
     [
         (np.zeros((9, 9, 3), np.uint8), 'AB', "`direction` .'AB'. is not one of: AtoB, BtoA"),
         (np.zeros((9, 9), np.uint8), 'AtoB', r'shape \(9, 9\) are neither'),
-        (np.zeros((9, 9, 3), np.int32), 'AtoB', 'dtype int32 are none of'),
+        (np.zeros((9, 9, 3), np.int32), 'AtoB', 'dtype int32 are not one of'),
         (np.zeros((9, 9, 5), np.uint8), 'AtoB', '5 channels, which cannot be made 3'),
         (np.zeros((9, 9, 1), np.float32), 'AtoB', '1 channels do not fit a network that takes 3'),
     ],
@@ -125,7 +125,7 @@ def test_memory_that_is_not_enough_is_one_sentence_with_what_helps(tmp_path, mon
     # As the first convolution of a very large image would.
     monkeypatch.setattr(translator.Translator, 'translate_floats', lambda *_: tf.zeros([10**9, 10**6]))
     flags = ['--name=run', '--max_pixels=300000', '--num_test=1', f'--results_dir={tmp_path}']
-    with pytest.raises(UserError, match='`max_pixels` .300000. at once need more memory than the CPU has; lower'):
+    with pytest.raises(UserError, match='`max_pixels` .300000. needs more memory than the CPU has; lower'):
         run(tmp_path, *flags)
 
 
@@ -217,10 +217,10 @@ def files(folder):
 
 def test_a_folder_is_translated_with_its_subfolders_and_bad_files_are_named(runs, inputs, tmp_path, capsys):
     flags = ['--name=colour', f'--input={inputs}', f'--output={tmp_path / "out"}']
-    with pytest.raises(UserError, match='1 image could not be translated, see above; all others are done'):
+    with pytest.raises(UserError, match='1 image could not be translated, see above; all others were'):
         program.run_translation(runs['colour'].parent, *flags)
     captured = capsys.readouterr()
-    assert f'5 pictures in {tmp_path / "out"}' in captured.out
+    assert f'Wrote 5 pictures to {tmp_path / "out"} (' in captured.out
     assert 'bad name ä.jpg: it is no image of a known format' in captured.err
     assert files(tmp_path / 'out') == ['deep.png', 'gray.png', 'odd.png', 'sub/a_jpg.png', 'sub/a_png.png']
     loaded = cyclegan_tf.load(runs['colour'])
@@ -251,7 +251,7 @@ def test_one_file_a_pattern_both_directions_and_other_sizes(runs, inputs, tmp_pa
 def test_images_that_are_read_are_never_overwritten(runs, inputs, place):
     before = {path: path.read_bytes() for path in inputs.rglob('*') if path.is_file()}
     flags = ['--name=colour', f'--input={inputs / place}', f'--output={inputs / "sub" / ".."}']
-    with pytest.raises(UserError, match='`output` .* would overwrite .*png., which is read; set it to another'):
+    with pytest.raises(UserError, match='`output` .* would overwrite .*png., an input; set it to another'):
         program.run_translation(runs['colour'].parent, *flags)
     assert {path: path.read_bytes() for path in inputs.rglob('*') if path.is_file()} == before
 
@@ -275,7 +275,7 @@ def test_a_name_that_cannot_be_is_one_images_problem(runs, tmp_path, capsys):
         Image.fromarray(photograph(40, 44)).save(folder / name, 'PNG')
     (tmp_path / 'out' / f'{"n" * 251}.png').mkdir(parents=True)  # in the way of one of them
     flags = ['--name=colour', f'--input={folder}', f'--output={tmp_path / "out"}']
-    with pytest.raises(UserError, match='1 image could not be translated, see above; all others are done'):
+    with pytest.raises(UserError, match='1 image could not be translated, see above; all others were'):
         program.run_translation(runs['colour'].parent, *flags)
     assert f'{longest}: ' in (error := capsys.readouterr().err) and 'cannot be written (Is a directory)' in error
     assert files(tmp_path / 'out') == sorted([f'{"m" * 250}.png', 'x.png/in.png', 'x_2.png'])

@@ -1,1 +1,1 @@
-"""What tools/benchmark.py measures, one file for each of its words, and the reference in PyTorch."""
+"""The benchmarks of tools/benchmark.py, one file for each, and the reference in PyTorch."""

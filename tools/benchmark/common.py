@@ -1,6 +1,6 @@
-"""What benchmarks share: the machine in words, medians, and processes of their own that take turns.
+"""What the benchmarks share: a description of the machine, medians, and worker processes that take turns.
 
-Nothing here imports TensorFlow or PyTorch: either would count as the memory of who is measured with the other.
+Nothing here imports TensorFlow or PyTorch: the memory of one would count when the other is measured.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cyclegan_tf.errors import UserError
 
 TOOLS = pathlib.Path(__file__).resolve().parent.parent
 ROOT = TOOLS.parent
-_NO_SETTINGS = ('json', 'verbose', 'only')  # these change nothing that is measured
+_NO_SETTINGS = ('json', 'verbose', 'only')  # these do not affect what is measured
 
 
 # ------------------------------------------------------------------------------------------------------- the machine
@@ -43,14 +43,14 @@ def machine(gpu: bool = False) -> str:
 
 
 def _processor() -> str:
-    """Its model, where the system tells, and its kind."""
+    """The processor's model, if the system provides it, and its architecture."""
     path = pathlib.Path('/proc/cpuinfo')
     found = re.search(r'^model name\s*:\s*(.+)$', path.read_text(), re.MULTILINE) if path.is_file() else None
     return f'{found.group(1)} ({platform.machine()})' if found else platform.machine()
 
 
 def _gpus() -> list[str]:
-    """Name, memory and driver of each of NVIDIA's."""
+    """Name, memory and driver of each NVIDIA GPU."""
     if not shutil.which('nvidia-smi'):
         return []
     query = ['nvidia-smi', '--query-gpu=name,memory.total,driver_version', '--format=csv,noheader']
@@ -59,7 +59,7 @@ def _gpus() -> list[str]:
 
 
 def version(package: str) -> Optional[str]:
-    """Of an installed package; None if it is not there."""
+    """The version of an installed package; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -67,9 +67,9 @@ def version(package: str) -> Optional[str]:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had.
+    """The peak memory of this process.
 
-    On Linux what getrusage tells includes what the parent had when it started this process.
+    On Linux, getrusage would include the memory that the parent had when it started this process.
     """
     path = pathlib.Path('/proc/self/status')
     if not path.is_file():
@@ -80,22 +80,22 @@ def peak_bytes() -> int:
 
 # ------------------------------------------------------------------------------------------------------- the results
 def settings_of(config: Any) -> dict[str, Any]:
-    """A benchmark's settings that belong to its result."""
+    """The settings of a benchmark that belong to its result."""
     return {name: value for name, value in dataclasses.asdict(config).items() if name not in _NO_SETTINGS}
 
 
 def summary(seconds: Sequence[float]) -> dict[str, float]:
-    """Median with spread."""
+    """The median, with minimum and maximum."""
     return {'seconds': statistics.median(seconds), 'least': min(seconds), 'most': max(seconds)}
 
 
 def calls_in_turns(calls: Mapping[Any, Callable[[], Any]], repeats: int) -> dict[Any, list[float]]:
-    """Seconds of each call in this process, every kind once in each round."""
+    """Seconds of each call in this process; each round calls every kind once."""
     seconds: dict[Any, list[float]] = {kind: [] for kind in calls}
     for turn, (kind, call) in itertools.product(range(repeats + 1), calls.items()):
         start = time.perf_counter()
         call()
-        if turn:  # the first one warms up
+        if turn:  # the first round warms up
             seconds[kind].append(time.perf_counter() - start)
     return seconds
 
@@ -103,12 +103,13 @@ def calls_in_turns(calls: Mapping[Any, Callable[[], Any]], repeats: int) -> dict
 def ratios(
     rows: Mapping[str, Mapping[str, float]], columns: Mapping[str, str], pairs: Sequence[tuple[str, str]]
 ) -> dict[str, float]:
-    """One kind over another, of those that were measured, as 'step float32 / torch'.
+    """Ratios between kinds that were measured, named as in 'step float32 / torch'.
 
     Args:
-        rows: of each kind.
-        columns: of a row, by the word that stands for it.
-        pairs: kinds; 'best torch' is the fastest of PyTorch's, 'best torch autocast' the fastest of those in bfloat16.
+        rows: kind -> its measurements.
+        columns: word for a ratio's name -> the measurement that is compared.
+        pairs: pairs of kinds; 'best torch' is PyTorch's fastest without autocast, 'best torch autocast' the fastest
+            with it, in bfloat16.
     """
     rows = dict(rows)
     for words, in_half in (('best torch', False), ('best torch autocast', True)):
@@ -124,26 +125,26 @@ def ratios(
 
 
 def installed(kinds: Sequence[str], gpu: bool = False) -> list[str]:
-    """Without PyTorch's where it is not installed, or finds no GPU although one is to be used; that is said."""
-    there = version('torch') is not None
+    """The kinds without PyTorch's if it is not installed, or if it does not find the GPU to be used; prints which."""
+    usable = version('torch') is not None
     if not any(kind.startswith('torch') for kind in kinds):
         return list(kinds)
-    if not there:
+    if not usable:
         say("PyTorch is left out: it is not installed (pip install '.[torch]').")
     elif gpu:
-        # In another process: it would count as memory of this one, and take some of the GPU's.
+        # In another process, since importing it here would add to this one's memory, and take some of the GPU's.
         ask = 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else 3)'
-        there = subprocess.run([sys.executable, '-c', ask]).returncode == 0
-        if not there:
+        usable = subprocess.run([sys.executable, '-c', ask]).returncode == 0
+        if not usable:
             say('PyTorch is left out: it finds no GPU (is it a build with CUDA?). --device=cpu compares on the CPU.')
-    return [kind for kind in kinds if not kind.startswith('torch') or there]
+    return [kind for kind in kinds if not kind.startswith('torch') or usable]
 
 
 def images(config: Any) -> list[np.ndarray]:
-    """Float32 [batch_size, crop_size, crop_size, 3] in [-1, 1] of both domains, of these settings."""
-    draws = np.random.default_rng(0)
+    """Random images of both domains, float32 [batch_size, crop_size, crop_size, 3] in [-1, 1]."""
+    random = np.random.default_rng(0)
     shape = (config.batch_size, config.crop_size, config.crop_size, 3)
-    return [draws.uniform(-1, 1, shape).astype(np.float32) for _ in range(2)]
+    return [random.uniform(-1, 1, shape).astype(np.float32) for _ in range(2)]
 
 
 def finish(result: Mapping[str, Any], path: Optional[str]) -> int:
@@ -156,41 +157,41 @@ def finish(result: Mapping[str, Any], path: Optional[str]) -> int:
 
 
 def say(line: str) -> None:
-    """A line for who watches."""
+    """Prints a line for whoever watches, on standard error."""
     print(line, file=sys.stderr, flush=True)
 
 
 # ------------------------------------------------------------------------------------------- a process for each kind
 def environment(gpu: bool = False) -> dict[str, str]:
-    """Of processes that are measured: the package is found; GPUs only if they are asked for."""
+    """The environment of processes that are measured: they find the package, and GPUs only if these are asked for."""
     return {**os.environ, 'PYTHONPATH': str(ROOT), **({} if gpu else {'CUDA_VISIBLE_DEVICES': '-1'})}
 
 
 def program(*arguments: str) -> list[str]:
     """The command that starts tools/benchmark.py, in any working directory.
 
-    Every process that a benchmark starts of itself or of another is started so: the files of this folder, started by
-    themselves, would not find each other.
+    Benchmarks start all processes of benchmarks this way: started as programs, the files of this folder would not find
+    each other.
 
     Args:
-        arguments: the word and the flags of a benchmark, or what `work` in tools/benchmark.py takes.
+        arguments: name and flags of a benchmark, or what `work` in tools/benchmark.py takes.
     """
     return [sys.executable, str(TOOLS / 'benchmark.py'), *arguments]
 
 
 def worker(benchmark: str) -> list[str]:
-    """The command that starts what Served takes: the work of this benchmark."""
+    """The command, for Served, that starts a process for the work of this benchmark."""
     return program('on_request', benchmark)
 
 
 class Served:
-    """A process of its own that does one kind of work whenever it is asked to.
+    """A separate process that does one kind of work whenever it is asked to.
 
     Args:
-        command: starts a program that calls `serve`; see worker.
-        kind: of work.
-        values: what the program makes it from; goes through JSON.
-        gpu: it finds the machine's GPUs.
+        command: command that starts a program that calls `serve`; see worker.
+        kind: kind of work.
+        values: the program's settings for it, passed as JSON.
+        gpu: let it find the machine's GPUs.
     """
 
     def __init__(self, command: Sequence[str], kind: str, values: Mapping[str, Any], gpu: bool = False):
@@ -211,16 +212,16 @@ class Served:
         self._process.communicate()
 
     def ask(self) -> dict[str, Any]:
-        """Waits for the work to be done once.
+        """Has the work done once, and waits for that.
 
         Returns:
-            'seconds' that it took, 'peak_bytes' of the process so far, and what the work itself told, instead of these
-            too.
+            'seconds' that it took, 'peak_bytes' of the process so far, and what the work itself returned, which can
+            override these.
 
         Raises:
             UserError: the process has ended.
         """
-        with contextlib.suppress(BrokenPipeError):  # its answer is missing too, which is said
+        with contextlib.suppress(BrokenPipeError):  # then the answer is missing too, which is reported
             print('go', file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
         if not line:
@@ -230,43 +231,43 @@ class Served:
 
 
 def serve(make: Callable[[str, Mapping[str, Any]], Callable[[], Optional[Mapping[str, Any]]]]) -> None:
-    """Does the work of this process for each line on standard input, and answers as Served.ask returns it.
+    """Does the work of this process once for each line on standard input, and prints the answer for Served.ask.
 
     Args:
-        make: kind and values to the work; what the work returns is part of the answer.
+        make: (kind, values) -> the work, a function; what it returns becomes part of the answer.
     """
     answers = sys.stdout
-    with contextlib.redirect_stdout(sys.stderr):  # for what the work prints
-        kind, values = sys.argv[-2:]  # as Served gives them
+    with contextlib.redirect_stdout(sys.stderr):  # for output of the work
+        kind, values = sys.argv[-2:]  # as Served passes them
         work = make(kind, json.loads(values))
         for _ in sys.stdin:
             start = time.perf_counter()
-            told = work()
+            result = work()
             seconds = time.perf_counter() - start
-            answer = {'seconds': seconds, 'peak_bytes': peak_bytes(), **(told or {})}
+            answer = {'seconds': seconds, 'peak_bytes': peak_bytes(), **(result or {})}
             print(json.dumps(answer), file=answers, flush=True)
 
 
 def in_turns(
     command: Sequence[str], values: Mapping[str, Mapping[str, Any]], repeats: int, unit: str, gpu: bool = False
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, Any]]]:
-    """All kinds, each in a process of its own, one after the other in each round.
+    """Measures all kinds, each in a separate process; each round asks them one after another.
 
     Args:
         command: see Served.
-        values: of each kind.
-        repeats: rounds that are measured, after one that is not.
-        unit: what one piece of work is, for who watches.
-        gpu: they find the machine's GPUs.
+        values: kind -> its settings.
+        repeats: number of rounds that are measured, after a warm-up round.
+        unit: the unit of work, for the lines that are printed.
+        gpu: let them find the machine's GPUs.
 
     Returns:
-        For each kind the summary with 'peak_bytes'; and its last answer.
+        For each kind, the summary with 'peak_bytes'; and for each kind, its last answer.
     """
     with contextlib.ExitStack() as stack:
         processes, found = {}, {}
         for kind, of_kind in values.items():
             processes[kind] = stack.enter_context(Served(command, kind, of_kind, gpu))
-            processes[kind].ask()  # builds and compiles, while nobody else works
+            processes[kind].ask()  # builds and compiles while no other process works
             found[kind] = []
         for _, kind in itertools.product(range(repeats), values):
             found[kind].append(processes[kind].ask())

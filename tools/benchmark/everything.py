@@ -1,7 +1,7 @@
-"""Runs the benchmarks one after the other: python tools/benchmark.py all [--train='--repeats=3'] [--growth]
+"""Runs the benchmarks one after another: python tools/benchmark.py all [--train='--repeats=3'] [--growth]
 
-Each is a program of its own with its defaults, or with the flags that its name is set to. The result has a key for
-each.
+Each is run as a separate program with its defaults, or with the flags that are given with its name. The result has a
+key for each benchmark.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cyclegan_tf.errors import UserError
 
 
 def main(config: AllConfig) -> int:
-    """Prints the results as one JSON; returns the exit status."""
+    """Prints the results as one JSON object; returns the exit status."""
     results: dict[str, Any] = {}
     for name, flags in config.flags().items():
         common.say(f'{name} ...')

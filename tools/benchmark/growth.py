@@ -1,8 +1,8 @@
 """Measures how the training step grows, and where its time goes: python tools/benchmark.py growth [--write]
 
-Seconds and peak memory over sizes of image and batch; steps per second on one and more replicas (logical CPUs); and the
-parts of the step with their share of what the machine does at best. Each has a process of its own. --write makes a page
-of it, with a picture.
+It measures seconds and peak memory by size of image and batch, steps per second on one and more replicas (logical
+CPUs), and the parts of the step with their share of the machine's peak. Each measurement has a separate process.
+--write writes a page about them, with a picture.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from benchmark import common, page
 from benchmark.settings import GrowthConfig, numbers
 from cyclegan_tf.settings.models import CycleGANConfig
 
-_MEMORY_SHARE = 0.9  # of what is free that a step may take
+_MEMORY_SHARE = 0.9  # of the free memory that a step may take
 
 
 def main(config: GrowthConfig) -> int:
-    """Prints the result as JSON, and writes the page if it is to; returns the exit status."""
+    """Prints the result as JSON, and writes the page if requested; returns the exit status."""
     result = {
         'date': datetime.date.today().isoformat(),
         'machine': common.machine(),
@@ -34,14 +34,14 @@ def main(config: GrowthConfig) -> int:
         'replicas': measure_replicas(config),
         **measure_parts(config),
     }
-    status = common.finish(result, config.json)  # first: the page may turn out not to be writable
+    status = common.finish(result, config.json)  # first, since the page may not be writable
     if config.write:
         page.write(result, command(config), pathlib.Path(config.output))
     return status
 
 
 def command(config: GrowthConfig) -> str:
-    """That measures the same again."""
+    """The command that repeats the measurement."""
     fields = [field for field in dataclasses.fields(config) if field.name not in ('json', 'verbose', 'write', 'output')]
     flags = [
         f'--{field.name}={getattr(config, field.name)}'
@@ -57,9 +57,9 @@ def measure_sizes(config: GrowthConfig) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for side, batch in sorted(itertools.product(sides, batches), key=lambda pair: pair[0] ** 2 * pair[1]):
         row = {'size': side, 'batch': batch, 'pixels': side**2 * batch}
-        wanted, there = expected_bytes(rows, row['pixels']), psutil.virtual_memory().available
-        if wanted > _MEMORY_SHARE * there:
-            row['skipped'] = f'would take some {wanted / 1e9:.0f} GB, {there / 1e9:.0f} GB are free'
+        wanted, free = expected_bytes(rows, row['pixels']), psutil.virtual_memory().available
+        if wanted > _MEMORY_SHARE * free:
+            row['skipped'] = f'would take about {wanted / 1e9:.0f} GB, {free / 1e9:.0f} GB are free'
             common.say(f'{side}x{side} x {batch}: {row["skipped"]}')
         else:
             kind, values = f'{side}x{side} x {batch}', config.training(crop_size=side, batch_size=batch)
@@ -70,7 +70,7 @@ def measure_sizes(config: GrowthConfig) -> list[dict[str, Any]]:
 
 
 def expected_bytes(rows: Sequence[Mapping[str, Any]], pixels: int) -> float:
-    """The peak memory of a step, continued from the least and the largest that were measured; 0 if none was."""
+    """The peak memory of a step, extrapolated from the smallest and the largest that were measured; 0 if none was."""
     measured = [row for row in rows if 'peak_bytes' in row]
     if not measured:
         return 0.0
@@ -82,7 +82,7 @@ def expected_bytes(rows: Sequence[Mapping[str, Any]], pixels: int) -> float:
 
 
 def measure_replicas(config: GrowthConfig) -> list[dict[str, Any]]:
-    """Steps per second of one batch on several numbers of replicas, in turns."""
+    """Steps per second of one batch on different numbers of replicas, in turns."""
     counts = numbers('replicas', config.replicas)
     batch = math.lcm(*counts)
     values = {f'{count} x CPU': config.training(batch_size=batch, virtual_devices=count) for count in counts}
@@ -103,9 +103,9 @@ def measure_parts(config: GrowthConfig) -> dict[str, Any]:
     return {name: answer[name] for name in ('parts', 'step', 'totals', 'rest_seconds', 'peak', 'peak_by')}
 
 
-# -------------------------------------------------------------------------------------------------- a kind's process
+# ------------------------------------------------------------------------------------------------------ worker process
 def work(kind: str, values: Mapping[str, Any]) -> Callable[[], Any]:
-    """A step, or everything about the parts."""
+    """A training step, or the measurement of all parts."""
     if kind == 'parts':
         from benchmark import parts
 

@@ -1,4 +1,4 @@
-"""The page about the training step's growth and parts, Markdown with a picture."""
+"""Writes the page about the growth and the parts of the training step, Markdown with a picture."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Any, Optional
 from benchmark import plot
 from cyclegan_tf.errors import UserError
 
-LOW = 0.6  # a part that reaches less of the peak has its reason below the table
-ALIKE = 0.1  # by how much two times of the same step may differ without a word
+LOW = 0.6  # parts that reach less of the peak are explained below the table
+ALIKE = 0.1  # relative difference up to which two times of the same step need no explanation
 
 REASONS = {
     'generator encoder': 'the first convolution reads 3 channels, which leave vectors of 16 mostly empty; its instance '
-    'norms and activations are of the largest images and wait for memory',
-    'generator blocks': 'instance norms, activations, mirrored borders and sums wait for memory',
+    'norms and activations process the largest feature maps and are memory-bound',
+    'generator blocks': 'instance norms, activations, mirrored borders and sums are memory-bound',
     'generator decoder': 'the last convolution writes 3 channels, which leave vectors of 16 mostly empty; instance '
-    'norms and activations are of the largest images and wait for memory',
+    'norms and activations process the largest feature maps and are memory-bound',
     'discriminator': 'the first convolution reads 3 channels and the last one writes 1, which leave vectors of 16 '
-    'mostly empty; instance norms and activations wait for memory',
-    'generators': 'Adam waits for memory: 12 operations for 28 bytes that it reads and writes',
-    'discriminators': 'Adam waits for memory: 12 operations for 28 bytes that it reads and writes',
-    'whole step': 'the reasons of its parts; losses, image pools and the sums of gradients besides',
+    'mostly empty; instance norms and activations are memory-bound',
+    'generators': 'Adam is memory-bound: 12 operations for 28 bytes that it reads and writes',
+    'discriminators': 'Adam is memory-bound: 12 operations for 28 bytes that it reads and writes',
+    'whole step': 'the reasons of its parts, and also losses, image pools and sums of gradients',
 }
 
 
 def write(result: Mapping[str, Any], command: str, path: pathlib.Path) -> None:
-    """Writes the page, and the picture beside it.
+    """Writes the page, and the picture next to it.
 
     Args:
         result: as growth prints it.
-        command: that measured it.
-        path: of the page.
+        command: command that measured it.
+        path: path of the page.
 
     Raises:
         UserError: they cannot be written.
@@ -47,21 +47,21 @@ def write(result: Mapping[str, Any], command: str, path: pathlib.Path) -> None:
 
 
 def lines(result: Mapping[str, Any], command: str, picture: str) -> Iterator[str]:
-    """The page's."""
+    """The lines of the page."""
     settings = result['settings']
     yield '# Speed of the training step'
     yield ''
     yield (
         'This page covers how the time and the memory of a training step grow with images, batch and replicas, and '
-        'where the time goes. A benchmark has written it.'
+        'where the time goes. It was written by a benchmark.'
     )
     yield ''
     yield f'Measured on {result["date"]} with `{command}` on {result["machine"]}.'
     yield ''
     yield (
         f'{settings["netG"]}, `--ngf={settings["ngf"]} --ndf={settings["ndf"]} --precision={settings["precision"]}`, '
-        f'all else as by default. Medians of {settings["repeats"]} after one that does not count; in brackets the '
-        f'least and the most. Each row of the first two tables is of a process of its own.'
+        f'other flags at their defaults. Medians of {settings["repeats"]} after a warm-up; in brackets the minimum and '
+        f'the maximum. Each row of the first two tables was measured in a separate process.'
     )
     yield ''
     yield f'![Seconds per megapixel by size and batch, and the share of the peak by part]({picture})'
@@ -88,9 +88,9 @@ def _sizes(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _replicas(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from _heading('Replicas')
     yield (
-        f'Logical CPUs (`--virtual_devices`), which share the processor: what they cost, not what several machines '
-        f'bring. The batch of {rows[0]["batch"]} images of {rows[0]["size"]}x{rows[0]["size"]} is divided among them; '
-        f'in turns.'
+        f'Logical CPUs (`--virtual_devices`), which share the processor: this shows their overhead, not the gain from '
+        f'several machines. The batch of {rows[0]["batch"]} images of {rows[0]["size"]}x{rows[0]["size"]} is divided '
+        f'among them; measured in turns.'
     )
     yield ''
     cells = [
@@ -105,12 +105,13 @@ def _parts(result: Mapping[str, Any]) -> Iterator[str]:
     yield from _heading('Where the time goes')
     by = '; '.join(f'{name}: {rate:.0f} GFLOP/s' for name, rate in result['peak_by'].items())
     yield (
-        f'Images of {size}x{size}, one of each domain. The peak is what this machine did at best in the same minutes, '
-        f'**{result["peak"]:.0f} GFLOP/s** ({by}). Operations are the products and sums that convolutions need, '
-        f"counted from their shapes, forward and for each of the two gradients, and Adam's; norms, activations and "
-        f'losses count none, but their time counts. Where convolutions are transformed (networks/kernels/winograd.py), '
-        f'fewer are done than are counted, and more than the peak may come out. Each part is compiled and timed by '
-        f'itself; backward is the time for both ways less that for the way forward.'
+        f'Images of {size}x{size}, one of each domain. The peak is the best that this machine reached in the same '
+        f'minutes, **{result["peak"]:.0f} GFLOP/s** ({by}). Operations are the products and sums that convolutions '
+        f"need, counted from their shapes, forward and for each of the two gradients, and Adam's. Those of norms, "
+        f'activations and losses are not counted, but their time is. Transformed convolutions '
+        f'(networks/kernels/winograd.py) do fewer operations than are counted, so their rate can exceed the peak. Each '
+        f'part is compiled and timed by itself; the time of a backward pass is that of both passes minus that of the '
+        f'forward pass.'
     )
     yield ''
     rows = [*result['parts'], result['step']]
@@ -140,38 +141,38 @@ def _parts(result: Mapping[str, Any]) -> Iterator[str]:
     whole, rest = result['step']['seconds'], result['rest_seconds']
     yield from _difference(result, whole)
     if rest < 0:
-        yield f'By themselves the parts take {-rest:.3g} s more than the whole step of {whole:.3g} s.'
+        yield f'Measured by themselves, the parts take {-rest:.3g} s more than the whole step of {whole:.3g} s.'
     else:
-        yield f'Of the {whole:.3g} s of the whole step {rest:.3g} s are in none of these parts: losses, pools and sums.'
+        yield f'Of the {whole:.3g} s of the whole step, {rest:.3g} s are in no part: losses, pools and sums.'
 
 
 def _difference(result: Mapping[str, Any], whole: float) -> Iterator[str]:
-    """Why the whole step takes another time here than in the first table, where it does."""
+    """Explains a difference between the time of the whole step here and in the first table, if there is one."""
     side = result['settings']['crop_size']
     for row in result['steps']:
         if (row['size'], row['batch']) == (side, 1) and 'seconds' in row:
             if abs(row['seconds'] / whole - 1) > ALIKE:
                 yield (
                     f'The whole step takes {whole:.3g} s here and {row["seconds"]:.3g} s in the first table. It is the '
-                    f'same step, measured in another process and in other minutes: compare within a table only.'
+                    f'same step, measured in another process at another time: compare only within a table.'
                 )
                 yield ''
 
 
 def reasons(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """A line for each part that reaches less than LOW of the peak, with its reason; no line for others."""
+    """A line with the reason for each part that reaches less than LOW of the peak."""
     low: dict[str, list[str]] = {}
     for row in rows:
         if row['share'] is not None and row['share'] < LOW:
             low.setdefault(row['part'], []).append(f'{row["phase"]} {row["share"]:.1%}')
     if low:
-        yield from ('', f'Why less than {LOW:.0%} of the peak is reached:', '')
+        yield from ('', f'Reasons for reaching less than {LOW:.0%} of the peak:', '')
     for part, shares in low.items():
         yield f'- {part} ({"; ".join(shares)}): {REASONS[part]}.'
 
 
 def table(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A table of Markdown."""
+    """A table in Markdown."""
     yield from (f'| {" | ".join(row)} |' for row in (titles, ['---'] * len(titles), *cells))
 
 

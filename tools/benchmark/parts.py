@@ -1,9 +1,9 @@
 """Where the time of a training step goes: every part of the networks forward and backward, and the updates.
 
-Each is a function of its own over the model's real networks, on the images and features that they really see. Beside
-its seconds stand the operations that it needs: products and sums of the convolutions, counted from their shapes, and
-Adam's. What an implementation computes besides, as products with zeros, does not count. The peak is what this machine
-does at best in the same minutes, in products that fill its vectors.
+Each is measured as a separate function over the model's real networks, on images and features as they occur in
+training. The operations that it needs are counted too: products and sums of the convolutions, from their shapes, and
+Adam's. What an implementation computes beyond that, such as products with zeros, is not counted. The peak is the best
+that this machine reaches in the same minutes, in products that fill its vectors.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from cyclegan_tf.networks.layers import pad_reflect
 from cyclegan_tf.networks.precision import full_precision
 from cyclegan_tf.settings.training import Config
 
-# Of one value, in Algorithm 1 as TensorFlow's kernel has it: 3 for the first moment, 4 for the second, 5 for the value.
+# Per value, in Algorithm 1 as in TensorFlow's kernel: 3 for the first moment, 4 for the second, 5 for the value.
 _ADAM_OPERATIONS = 12
-_CONVOLUTION_SIDE = 64  # of the wide convolution that may set the peak
-_CONVOLUTION_SHARE = 8  # its channels: so many times fewer than the matrix product's side
+_CONVOLUTION_SIDE = 64  # of the images of the wide convolution that may set the peak
+_CONVOLUTION_SHARE = 8  # the side of the matrix product, divided by the number of the convolution's channels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Part:
     """A part of a network.
 
     Attributes:
-        name: in the result.
-        run: float [b, h, w, c] -> the same kind, in training.
-        variables: that it trains.
-        convolutions: its layers with the pixels of padding in front of each, in the order in which they run.
+        name: name in the result.
+        run: float [b, h, w, c] -> float [b, h', w', c'], in training mode.
+        variables: variables that it trains.
+        convolutions: its layers in the order in which they run, each with the pixels of padding before it.
     """
 
     name: str
@@ -50,13 +50,13 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Pass:
-    """One way through a part, as a step takes it.
+    """A forward or backward pass through a part, as it occurs in a step.
 
     Attributes:
-        part: of which network.
-        calls: in one step.
-        to_filters: the gradients of its weights are wanted.
-        to_input: those of what comes in are wanted.
+        part: part of a network.
+        calls: number of times in one step.
+        to_filters: whether the gradients of the weights are needed.
+        to_input: whether the gradient of the input is needed.
     """
 
     part: Part
@@ -70,11 +70,11 @@ class Pass:
 
     @property
     def phase(self) -> str:
-        """In words."""
+        """The kind of pass, in words."""
         if not self.is_backward:
             return 'forward'
-        return {(True, True): 'backward', (True, False): 'backward, not to the images'}.get(
-            (self.to_filters, self.to_input), 'backward, to the images alone'
+        return {(True, True): 'backward', (True, False): 'backward, without input gradient'}.get(
+            (self.to_filters, self.to_input), 'backward, input gradient only'
         )
 
 
@@ -82,15 +82,15 @@ def measure(config: Config, repeats: int, peak_side: int) -> dict[str, Any]:
     """Measures in this process, which must not have used TensorFlow yet.
 
     Args:
-        config: of training, on one device, with ResNet generators.
-        repeats: of everything, in turns.
-        peak_side: of the matrices whose product is to tell the peak.
+        config: settings of training, on one device, with ResNet generators.
+        repeats: number of repetitions of everything, in turns.
+        peak_side: side of the matrices whose product measures the peak.
 
     Returns:
         'parts': rows with 'part', 'network', 'phase', 'calls' in a step, 'seconds' and 'gflop' of a call,
-        'gflop_per_s', 'share' of the peak, and 'step_seconds' of all calls. 'step': the same of the whole step.
-        'totals': of all passes of a network and of a phase. 'rest_seconds': of the step, in no part. 'peak': GFLOP/s;
-        'peak_by' each product. Rates are None where a time drowned in noise.
+        'gflop_per_s', 'share' of the peak, and 'step_seconds' of all calls. 'step': the same for the whole step.
+        'totals': sums by network and by phase. 'rest_seconds': seconds of the step that are in no part. 'peak':
+        GFLOP/s; 'peak_by': GFLOP/s of each product. Rates are None where a time was lost in noise.
     """
     devices, model = open_model(config)
     images = tf.constant(common.images(config)[0])
@@ -115,7 +115,7 @@ def measure(config: Config, repeats: int, peak_side: int) -> dict[str, Any]:
     rows = []
     for number, one in enumerate(passes):
         found = seconds[number]
-        if one.is_backward:  # whose function goes forward first
+        if one.is_backward:  # its function also runs the forward pass
             found = [both - forward for both, forward in zip(found, forwards[one.part.name])]
         flops = pass_flops(one, inputs[one.part.name].shape)
         rows.append(_row(one.part.name, one.phase, one.calls, statistics.median(found), flops, peak))
@@ -151,7 +151,7 @@ def _row(part: str, phase: str, calls: int, seconds: float, flops: float, peak: 
 
 # --------------------------------------------------------------------------------------------------- what a step does
 def generator_parts(generator: ResnetGenerator) -> tuple[Part, Part, Part]:
-    """Encoder, blocks and decoder; one after the other they are the generator."""
+    """Encoder, blocks and decoder; one after another, they form the generator."""
     g = generator
 
     def encode(x):
@@ -185,29 +185,29 @@ def generator_parts(generator: ResnetGenerator) -> tuple[Part, Part, Part]:
 
 
 def discriminator_part(discriminator: tf.keras.Model) -> Part:
-    """An NLayerDiscriminator, whole."""
+    """A complete NLayerDiscriminator, as one part."""
     d = discriminator
     convolutions = [(conv, 0) for conv in (d.conv_in, *d.convs, d.conv_out)]
     return Part('discriminator', lambda x: d(x, training=True), d.trainable_variables, convolutions)
 
 
 def plan(model: BaseModel, config: Config, images: tf.Tensor) -> tuple[list[Pass], dict[str, tf.Tensor]]:
-    """The passes of a step as models/cycle_gan.py takes them, and what goes into each part.
+    """The passes of a step as in models/cycle_gan.py, and the input of each part.
 
-    Both generators have one shape, and both discriminators: G_A and D_A stand for all.
+    Both generators have the same shape, and so have both discriminators: G_A and D_A represent them.
     """
     encoder, blocks, decoder = generator_parts(model.g_a)
     discriminator = discriminator_part(model.d_a)
     features = tf.function(encoder.run, autograph=False)(images)
     inputs = {part.name: of_part for part, of_part in ((encoder, images), (blocks, features), (decoder, features))}
     inputs[discriminator.name] = images
-    there, back = 2, 2  # of both cycles; only the way back has a gradient to its images
+    forth, back = 2, 2  # generator calls of both cycles; only those back have a gradient of their input
     identities = 2 if config.lambda_identity > 0 else 0
-    generated = there + back + identities
-    judged, trained = there, 4  # by the generators' losses; and by their own, real and fake of both
+    generated = forth + back + identities
+    judged, trained = forth, 4  # in the generators' losses; in their own losses, real and fake for both
     passes = [
         Pass(encoder, generated),
-        Pass(encoder, there + identities, to_filters=True),
+        Pass(encoder, forth + identities, to_filters=True),
         Pass(encoder, back, to_filters=True, to_input=True),
         Pass(blocks, generated),
         Pass(blocks, generated, to_filters=True, to_input=True),
@@ -222,18 +222,18 @@ def plan(model: BaseModel, config: Config, images: tf.Tensor) -> tuple[list[Pass
 
 # --------------------------------------------------------------------------------------------------- how much that is
 def layer_flops(part: Part, shape: Sequence[int]) -> list[float]:
-    """Products and sums of each convolution of a part, forward; as many are needed for each of its two gradients.
+    """Products and sums of a part's convolutions in the forward pass; each of the two gradients needs as many.
 
     Args:
-        part: whose layers tell the shapes.
-        shape: of what comes in, [b, h, w, c].
+        part: part whose layers are counted.
+        shape: shape of its input, [b, h, w, c].
     """
     result = []
     for layer, padding in part.convolutions:
         b, h, w, c = shape
         given = tf.TensorSpec([b, h + 2 * padding, w + 2 * padding, c], layer.compute_dtype)
         shape = tf.function(layer, autograph=False).get_concrete_function(given).output_shapes
-        # Each pixel meets all taps: of a transposed convolution those that come in, of others those that go out.
+        # Each pixel, of the input for a transposed convolution and of the output for others, meets all taps.
         transposed = isinstance(layer, tf.keras.layers.Conv2DTranspose)
         pixels = np.prod((given.shape if transposed else shape)[:3])
         result.append(float(2 * pixels * np.prod(layer.kernel_size) * c * layer.filters))
@@ -241,7 +241,7 @@ def layer_flops(part: Part, shape: Sequence[int]) -> list[float]:
 
 
 def pass_flops(one: Pass, shape: Sequence[int]) -> float:
-    """Products and sums that a pass needs; backward without the way forward."""
+    """Products and sums that a pass needs; for a backward pass, without the forward pass."""
     flops = layer_flops(one.part, shape)
     if not one.is_backward:
         return sum(flops)
@@ -250,7 +250,7 @@ def pass_flops(one: Pass, shape: Sequence[int]) -> float:
 
 
 def compiled(devices: Devices, one: Pass, x: tf.Tensor) -> Callable[[], Any]:
-    """A call of a pass; backward it goes forward first."""
+    """A function that runs a pass; for a backward pass, it runs the forward pass first."""
     run, variables = one.part.run, list(one.part.variables)
     if not one.is_backward:
         return _on_device(devices, run, x)
@@ -267,7 +267,7 @@ def compiled(devices: Devices, one: Pass, x: tf.Tensor) -> Callable[[], Any]:
 
 
 def compiled_update(devices: Devices, optimizer, variables: Sequence[tf.Variable]) -> Callable[[], Any]:
-    """A call of an optimizer, as the model calls it, with small gradients."""
+    """A function that runs an optimizer as the model does, with small gradients."""
     gradients = [tf.fill(variable.shape, 1e-6) for variable in variables]
 
     def update(*gradients):
@@ -283,8 +283,10 @@ def _on_device(devices: Devices, function: Callable, *tensors: tf.Tensor) -> Cal
 
 
 def peak_products(side: int, dtype: tf.DType) -> dict[str, tuple[Callable[[], Any], float]]:
-    """Calls that fill the machine's vectors, and the products and sums of each: which library is the best at its own
-    depends on the machine and on TensorFlow's version."""
+    """Functions that fill the machine's vectors, each with its number of products and sums.
+
+    Which of them is the fastest depends on the machine and on TensorFlow's version.
+    """
     channels = max(1, side // _CONVOLUTION_SHARE)
     matrix = tf.cast(tf.random.stateless_normal([side, side], [0, 1]), dtype)
     wide = tf.cast(tf.random.stateless_normal([1, _CONVOLUTION_SIDE, _CONVOLUTION_SIDE, channels], [0, 2]), dtype)
@@ -304,9 +306,9 @@ def totals(rows: Sequence[dict[str, Any]], peak: float) -> list[dict[str, Any]]:
     groups = [('network', name) for name in ('generators', 'discriminators')]
     groups += [('phase', name) for name in ('forward', 'backward', 'update')]
     for column, name in groups:
-        own = [row for row in rows if row[column].startswith(name)]
-        seconds = sum(row['step_seconds'] for row in own)
-        gflop = sum(row['gflop'] * row['calls'] for row in own)
+        members = [row for row in rows if row[column].startswith(name)]
+        seconds = sum(row['step_seconds'] for row in members)
+        gflop = sum(row['gflop'] * row['calls'] for row in members)
         rate = gflop / seconds if seconds > 0 else None
         share = None if rate is None else rate / peak
         result.append({'of': name, 'seconds': seconds, 'gflop': gflop, 'gflop_per_s': rate, 'share': share})

@@ -1,8 +1,8 @@
 """Measures images per second of the training stream: python tools/benchmark.py pipeline [--dataroot=FOLDER]
 
-Images are kept in memory, on disk, or decoded each time; and PyTorch's DataLoader does the same work with Pillow (where
-torch is installed): resize to load_size, random crop, random flip, to [-1, 1]. Each measurement has a process of its
-own; they take turns, and medians count.
+Images are kept in memory, on disk, or decoded each time. PyTorch's DataLoader, if torch is installed, does the same
+work with Pillow: resize to load_size, random crop, random flip, conversion to [-1, 1]. Each measurement has a separate
+process; they take turns, and medians are reported.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from benchmark.settings import PipelineConfig
 from cyclegan_tf.errors import UserError
 
 OURS = ('memory', 'disk', 'none')
-WORKERS = (0, 1, 2, 4)  # of DataLoader; the reference's default is 4, the best one counts
-_WARM_UP = 0.5  # seconds that are not measured
-_IMAGES = 300  # of each domain, made where there is no dataroot
-_SIDE = 256  # of these, pixels
+WORKERS = (0, 1, 2, 4)  # of the DataLoader; the reference's default is 4, the best one is compared
+_WARM_UP = 0.5  # seconds before the measurement
+_IMAGES = 300  # of each domain, made if no dataroot is given
+_SIDE = 256  # of these images, in pixels
 
 
 def main(config: PipelineConfig) -> int:
@@ -38,7 +38,7 @@ def main(config: PipelineConfig) -> int:
     if config.only:
         batches = _torch(config, int(config.only[6:])) if config.only.startswith('torch:') else _ours(config)
         print(json.dumps(_rate(batches, config)))
-        batches.close()  # a stream that is alive when Python ends blocks it
+        batches.close()  # a stream that is still open would block the end of Python
         return 0
     with tempfile.TemporaryDirectory() as folder:
         if config.dataroot:
@@ -51,7 +51,7 @@ def main(config: PipelineConfig) -> int:
 
 
 def measure_pipeline(config: PipelineConfig) -> dict[str, Any]:
-    """All kinds in turns, each in a process of its own."""
+    """Measures all kinds in turns, each in a separate process."""
     kinds = common.installed([*OURS, *(f'torch:{workers}' for workers in WORKERS)])
     rates: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _, kind in itertools.product(range(config.repeats), kinds):
@@ -77,7 +77,7 @@ def _in_a_process(config: PipelineConfig, kind: str) -> float:
     flags = [f'--{name}={value}' for name, value in values.items() if value is not None]
     done = subprocess.run(common.program('pipeline', *flags), stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        raise UserError(f"'{kind}' could not be measured (status {done.returncode}); its message is above, mend that.")
+        raise UserError(f"'{kind}' could not be measured (status {done.returncode}); see its message above.")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -109,7 +109,7 @@ def _torch(config: PipelineConfig, workers: int) -> Iterator[Any]:
     paths = _paths(config.dataroot)
 
     class Unaligned(torch.utils.data.Dataset):
-        """The reference's work: a pair of images, partners drawn at random."""
+        """The reference's work: a pair of images, with a random image of B."""
 
         def __len__(self):
             return max(map(len, paths))
@@ -135,15 +135,15 @@ def _torch(config: PipelineConfig, workers: int) -> Iterator[Any]:
 
 
 def _paths(dataroot: str) -> list[list[str]]:
-    """The files of both domains, those that our own stream takes.
+    """The files of both domains, the same as in our own stream.
 
     Raises:
-        UserError: there are none.
+        UserError: there are no images.
     """
     from cyclegan_tf.data import sources
 
     if not os.path.isdir(dataroot):
-        raise UserError(f"`dataroot` ('{dataroot}') is no folder; set it to one with trainA and trainB.")
+        raise UserError(f"`dataroot` ('{dataroot}') is not a folder; set it to one with trainA and trainB.")
     return [[source.label(i) for i in range(len(source))] for source in sources.open_domains(dataroot, 'train')]
 
 

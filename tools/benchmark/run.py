@@ -1,4 +1,4 @@
-"""A run for benchmarks, with weights as they are drawn, and photographs for it."""
+"""A run for benchmarks, with initial weights, and photographs for it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from cyclegan_tf.settings.training import Config
 
 
 def make_run(config: Config, checkpoints_dir: pathlib.Path) -> BaseModel:
-    """Makes the run's directory, with a checkpoint of generators alone; returns the model.
+    """Makes the run's directory, with a checkpoint of only the generators; returns the model.
 
-    Weights as they are drawn are as fast as trained ones.
+    Initial weights are as fast as trained ones.
     """
     directory = checkpoints_dir / config.name
     directory.mkdir(parents=True)
@@ -35,7 +35,7 @@ def picture(side: int) -> np.ndarray:
 
 
 def make_images(folder: pathlib.Path, count: int, side: int) -> None:
-    """Writes photographs of the demo as JPEGs of side x side, no two alike."""
+    """Writes photographs of the demo as JPEGs of side x side, all of them different."""
     folder.mkdir(parents=True)
     pictures = list(demo.regions('test', 'A').values())
     for i in range(count):

@@ -1,8 +1,8 @@
 """Measures exported models in this process: python tools/benchmark.py serving [--sizes=128,256,512] [--batches=1,4]
 
-First the SavedModel, by size of image and of batch, asked with PNGs (serving_default) and with pixels
-(translate_images). Then one image through every precision of it and every other format. The models have weights as they
-are drawn, which are as fast as trained ones. Kinds take turns, and medians count. Requests come one after the other.
+First the SavedModel, by size of image and of batch, with requests of PNGs (serving_default) and of pixels
+(translate_images). Then one image through every precision of it and every other format. The models have initial
+weights, which are as fast as trained ones. Kinds take turns, and medians are reported. Requests come one after another.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def measure_requests(folder: pathlib.Path, config: ServingConfig) -> list[dict[s
 
 
 def measure_formats(folder: pathlib.Path, config: ServingConfig) -> list[dict[str, Any]]:
-    """Seconds for one image, and bytes on the disk, of every format."""
+    """Seconds for one image, and bytes on disk, of every format."""
     side = config.format_size
     floats = (picture(side)[None] / 127.5 - 1).astype(np.float32)  # [1, h, w, 3]
     calls, sizes = {}, {}
@@ -103,7 +103,7 @@ def write(folder: pathlib.Path, name: str, *flags: str) -> pathlib.Path:
     """Exports the run; returns the model's folder or file."""
     argv = ['export', f'--name={_NAME}', f'--checkpoints_dir={folder / "checkpoints"}', f'--output={folder / name}']
     settings = parse(ExportConfig, [*argv, '--direction=AtoB', '--nowarmup', *flags])
-    with contextlib.redirect_stdout(sys.stderr):  # standard output is the result's
+    with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result
         export.main(settings)
     (path,) = (folder / name).iterdir()
     return path / '1' if path.is_dir() else path

@@ -1,4 +1,4 @@
-"""What each benchmark measures: its settings. Nothing is imported here for which --help would have to wait."""
+"""The settings of each benchmark. Nothing that --help would have to wait for is imported here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cyclegan_tf.settings.fields import same, setting, validate_fields
 from cyclegan_tf.settings.models import CycleGANConfig
 from cyclegan_tf.settings.training import Config
 
-# Kinds of steps that `train` measures, ours and PyTorch's; and by device those that it measures unless told otherwise.
+# Kinds of steps that `train` measures, ours and PyTorch's; and, by device, those that it measures by default.
 OUR_STEPS = tuple(
     precision + option for precision in ('float32', 'bfloat16', 'float16') for option in ('', ' recompute', ' xla')
 )
@@ -34,8 +34,8 @@ DEFAULT_STEPS = {
     ),
 }  # fmt: skip
 
-# Kinds of translations that `translate` measures. 'torch' is as the reference has it, under no_grad; the others are
-# what PyTorch users can do about speed.
+# Kinds of translations that `translate` measures. 'torch' is as in the reference, under no_grad; the others are what
+# PyTorch users can do for speed.
 OUR_TRANSLATIONS = ('float32', 'bfloat16')
 THEIR_TRANSLATIONS = (
     'torch',
@@ -46,7 +46,7 @@ THEIR_TRANSLATIONS = (
     'torch inference_mode channels_last autocast',
 )
 
-# What `all` runs, besides growth where that is asked for.
+# What `all` runs, besides growth if that is asked for.
 OF_ALL = ('train', 'translate', 'pipeline', 'serving')
 
 _RESNETS = ('resnet_9blocks', 'resnet_6blocks')
@@ -54,7 +54,7 @@ _RESNETS = ('resnet_9blocks', 'resnet_6blocks')
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """What is measured. One image of each domain, instance norm, lsgan with identity losses: the defaults of both."""
+    """Settings of `train`. Instance norm and lsgan with identity losses: the defaults of both programs."""
 
     netG: str = setting('resnet_9blocks', 'architecture of the generators', group='networks', choices=_RESNETS)
     ngf: int = same(Config, 'ngf')
@@ -68,25 +68,25 @@ class TrainConfig:
         group='devices',
         choices=('auto', 'cpu', 'gpu'),
     )
-    repeats: int = setting(5, 'number of steps of each kind that are measured, after one that is not', minimum=1)
+    repeats: int = setting(5, 'number of measured steps of each kind, after a warm-up', minimum=1)
     kinds: Optional[str] = setting(
         None,
-        f'kinds of steps that are measured, with commas, of {", ".join(OUR_STEPS + THEIR_STEPS)}; all are in memory at '
-        f'once, some 3 GB each at the defaults on CPUs; unset: on CPUs {", ".join(DEFAULT_STEPS["cpu"])}; on GPUs '
+        f'kinds of steps to measure, separated by commas, from {", ".join(OUR_STEPS + THEIR_STEPS)}; all are in memory '
+        f'at once, about 3 GB each at the defaults on CPUs; unset: on CPUs {", ".join(DEFAULT_STEPS["cpu"])}; on GPUs '
         f'{", ".join(DEFAULT_STEPS["gpu"])}',
     )
-    starts: int = setting(3, 'number of starts of the training program that are measured', minimum=0)
+    starts: int = setting(3, 'number of measured starts of the training program', minimum=0)
     json: Optional[str] = setting(None, 'file for the result, besides standard output', group='files')
     verbose: bool = setting(False, 'print the traceback of an error')
 
     def __post_init__(self):
         validate_fields(self)
-        choose_kinds(self.kinds, OUR_STEPS + THEIR_STEPS)  # raises for one that does not exist
+        choose_kinds(self.kinds, OUR_STEPS + THEIR_STEPS)  # raises for unknown kinds
 
 
 @dataclasses.dataclass(frozen=True)
 class TranslateConfig:
-    """What is measured."""
+    """Settings of `translate`."""
 
     netG: str = setting('resnet_9blocks', 'architecture of the generator', group='networks', choices=_RESNETS)
     ngf: int = setting(64, "filters of the generator's first convolution", group='networks', minimum=1)
@@ -94,37 +94,37 @@ class TranslateConfig:
     images: int = setting(8, 'number of files in a turn', group='data', minimum=1)
     batch_size: int = setting(
         8,
-        'most images that ours translates at once; PyTorch takes one after the other, as the reference does',
+        'maximum number of images that ours translates at once; PyTorch translates them one by one, as the reference',
         group='data',
         minimum=1,
     )
     num_threads: int = setting(
-        2, 'threads of ours that read images, and as many that write them', group='data', minimum=1
+        2, 'number of our threads that read images, and of those that write them', group='data', minimum=1
     )
-    repeats: int = setting(5, 'number of turns of each kind that are measured, after one that is not', minimum=1)
+    repeats: int = setting(5, 'number of measured turns of each kind, after a warm-up', minimum=1)
     kinds: Optional[str] = setting(
         None,
-        f'kinds of translations that are measured, with commas, of {", ".join(OUR_TRANSLATIONS + THEIR_TRANSLATIONS)}; '
-        f'unset: all',
+        f'kinds of translations to measure, separated by commas, from '
+        f'{", ".join(OUR_TRANSLATIONS + THEIR_TRANSLATIONS)}; unset: all',
     )
-    programs: bool = setting(True, 'measure whole programs too, from the start of the process to its end')
+    programs: bool = setting(True, 'also measure complete programs, from the start of the process to its end')
     json: Optional[str] = setting(None, 'file for the result, besides standard output', group='files')
     verbose: bool = setting(False, 'print the traceback of an error')
 
     def __post_init__(self):
         validate_fields(self)
-        choose_kinds(self.kinds, OUR_TRANSLATIONS + THEIR_TRANSLATIONS)  # raises for one that does not exist
+        choose_kinds(self.kinds, OUR_TRANSLATIONS + THEIR_TRANSLATIONS)  # raises for unknown kinds
         if self.size % 4:
-            raise UserError(f'`size` ({self.size}) is no multiple of 4, which the networks need; set it to one.')
+            raise UserError(f'`size` ({self.size}) is not a multiple of 4, as the networks need; set it to one.')
 
 
 @dataclasses.dataclass(frozen=True)
 class PipelineConfig:
-    """What is measured."""
+    """Settings of `pipeline`."""
 
     dataroot: str = setting(
         '',
-        "images to read: a folder with trainA and trainB; unset: JPEGs of 256x256 made of the demo's photographs",
+        "images to read: a folder with trainA and trainB; unset: JPEGs of 256x256 made from the demo's photographs",
         group='data',
     )
     batch_size: int = same(Config, 'batch_size')
@@ -137,21 +137,21 @@ class PipelineConfig:
     json: Optional[str] = setting(None, 'file for the result, besides standard output', group='files')
     only: Optional[str] = setting(
         None,
-        "kind that is measured once, in this process: 'memory', 'disk', 'none', or 'torch:WORKERS'; unset: all, each "
-        'in a process of its own',
+        "kind to measure once, in this process: 'memory', 'disk', 'none' or 'torch:WORKERS'; unset: all, each in a "
+        'separate process',
     )
     verbose: bool = setting(False, 'print the traceback of an error')
 
     def __post_init__(self):
         validate_fields(self)
         if self.only is None:
-            self.training()  # raises for settings that do not fit together
+            self.training()  # raises for settings that contradict each other
 
     def training(self, **changes: Any) -> Config:
         """Settings of cyclegan_tf.train with this stream.
 
         Raises:
-            UserError: there are none.
+            UserError: the settings contradict each other.
         """
         names = ('batch_size', 'load_size', 'crop_size', 'augment', 'num_threads')
         values = {name: getattr(self, name) for name in names}
@@ -160,28 +160,28 @@ class PipelineConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ServingConfig:
-    """What is measured."""
+    """Settings of `serving`."""
 
     netG: str = setting('resnet_9blocks', 'architecture of the generator', group='networks', choices=_RESNETS)
     ngf: int = setting(64, "filters of the generator's first convolution", group='networks', minimum=1)
-    sizes: str = setting('128,256,512', 'sides of the images, in pixels, with commas', group='data')
-    batches: str = setting('1,4', 'numbers of images in a request, with commas', group='data')
+    sizes: str = setting('128,256,512', 'sides of the images, in pixels, separated by commas', group='data')
+    batches: str = setting('1,4', 'numbers of images in a request, separated by commas', group='data')
     format_size: int = setting(
         256, 'side of the image that goes through every format, in pixels', group='data', minimum=8
     )
-    repeats: int = setting(5, 'number of requests of each kind that are measured, after one that is not', minimum=1)
+    repeats: int = setting(5, 'number of measured requests of each kind, after a warm-up', minimum=1)
     json: Optional[str] = setting(None, 'file for the result, besides standard output', group='files')
     verbose: bool = setting(False, 'print the traceback of an error')
 
     def __post_init__(self):
         validate_fields(self)
         for name in ('sizes', 'batches'):
-            numbers(name, getattr(self, name))  # raises for a value that cannot be read
+            numbers(name, getattr(self, name))  # raises for a value that cannot be parsed
 
 
 @dataclasses.dataclass(frozen=True)
 class GrowthConfig:
-    """What is measured."""
+    """Settings of `growth`."""
 
     netG: str = setting('resnet_9blocks', 'architecture of the generators', group='networks', choices=_RESNETS)
     ngf: int = same(Config, 'ngf')
@@ -189,23 +189,21 @@ class GrowthConfig:
     precision: str = setting(
         'float32', 'number format of the convolutions', group='networks', choices=('float32', 'bfloat16')
     )
-    sizes: str = setting('128,256,512', 'sides of the images, in pixels, with commas', group='data')
-    batches: str = setting('1,2,4', 'numbers of images of each domain in a step, with commas', group='data')
+    sizes: str = setting('128,256,512', 'sides of the images, in pixels, separated by commas', group='data')
+    batches: str = setting('1,2,4', 'numbers of images of each domain in a step, separated by commas', group='data')
     replicas: str = setting(
-        '1,2', 'numbers of logical CPUs that train together on one batch, with commas', group='devices'
+        '1,2', 'numbers of logical CPUs that train together on one batch, separated by commas', group='devices'
     )
     crop_size: int = setting(
-        256, 'side of the images of the measurements of replicas and parts, in pixels', group='data', minimum=32
+        256, 'side of the images in the measurements of replicas and parts, in pixels', group='data', minimum=32
     )
-    repeats: int = setting(
-        5, 'number of steps, or of calls of each part, that are measured, after one that is not', minimum=1
-    )
+    repeats: int = setting(5, 'number of measured steps, or calls of each part, after a warm-up', minimum=1)
     peak_side: int = setting(
-        4096, 'rows, and columns, of the matrices whose product tells what the machine does at best', minimum=8
+        4096, 'number of rows and of columns of the matrices whose product measures the peak of the machine', minimum=8
     )
     write: bool = setting(False, 'write the page and its picture', group='files')
     output: str = setting(
-        'docs/training_step.md', 'file for the page; the picture lies beside it, as .png', group='files'
+        'docs/training_step.md', 'file for the page; the picture has the same name with .png', group='files'
     )
     json: Optional[str] = setting(None, 'file for the result, besides standard output', group='files')
     verbose: bool = setting(False, 'print the traceback of an error')
@@ -213,8 +211,8 @@ class GrowthConfig:
     def __post_init__(self):
         validate_fields(self)
         for name in ('sizes', 'batches', 'replicas'):
-            numbers(name, getattr(self, name))  # raises for a value that cannot be read
-        self.training()  # raises for images that the networks do not take
+            numbers(name, getattr(self, name))  # raises for a value that cannot be parsed
+        self.training()  # raises if the networks do not take the images
         for side in numbers('sizes', self.sizes):
             try:
                 self.training(crop_size=side)
@@ -236,7 +234,7 @@ class GrowthConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AllConfig:
-    """What is measured."""
+    """Settings of `all`."""
 
     train: str = setting('', "flags of the benchmark `train`, as in '--crop_size=128 --repeats=3'")
     translate: str = setting('', 'flags of the benchmark `translate`')
@@ -245,7 +243,7 @@ class AllConfig:
     growth: bool = setting(False, 'run the benchmark `growth` too, which takes long')
     growth_flags: str = setting('', 'flags of the benchmark `growth`')
     json: Optional[str] = setting(
-        None, 'file for the results, besides standard output; written anew after each benchmark', group='files'
+        None, 'file for the results, besides standard output; rewritten after each benchmark', group='files'
     )
     verbose: bool = setting(False, 'print the traceback of an error')
 
@@ -253,10 +251,10 @@ class AllConfig:
         validate_fields(self)
 
     def flags(self) -> dict[str, list[str]]:
-        """Of each that runs.
+        """The flags of each benchmark that runs.
 
         Raises:
-            UserError: a quotation that does not end.
+            UserError: a quotation mark is not closed.
         """
         settings = {name: name for name in OF_ALL} | ({'growth': 'growth_flags'} if self.growth else {})
         result = {}
@@ -264,7 +262,8 @@ class AllConfig:
             try:
                 result[name] = shlex.split(getattr(self, field))
             except ValueError as error:
-                raise UserError(f"`{field}` ('{getattr(self, field)}') cannot be read ({error}); mend it.") from error
+                value = getattr(self, field)
+                raise UserError(f"`{field}` ('{value}') cannot be parsed ({error}); correct it.") from error
         return result
 
 
@@ -272,7 +271,7 @@ def choose_kinds(value: Optional[str], known: Sequence[str], default: Optional[S
     """The kinds that --kinds names; unset: `default`, or all.
 
     Raises:
-        UserError: one that does not exist.
+        UserError: a kind is unknown.
     """
     chosen = list(dict.fromkeys(value.split(','))) if value else list(default or known)
     unknown = [kind for kind in chosen if kind not in known]
@@ -285,9 +284,9 @@ def numbers(name: str, value: str) -> list[int]:
     """'1,4' -> [1, 4].
 
     Raises:
-        UserError: the setting `name` is not numbers from 1 on with commas.
+        UserError: the setting `name` is not a list of positive integers, separated by commas.
     """
     parts = value.split(',')
     if not all(part.isdigit() and int(part) for part in parts):
-        raise UserError(f"`{name}` ('{value}') is not numbers with commas, as in 1,4; mend it.")
+        raise UserError(f"`{name}` ('{value}') is not a list of positive integers, such as 1,4; correct it.")
     return [int(part) for part in parts]

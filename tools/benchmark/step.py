@@ -1,4 +1,4 @@
-"""The step of training in this process as the training program runs it, on images that are always the same."""
+"""The training step in this process, run as by the training program, on images that are always the same."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from cyclegan_tf.training.inner_loop import compile_steps
 
 
 def open_model(config: Config) -> tuple[Devices, BaseModel]:
-    """Devices and model, with what cyclegan_tf.train and its Trainer set in TensorFlow; before it is used.
+    """Devices and model, after setting TensorFlow up as cyclegan_tf.train and its Trainer do; call it before others.
 
-    With jit_compile=auto nothing is compiled, on GPUs neither.
+    With jit_compile=auto, nothing is compiled, not even on GPUs.
     """
     devices = open_devices(None, config.strategy, config.batch_size, config.num_devices, config.virtual_devices)
     if config.deterministic == 'true' or (config.deterministic == 'auto' and devices.kind == 'CPU'):
@@ -31,17 +31,17 @@ def open_model(config: Config) -> tuple[Devices, BaseModel]:
 
 
 def open_step(config: Config) -> Callable[[], Any]:
-    """A call of one step, in a process that has not used TensorFlow yet."""
+    """A function that does one step, in a process that has not used TensorFlow yet."""
     return make_step(*open_model(config), config)
 
 
 def make_step(devices: Devices, model: BaseModel, config: Config) -> Callable[[], Any]:
-    """A call of one step, through the training program's loop."""
+    """A function that does one step, through the training program's loop."""
     stream = untuned(tf.data.Dataset.from_tensors(tuple(map(tf.constant, images(config)))).repeat())
     iterator, run_steps, once = iter(devices.distribute(stream)), compile_steps(model, devices.strategy), tf.constant(1)
 
     def step() -> None:
         metrics, _ = run_steps(iterator, once)
-        metrics.numpy()  # waits for it
+        metrics.numpy()  # waits for the step
 
     return step

@@ -1,4 +1,4 @@
-"""The same networks and the same step in PyTorch, to compare with; keys of the state dicts are the reference's."""
+"""The same networks and the same step in PyTorch, for comparison; the keys of state dicts are the reference's."""
 
 import functools
 import itertools
@@ -24,7 +24,7 @@ class Block(nn.Module):
         make, bias = norm_layer(norm), norm == 'instance'
 
         def half():
-            # Zero padding is the convolution's own in the reference; a layer here, which leaves the keys one higher.
+            # In the reference, the convolution itself pads with zeros. Here it is a layer, which raises keys by one.
             return [PADS[padding](1), nn.Conv2d(channels, channels, 3, bias=bias), make(channels)]
 
         layers = [*half(), nn.ReLU(), *([nn.Dropout(0.5)] if use_dropout else []), *half()]
@@ -54,7 +54,7 @@ class Resnet(nn.Module):
 
 
 class UnetLevel(nn.Module):
-    """One halving and its way back; `kind` is 'outermost', 'middle' or 'innermost'."""
+    """A level: downsampling, the levels inside, upsampling; `kind` is 'outermost', 'middle' or 'innermost'."""
 
     def __init__(self, inputs, inner, outputs, sub, norm, kind, use_dropout=False):
         super().__init__()
@@ -150,7 +150,7 @@ def _keras_layers(model):
             layers += [block.conv_1, block.norm_1, block.conv_2, block.norm_2]
         layers += itertools.chain(*zip(model.ups, model.up_norms))
         return [*layers, model.conv_out]
-    if hasattr(model, 'downs'):  # U-Net, from outside in and out again
+    if hasattr(model, 'downs'):  # U-Net, inwards from the outermost level and back
         depth = len(model.downs)
         layers = [model.downs[0]]
         for level in range(1, depth):
@@ -189,7 +189,7 @@ def as_torch(value, permutation):
 
 
 def copy_weights(model, mirror):
-    """Keras weights into the mirror."""
+    """Copies Keras weights into the mirror."""
     with torch.no_grad():
         for variable, tensor, permutation in pairs(model, mirror):
             tensor.copy_(as_torch(variable, permutation))
@@ -207,7 +207,7 @@ def to_numpy(images):
 
 # ----------------------------------------------------------------------------------------------------------- the step
 class Trainer:
-    """CycleGAN's step as REFERENCE has it, without pools."""
+    """CycleGAN's step as in the reference, without pools."""
 
     def __init__(self, networks, gan_mode, lambda_a, lambda_b, lambda_identity, lambda_gp, lr=2e-4):
         self.g_a, self.g_b, self.d_a, self.d_b = (networks[name] for name in ('G_A', 'G_B', 'D_A', 'D_B'))

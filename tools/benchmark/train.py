@@ -1,12 +1,12 @@
-"""Measures training steps beside PyTorch's: python tools/benchmark.py train [--netG=resnet_9blocks --crop_size=256]
+"""Compares training steps with PyTorch's: python tools/benchmark.py train [--netG=resnet_9blocks --crop_size=256]
 
-Ours in each precision, with --recompute_grads and with XLA, and where torch is installed the reference's step in its
-order (torch_mirror.py), as it is by default, in channels_last, in autocast (bfloat16) and compiled. Each has a process
-of its own, which tells its peak memory; they take turns, step by step, and medians count. Besides: the real training
-program on the demo, from its start to its first step.
+Ours runs in each precision, with --recompute_grads and with XLA. If torch is installed, the reference's step runs in
+its order (torch_mirror.py): with defaults, in channels_last, in autocast (bfloat16) and compiled. Each kind has a
+separate process, which reports its peak memory; they take turns, step by step, and medians are reported. The start of
+the real training program on the demo, up to the first step, is measured too.
 
-On a GPU, which does float32 in TF32 on both sides, memory is what tensors take there at most in a step; 'float32 xla'
-is then what the training program does by default.
+On a GPU, where both sides compute float32 in TF32, memory is the peak of tensors on the GPU in a step; there 'float32
+xla' is the default of the training program.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main(config: TrainConfig) -> int:
 
 
 def measure(config: TrainConfig) -> dict[str, Any]:
-    """All kinds in turns, and the ratios between them."""
+    """Measures all kinds in turns, and the ratios between them."""
     config = dataclasses.replace(config, device=_device(config))
     on_gpu = config.device == 'gpu'
     kinds = common.installed(choose_kinds(config.kinds, OUR_STEPS + THEIR_STEPS, DEFAULT_STEPS[config.device]), on_gpu)
@@ -65,15 +65,15 @@ def _device(config: TrainConfig) -> str:
         return 'cpu'
     import tensorflow as tf
 
-    there = bool(tf.config.list_physical_devices('GPU'))
-    if config.device == 'gpu' and not there:
-        raise UserError('`device` (gpu) is not there, as TensorFlow sees it; set it to cpu.')
-    return 'gpu' if there else 'cpu'
+    found = bool(tf.config.list_physical_devices('GPU'))
+    if config.device == 'gpu' and not found:
+        raise UserError('`device` (gpu) is not available to TensorFlow; set it to cpu.')
+    return 'gpu' if found else 'cpu'
 
 
 def _pairs(kinds: Sequence[str]) -> list[tuple[str, str]]:
-    """What is compared: ours with PyTorch's in float32, in half precision with its autocast; options with the same
-    without."""
+    """The pairs to compare: ours with PyTorch's; in half precision, also with PyTorch's autocast; with an option, also
+    with the same kind without it."""
     pairs = []
     for kind in kinds:
         precision, _, option = kind.partition(' ')
@@ -88,7 +88,7 @@ def _pairs(kinds: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def measure_starts(config: TrainConfig) -> dict[str, dict[str, float]]:
-    """Seconds from the start of the training program to the end of its first step; and less a step of its own."""
+    """Seconds from the start of the training program to the end of its first step, and the same minus one step."""
     first, less = [], []
     for _ in range(config.starts):
         seconds, step = _start(config)
@@ -98,7 +98,7 @@ def measure_starts(config: TrainConfig) -> dict[str, dict[str, float]]:
 
 
 def _start(config: TrainConfig) -> tuple[float, float]:
-    """Seconds to the first step's end, and of the third step: after the first, pictures are drawn."""
+    """Seconds to the end of the first step, and of the third one: after the first, pictures are written."""
     with tempfile.TemporaryDirectory() as folder:
         flags = [f'--{name}={getattr(config, name)}' for name in (*_SIZES, 'deterministic')]
         flags += [
@@ -129,14 +129,14 @@ def _start(config: TrainConfig) -> tuple[float, float]:
     return reports[0][0], config.batch_size / reports[2][1]
 
 
-# -------------------------------------------------------------------------------------------------- a kind's process
+# ------------------------------------------------------------------------------------------------------ worker process
 def work(kind: str, values: Mapping[str, Any]) -> Callable[[], Any]:
-    """A step of this kind."""
+    """A function that does one step of this kind."""
     return (_torch_step if kind.startswith('torch') else _our_step)(kind, TrainConfig(**values))
 
 
 def training(kind: str, config: TrainConfig) -> Config:
-    """What ours of this kind is trained with."""
+    """The training settings for a kind of ours."""
     precision, _, option = kind.partition(' ')
     return CycleGANConfig(
         dataroot='demo',
@@ -159,7 +159,7 @@ def _our_step(kind: str, config: TrainConfig) -> Callable[[], Any]:
         return run
 
     def step():
-        tf.config.experimental.reset_memory_stats('GPU:0')  # the first step tries algorithms, which takes more
+        tf.config.experimental.reset_memory_stats('GPU:0')  # the first step tries algorithms, which takes more memory
         run()
         return {'peak_bytes': tf.config.experimental.get_memory_info('GPU:0')['peak']}
 
@@ -173,8 +173,8 @@ def _torch_step(kind: str, config: TrainConfig) -> Callable[[], Any]:
 
     on_gpu = config.device == 'gpu'
     device = torch.device('cuda' if on_gpu else 'cpu')
-    torch.backends.cudnn.benchmark = True  # as the reference
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # as TensorFlow
+    torch.backends.cudnn.benchmark = True  # as in the reference
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # as in TensorFlow
     networks = {
         **{name: torch_mirror.generator(config.netG, 3, 3, config.ngf, 'instance') for name in ('G_A', 'G_B')},
         **{name: torch_mirror.discriminator('basic', 3, config.ndf, 3, 'instance') for name in ('D_A', 'D_B')},

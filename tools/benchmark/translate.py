@@ -1,11 +1,11 @@
-"""Measures translating images from disk to disk beside PyTorch: python tools/benchmark.py translate [--images=8]
+"""Compares translation from disk to disk with PyTorch's: python tools/benchmark.py translate [--images=8]
 
-Ours is cyclegan_tf.translate in each precision; theirs, where torch is installed, a loop as the reference's test.py has
-it: Pillow reads, the generator (torch_mirror.py, with the same weights) translates one image after the other, Pillow
-writes. Files in are JPEGs, files out PNGs. Each kind has a process of its own, which tells its peak memory; they take
-turns, and medians count. Seconds are of one image in a steady state: without the start of the process and without the
-first turn over all images, in which things are compiled and memory is taken. Besides: whole programs, from the start of
-the process to its end.
+Ours is cyclegan_tf.translate in each precision. Theirs, if torch is installed, is a loop as in the reference's test.py:
+Pillow reads, the generator (torch_mirror.py, with the same weights) translates one image after another, Pillow writes.
+Input files are JPEGs, output files PNGs. Each kind has a separate process, which reports its peak memory; they take
+turns, and medians are reported. Seconds are those of one image in a steady state: without the start of the process and
+without the first turn over all images, which compiles and allocates memory. Complete programs are measured too, from
+the start of the process to its end.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _RATIOS = (
     ('bfloat16', 'best torch autocast'),
 )
 _NAME = 'benchmark'  # of the run
-_WEIGHTS = 'G_A.npz'  # in the folder of all this: a state_dict
+_WEIGHTS = 'G_A.npz'  # in the benchmark's folder: a state_dict
 
 
 def main(config: TranslateConfig) -> int:
@@ -48,10 +48,11 @@ def main(config: TranslateConfig) -> int:
 
 
 def measure(config: TranslateConfig, folder: pathlib.Path) -> dict[str, Any]:
-    """All kinds in turns, the ratios between them, and how far their pictures lie apart.
+    """Measures all kinds in turns, the ratios between them, and the differences between their pictures.
 
     Args:
-        folder: an empty one for the run, images and pictures.
+        config: the settings.
+        folder: an empty folder for the run, images and pictures.
     """
     make_files(config, folder)
     kinds = common.installed(choose_kinds(config.kinds, OUR_TRANSLATIONS + THEIR_TRANSLATIONS))
@@ -69,8 +70,8 @@ def measure(config: TranslateConfig, folder: pathlib.Path) -> dict[str, Any]:
     result = {
         'machine': common.machine(),
         'settings': common.settings_of(config),
-        'meaning': 'seconds: of one image, from file to file, in a steady state (without the start of the process and '
-        'the first turn); mean_difference: of pictures, in levels of 255',
+        'meaning': 'seconds: for one image, from file to file, in a steady state (without the start of the process and '
+        'the first turn); mean_difference: mean absolute difference of pictures, in levels of 255',
         'images': rows,
         'ratios': common.ratios(rows, {'image': 'seconds', 'memory': 'peak_bytes'}, _RATIOS),
         'mean_difference': differences,
@@ -81,7 +82,7 @@ def measure(config: TranslateConfig, folder: pathlib.Path) -> dict[str, Any]:
 
 
 def measure_programs(config: TranslateConfig, folder: pathlib.Path, kinds: list[str]) -> dict[str, Any]:
-    """Seconds of whole programs for all images, from the start of Python to its end, in turns."""
+    """Seconds of complete programs for all images, from the start of Python to its end, in turns."""
     values = {**dataclasses.asdict(config), 'json': None, 'folder': str(folder)}
     commands = {}
     for kind in kinds:
@@ -102,17 +103,17 @@ def measure_programs(config: TranslateConfig, folder: pathlib.Path, kinds: list[
         seconds[kind].append(time.perf_counter() - start)
         if done.returncode:
             raise UserError(f"the program that translates as '{kind}' failed (status {done.returncode}); see above.")
-        common.say(f'{kind}: {seconds[kind][-1]:.2f} s, the whole program')
+        common.say(f'{kind}: {seconds[kind][-1]:.2f} s, the complete program')
     rows = {kind: common.summary(of_one) for kind, of_one in seconds.items()}
     meaning = (
         f'seconds: of a program that translates {config.images} images, from its start to its end; theirs imports '
-        f'torch, NumPy and Pillow alone, less than the reference does'
+        f'only torch, NumPy and Pillow, less than the reference does'
     )
     return {'meaning': meaning, **rows, 'ratios': common.ratios(rows, {'program': 'seconds'}, _RATIOS)}
 
 
 def make_files(config: TranslateConfig, folder: pathlib.Path) -> None:
-    """The run, its generator's weights for PyTorch, and the images."""
+    """Makes the run, its generator's weights for PyTorch, and the images."""
     from benchmark.run import make_images, make_run
     from cyclegan_tf.networks import torch_weights
     from cyclegan_tf.settings.models import CycleGANConfig
@@ -125,21 +126,21 @@ def make_files(config: TranslateConfig, folder: pathlib.Path) -> None:
 
 
 def mean_difference(some: pathlib.Path, others: pathlib.Path) -> float:
-    """Of the pictures of two folders, which have the same names, in levels of 255."""
+    """The mean absolute difference of two folders' pictures, which have the same names, in levels of 255."""
     paths = sorted(others.iterdir())
     assert paths and [path.name for path in paths] == [path.name for path in sorted(some.iterdir())]
     pairs = [[np.asarray(Image.open(place / path.name), np.float64) for place in (some, others)] for path in paths]
     return float(np.mean([np.abs(one - other).mean() for one, other in pairs]))
 
 
-# -------------------------------------------------------------------------------------------------- a kind's process
+# ------------------------------------------------------------------------------------------------------ worker process
 def work(kind: str, values: Mapping[str, Any]) -> Callable[[], None]:
-    """A call that translates all images once."""
+    """A function that translates all images once."""
     return (_their_translation if kind.startswith('torch') else _our_translation)(kind, values)
 
 
 def our_settings(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Of cyclegan_tf.translate."""
+    """The settings of cyclegan_tf.translate for a kind of ours."""
     folder = pathlib.Path(values['folder'])
     return {
         'name': _NAME,
@@ -159,7 +160,7 @@ def _our_translation(kind: str, values: Mapping[str, Any]) -> Callable[[], None]
     from cyclegan_tf.translation.files import translate_input
     from cyclegan_tf.translation.translator import Translator
 
-    # What the program's main does; its work on the files is repeated.
+    # As in the main function of the program; only its work on the files is repeated.
     settings = TranslateConfig(**our_settings(kind, values))
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
     config = load_config(run_directory)
@@ -193,7 +194,7 @@ def _their_translation(kind: str, values: Mapping[str, Any]) -> Callable[[], Non
             x = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().to(torch.float32)
             x = x.div_(255).sub_(0.5).div_(0.5)[None].to(memory_format=layout)
             fake = generator(x)[0].to(torch.float32).permute(1, 2, 0).numpy()
-            # Departs from the reference, which cuts off instead of rounding: the pictures are compared with ours.
+            # Departs from the reference: rounds instead of truncating, since the pictures are compared with ours.
             levels = np.rint((fake + 1) / 2 * 255).astype(np.uint8)
             Image.fromarray(levels).save(output / f'{path.stem}.png')
 

@@ -1,1 +1,1 @@
-"""The same mathematics as plain layers, cheaper."""
+"""The mathematics of the plain layers, computed with less time or memory."""

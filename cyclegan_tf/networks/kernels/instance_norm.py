@@ -1,21 +1,21 @@
-"""Instance normalisation by one kernel: to a fused batch norm in training, a lone image is the whole batch.
+"""Instance normalisation in one kernel: fused batch norm in training mode, on a batch of a single image.
 
-The kernel has its statistics in float32 in every precision. Its second derivative is not to be relied on, and it knows
-no float64.
+The kernel computes its statistics in float32 in every precision. Its second derivative is not reliable, and it does not
+support float64.
 """
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-_SPLIT_IMAGES = 4  # up to so many images are normalised one by one, more by transposing
+_SPLIT_IMAGES = 4  # up to this many images are normalised one by one; larger batches are transposed
 
 
 def normalise_images(x: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """Each channel of each image to mean 0 and variance 1.
+    """Normalises each channel of each image to mean 0 and variance 1.
 
     Args:
-        x: float32, bfloat16 or float16 [b, h, w, c], c known.
+        x: float32, bfloat16 or float16 [b, h, w, c], with c known statically.
         epsilon: added to the biased variance.
 
     Returns:
@@ -26,7 +26,7 @@ def normalise_images(x: tf.Tensor, epsilon: float) -> tf.Tensor:
         if b > 1:
             return tf.concat([_normalise_image(image, c, epsilon) for image in tf.split(x, b)], axis=0)
         return _normalise_image(x, c, epsilon)
-    # Images as channels. Where there is one image in spite of the unknown number, neither transposition copies.
+    # Images become channels. If the batch, whose size is not known, has one image, neither transposition copies it.
     b, h, w, _ = tf.unstack(tf.shape(x))
     wide = tf.reshape(tf.transpose(x, [1, 2, 0, 3]), [1, h, w, b * c])
     wide = tf.reshape(_normalise_image(wide, b * c, epsilon), [h, w, b, c])
@@ -34,8 +34,8 @@ def normalise_images(x: tf.Tensor, epsilon: float) -> tf.Tensor:
 
 
 def _normalise_image(x: tf.Tensor, channels, epsilon: float) -> tf.Tensor:
-    """[1, h, w, channels], each channel by itself."""
-    nothing = tf.zeros([0])  # no running statistics come in
+    """Normalises each channel of [1, h, w, channels] by itself."""
+    nothing = tf.zeros([0])  # running statistics, which training mode does not read
     return tf.raw_ops.FusedBatchNormV3(
         x=x,
         scale=tf.ones([channels]),

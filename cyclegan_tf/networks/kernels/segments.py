@@ -1,4 +1,4 @@
-"""Networks in segments: functions that a graph holds once, and whose activations gradients can compute again."""
+"""Networks in segments: functions that a graph contains once, and whose activations can be recomputed for gradients."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ class Segment:
     """A part of a network.
 
     Attributes:
-        function: (*arguments, *inputs, training=..., seed=...) -> an output or a list of them; with the same arguments
-            it has to come to the same.
-        inputs: which values it starts from: 0 is the network's input, the outputs of the segments follow in their
+        function: (*arguments, *inputs, training=..., seed=...) -> an output or a list of them; equal arguments must
+            give equal results.
+        inputs: indices of the values that it takes: 0 is the network's input, and the outputs of the segments follow in
             order.
-        arguments: Python values, which go before the inputs; what has the same function and arguments is the same.
-        num_outputs: how many outputs it has.
-        inline: it stands in the caller's graph; there, other than in a function, the gradient of an input that nobody
-            asks for is not computed.
+        arguments: Python values that are passed before the inputs; segments with equal function and arguments are the
+            same.
+        num_outputs: number of outputs.
+        inline: part of the caller's graph instead of a function of its own; there, unlike in a function, the gradient
+            of an input is computed only if it is needed.
     """
 
     function: Callable[..., Union[tf.Tensor, list[tf.Tensor]]]
@@ -35,20 +36,20 @@ class Segment:
     inline: bool = False
 
     def compute(self, inputs: Sequence[tf.Tensor], training: bool, seed: Optional[tf.Tensor]) -> list[tf.Tensor]:
-        """Its outputs."""
+        """The outputs of the segment."""
         return tf.nest.flatten(self.function(*self.arguments, *inputs, training=training, seed=seed))
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is computed of a network: the segments in their order, and which of the values are handed out."""
+    """What to compute of a network: the segments in order, and the indices of the values to return."""
 
     segments: Sequence[Segment]
     outputs: Sequence[int]
 
 
 def run(plan: Plan, x: tf.Tensor, training: bool = False, seed: Optional[tf.Tensor] = None) -> list[tf.Tensor]:
-    """The values that the plan hands out, from the network's input."""
+    """The values that the plan returns, computed from the network's input."""
     values = _values(plan.segments, x, training, seed)
     return [values[i] for i in plan.outputs]
 
@@ -61,22 +62,23 @@ def _values(segments, x, training, seed):
 
 
 Training = Callable[[Plan, tf.Tensor, Optional[tf.Tensor]], list[tf.Tensor]]
-"""(plan, x, seed) -> what `run` gives in training."""
+"""(plan, x, seed) -> what `run` returns in training."""
 
 
 def make_training(variables: Callable[[], list[tf.Variable]], as_functions: bool, recompute_grads: bool) -> Training:
-    """A network in training.
+    """Makes the function that runs a network in training.
 
     Args:
-        variables: -> its trainable ones.
-        as_functions: a graph may hold the segments as functions; not so with batch norm, which reduces over replicas.
-        recompute_grads: gradients compute activations again; needs `as_functions`.
+        variables: function that returns the trainable variables.
+        as_functions: let graphs contain the segments as functions; not with batch norm, which reduces over replicas.
+        recompute_grads: recompute activations in the backward pass; needs `as_functions`.
     """
 
-    # A step calls each generator several times. Traced and optimised once, it starts in a fraction of the time. Not so
-    # with XLA, which has to know shapes and paddings when it compiles: a function's gradient gets them from the
-    # function, among all other results; so XLA takes all that goes into the function for constants, images and weights
-    # too, and compiles anew whenever one has changed: at every step.
+    # A step calls each generator several times. Segments that are functions are traced and optimised only once, and the
+    # first step starts in a fraction of the time. Not under XLA, which needs shapes and paddings when it compiles: the
+    # gradient of a function gets them from the function, among all its other intermediate results. XLA would therefore
+    # treat everything that enters the function as a constant, even images and weights, and would compile again whenever
+    # one of them changes, which is at every step.
     @functools.cache
     def function_of(function, arguments):
         return noinline_function(functools.partial(function, *arguments))
@@ -87,7 +89,7 @@ def make_training(variables: Callable[[], list[tf.Variable]], as_functions: bool
         return dataclasses.replace(segment, function=function_of(segment.function, segment.arguments), arguments=())
 
     @functools.cache
-    def recomputed(segments, outputs, in_xla):  # TensorFlow would take what it traced elsewhere for XLA too
+    def recomputed(segments, outputs, in_xla):  # in_xla: XLA must not reuse what was traced outside it
         return _recomputed(segments, outputs, variables)
 
     def train(plan, x, seed):
@@ -103,11 +105,11 @@ def make_training(variables: Callable[[], list[tf.Variable]], as_functions: bool
 def _recomputed(
     segments: Sequence[Segment], outputs: Sequence[int], variables: Callable[[], list[tf.Variable]]
 ) -> Callable[[tf.Tensor, Optional[tf.Tensor]], list[tf.Tensor]]:
-    """A plan in training, of which only the values between segments are kept for the gradient (Chen et al. 2016).
+    """Runs a plan in training and keeps only the values between segments for the gradient (Chen et al. 2016).
 
-    What is inside a segment is computed once more when the gradient comes to it. The way there and the way back are
-    functions that TensorFlow leaves whole: it can neither merge what is computed twice nor compute it before its turn,
-    and the network is in the graph once however often it is called, which saves memory too.
+    The backward pass computes the values inside a segment again when it reaches the segment. Forward and backward pass
+    are functions that TensorFlow does not inline, so it can neither merge the two computations nor start the second too
+    early. The graph contains the network once, however often it is called, which saves memory as well.
     """
 
     @noinline_function
@@ -115,23 +117,23 @@ def _recomputed(
         return _values(segments, x, True, seed)[1:]
 
     @noinline_function
-    def backward(values, seed, of_outputs):
+    def backward(values, seed, output_grads):
         weights = variables()
-        of_values = [None] * (1 + sum(segment.num_outputs for segment in segments))
-        for i, gradient in zip(outputs, of_outputs):
-            of_values[i] = _sum(of_values[i], gradient)
-        of_weights = [None] * len(weights)
+        value_grads = [None] * (1 + sum(segment.num_outputs for segment in segments))
+        for i, gradient in zip(outputs, output_grads):
+            value_grads[i] = _sum(value_grads[i], gradient)
+        weight_grads = [None] * len(weights)
         for segment in reversed(segments):
-            of_values, gradients = of_values[: -segment.num_outputs], of_values[-segment.num_outputs :]
-            inputs = after(gradients, [values[n] for n in segment.inputs])  # not before its turn
+            value_grads, gradients = value_grads[: -segment.num_outputs], value_grads[-segment.num_outputs :]
+            inputs = after(gradients, [values[n] for n in segment.inputs])  # waits for the gradients of the outputs
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(inputs + weights)
                 results = segment.compute(inputs, True, seed)
-            found = tape.gradient(results, inputs + weights, output_gradients=gradients)
-            for n, of_one in zip(segment.inputs, found):
-                of_values[n] = _sum(of_values[n], of_one)
-            of_weights = [_sum(*pair) for pair in zip(of_weights, found[len(inputs) :])]
-        return of_values + of_weights
+            input_grads = tape.gradient(results, inputs + weights, output_gradients=gradients)
+            for n, gradient in zip(segment.inputs, input_grads):
+                value_grads[n] = _sum(value_grads[n], gradient)
+            weight_grads = [_sum(*pair) for pair in zip(weight_grads, input_grads[len(inputs) :])]
+        return value_grads + weight_grads
 
     def call(x, seed):
         @tf.custom_gradient
@@ -139,15 +141,15 @@ def _recomputed(
             with record.stop_recording():
                 values = [x, *forward(x, seed)]
 
-            # Only of variables that the segments read; if they read none, there is no such argument.
-            def gradient(*of_outputs, variables=()):
+            # `variables` are those that the segments read; if they read none, the argument is not passed.
+            def gradient(*output_grads, variables=()):
                 needed = values[: -segments[-1].num_outputs]
-                of_input, *of_weights = backward(needed, seed, list(of_outputs))
-                return of_input, [of_weights[order[id(variable.handle)]] for variable in variables]
+                input_grad, *weight_grads = backward(needed, seed, list(output_grads))
+                return input_grad, [weight_grads[order[id(variable.handle)]] for variable in variables]
 
             return [values[i] for i in outputs], gradient
 
-        # By handle: under mixed precision the variables of layers are wrapped, and these are not.
+        # By handle: under mixed precision the layers' variables are wrapped, and those that `gradient` gets are not.
         order = {id(variable.handle): i for i, variable in enumerate(variables())}
         return connected(x)
 

@@ -43,7 +43,7 @@ def test_both_sides_of_the_pipeline_read_the_same_files(image_folders):
 def test_the_pipeline_refuses_what_cannot_be_measured():
     with pytest.raises(UserError, match=r'`crop_size` \(300\) exceeds `load_size` \(286\)'):
         pipeline.PipelineConfig(crop_size=300)
-    with pytest.raises(UserError, match=r"`dataroot` \('nowhere'\) is no folder; set it to one with trainA"):
+    with pytest.raises(UserError, match=r"`dataroot` \('nowhere'\) is not a folder; set it to one with trainA"):
         pipeline.main(pipeline.PipelineConfig(dataroot='nowhere'))
 
 
@@ -153,11 +153,11 @@ def test_pipeline_measures_where_images_are_kept(of_all):
     [
         ([], 2, "benchmark '' is not one of: train, translate, pipeline, serving, growth, all"),
         (['cooking'], 2, "benchmark 'cooking' is not one of"),
-        (['serving', '--sizes=large'], 2, "`sizes` ('large') is not numbers with commas"),
-        (['train', '--device=gpu'], 1, '`device` (gpu) is not there, as TensorFlow sees it; set it to cpu.'),
+        (['serving', '--sizes=large'], 2, "`sizes` ('large') is not a list of positive integers"),
+        (['train', '--device=gpu'], 1, '`device` (gpu) is not available to TensorFlow; set it to cpu.'),
         (['train', '--kinds=torch,cooking'], 2, "`kinds` ('cooking') is not one of: float32"),
         (['translate', '--kinds=cooking'], 2, "`kinds` ('cooking') is not one of: float32"),
-        (['translate', '--size=30'], 2, '`size` (30) is no multiple of 4'),
+        (['translate', '--size=30'], 2, '`size` (30) is not a multiple of 4'),
         (['growth', '--sizes=32,30'], 2, '`sizes` (32,30): `crop_size` (30) is no multiple of 4'),
         (['all', '--translate=--cooking=1'], 2, "Unknown command line flag 'cooking'"),
         (['all', "--train='"], 2, 'cannot be read (No closing quotation)'),

@@ -66,8 +66,8 @@ def test_the_plan_is_the_steps():
         wanted = {
             'forward': whole,
             'backward': 2 * whole,
-            'backward, not to the images': 2 * whole - first,
-            'backward, to the images alone': whole,
+            'backward, without input gradient': 2 * whole - first,
+            'backward, input gradient only': whole,
         }[one.phase]
         assert parts.pass_flops(one, inputs[one.part.name].shape) == wanted
     without, _ = parts.plan(*small_model(lambda_identity=0.0), tf.zeros([1, 64, 64, 3]))
