@@ -273,7 +273,7 @@ class BaseModel(tf.Module):
             means.
         """
         on_real, on_fake = discriminator(real), discriminator(fake)
-        loss = 0.5 * (self.adversarial(on_real, True) + self.adversarial(on_fake, False))
+        loss = self.adversarial.of_discriminator(on_real, on_fake)
         if self._config.gan_mode == 'wgangp':
             # Departs from the reference: it defines the penalty but never adds it, so that its wgangp diverges.
             loss += self._config.lambda_gp * losses.gradient_penalty(discriminator, real, fake, mix)

@@ -103,7 +103,7 @@ class CycleGAN(BaseModel):
             rec = inverse(fake, training=True, seed=inverse_seeds)
             weight = {'A': self._config.lambda_A, 'B': self._config.lambda_B}[domain]
             values = {
-                f'loss/G_{domain}': self.mean(self.adversarial(discriminator(fake, training=True), True)),
+                f'loss/G_{domain}': self.mean(self.adversarial.of_generator(discriminator(fake, training=True))),
                 f'loss/cycle_{domain}': self.mean(losses.l1(rec, real) * weight),
             }
             total = self.scaled('G', tf.add_n(list(values.values())))

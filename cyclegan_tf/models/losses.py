@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from typing import Optional
 
 import tensorflow as tf
 
@@ -16,29 +18,48 @@ def mean_per_example(x: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(x, axis=tf.range(1, tf.rank(x)))
 
 
-def least_squares(logits: tf.Tensor, is_real: bool) -> tf.Tensor:
-    """Squared distance to 1 (real) or 0 (fake): Mao et al. 2017. Logits [batch, h, w, 1] -> [batch]."""
-    return mean_per_example(tf.square(logits - 1) if is_real else tf.square(logits))
+@dataclasses.dataclass(frozen=True)
+class AdversarialLoss:
+    """What discriminators and generators minimise.
+
+    Args:
+        real: the discriminator's term for a logit of a real image, element by element.
+        fake: likewise for a logit of a fake.
+        generator: the generator's term for a logit of its fake; None: the same as `real`.
+    """
+
+    real: Callable[[tf.Tensor], tf.Tensor]
+    fake: Callable[[tf.Tensor], tf.Tensor]
+    generator: Optional[Callable[[tf.Tensor], tf.Tensor]] = None
+
+    def of_discriminator(self, on_real: tf.Tensor, on_fake: tf.Tensor) -> tf.Tensor:
+        """Half the sum of both terms. Logits [batch, h, w, 1] on real images and on fakes -> [batch]."""
+        return 0.5 * (mean_per_example(self.real(on_real)) + mean_per_example(self.fake(on_fake)))
+
+    def of_generator(self, on_fake: tf.Tensor) -> tf.Tensor:
+        """Logits [batch, h, w, 1] on fakes -> [batch]."""
+        return mean_per_example((self.generator or self.real)(on_fake))
 
 
-def binary_cross_entropy(logits: tf.Tensor, is_real: bool) -> tf.Tensor:
-    """Cross-entropy on logits: Goodfellow et al. 2014. Logits [batch, h, w, 1] -> [batch]."""
-    return mean_per_example(tf.nn.softplus(-logits) if is_real else tf.nn.softplus(logits))
+ADVERSARIAL = {
+    # Squared distance to 1 (real) or 0 (fake): Mao et al. 2017.
+    'lsgan': AdversarialLoss(real=lambda logits: tf.square(logits - 1), fake=tf.square),
+    # Cross-entropy on logits: Goodfellow et al. 2014.
+    'vanilla': AdversarialLoss(real=lambda logits: tf.nn.softplus(-logits), fake=tf.nn.softplus),
+    # The critic's value, negative for real: Gulrajani et al. 2017.
+    'wgangp': AdversarialLoss(real=tf.negative, fake=tf.identity),
+}
 
 
-def wasserstein(logits: tf.Tensor, is_real: bool) -> tf.Tensor:
-    """The critic's value, negative for real: Gulrajani et al. 2017. Logits [batch, h, w, 1] -> [batch]."""
-    return mean_per_example(-logits if is_real else logits)
+def adversarial(name: str) -> AdversarialLoss:
+    """The adversarial loss of a name in ADVERSARIAL.
 
-
-ADVERSARIAL = {'lsgan': least_squares, 'vanilla': binary_cross_entropy, 'wgangp': wasserstein}
-
-
-def adversarial(gan_mode: str) -> Callable[[tf.Tensor, bool], tf.Tensor]:
-    """The adversarial loss of a gan_mode: (logits [batch, h, w, 1], is_real) -> [batch]."""
-    if gan_mode not in ADVERSARIAL:
-        raise UserError(f"gan_mode '{gan_mode}' is not one of: {', '.join(ADVERSARIAL)}.")
-    return ADVERSARIAL[gan_mode]
+    Raises:
+        UserError: there is no such loss.
+    """
+    if name not in ADVERSARIAL:
+        raise UserError(f"adversarial loss '{name}' is not one of: {', '.join(ADVERSARIAL)}.")
+    return ADVERSARIAL[name]
 
 
 def l1(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:

@@ -213,7 +213,7 @@ class TinyCut(TinyNetworks):
         of_fake, of_real = (self.f(self.g(x, layers=self._config.nce_stages), training=True) for x in (fake_b, real_a))
         distances = [losses.l1(one, tf.stop_gradient(other)) for one, other in zip(of_fake, of_real)]
         values = {
-            'loss/G_GAN': self.mean(self.adversarial(self.d(fake_b, training=True), True)),
+            'loss/G_GAN': self.mean(self.adversarial.of_generator(self.d(fake_b, training=True))),
             'loss/features': self.mean(tf.add_n(distances) * self._config.lambda_features),
         }
         return self.scaled('G', tf.add_n(list(values.values()))), values

@@ -19,13 +19,22 @@ LOGITS = np.random.default_rng(0).normal(size=(3, 4, 5, 1)) * 2
     ],
 )
 def test_adversarial_losses(gan_mode, real, fake):
-    loss = losses.adversarial(gan_mode)
-    np.testing.assert_allclose(loss(tf.constant(LOGITS), True), real.mean((1, 2, 3)), rtol=1e-12)
-    np.testing.assert_allclose(loss(tf.constant(LOGITS), False), fake.mean((1, 2, 3)), rtol=1e-12)
+    loss, others = losses.adversarial(gan_mode), LOGITS[::-1]
+    found = loss.of_discriminator(tf.constant(LOGITS), tf.constant(others))
+    np.testing.assert_allclose(found, (real + fake[::-1]).mean((1, 2, 3)) / 2, rtol=1e-12)
+    np.testing.assert_allclose(loss.of_generator(tf.constant(LOGITS)), real.mean((1, 2, 3)), rtol=1e-12)
+
+
+def test_a_generators_term_may_be_one_of_its_own():
+    hinge = losses.AdversarialLoss(
+        real=lambda x: tf.nn.relu(1 - x), fake=lambda x: tf.nn.relu(1 + x), generator=tf.negative
+    )
+    np.testing.assert_allclose(hinge.of_generator(tf.constant(LOGITS)), -LOGITS.mean((1, 2, 3)), rtol=1e-12)
 
 
 def test_cross_entropy_of_large_logits_is_finite():
-    assert losses.binary_cross_entropy(tf.constant([[[[1000.0]]]]), False).numpy() == [1000.0]
+    large = tf.constant([[[[1000.0]]]])
+    assert losses.adversarial('vanilla').of_discriminator(-large, large).numpy() == [1000.0]
 
 
 def test_l1_is_the_mean_absolute_difference_of_each_example():
@@ -50,6 +59,6 @@ def test_gradient_penalty_mixes_each_example_by_its_own_share():
     np.testing.assert_allclose(result, [(3.0 - 1) ** 2, (6.0 - 1) ** 2])
 
 
-def test_unknown_gan_mode():
-    with pytest.raises(UserError, match="gan_mode 'hinge' is not one of: lsgan, vanilla, wgangp"):
-        losses.adversarial('hinge')
+def test_unknown_adversarial_losses_are_refused():
+    with pytest.raises(UserError, match="adversarial loss 'unknown' is not one of: lsgan, vanilla, wgangp"):
+        losses.adversarial('unknown')
