@@ -129,3 +129,12 @@ def test_with_two_replicas_xla_compiles_losses_and_gradients(float64, photograph
             run_steps(iterator, tf.constant(STEPS))
     np.testing.assert_allclose(found[1], found[0], rtol=1e-9)
     assert compiled == len(modules()) == 4  # for generators and discriminators, on two devices each
+
+
+@pytest.mark.own_process
+def test_a_loop_that_was_traced_ahead_is_not_traced_again(photographs):
+    _, iterator, run_steps = open_loop(photographs, **dict(SMALL, model='tiny_cycle_gan'))
+    run_steps.get_concrete_function(iterator, tf.constant(1))
+    for count in (1, STEPS):
+        run_steps(iterator, tf.constant(count))
+    assert run_steps.experimental_get_tracing_count() == 1
