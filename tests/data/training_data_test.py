@@ -214,5 +214,5 @@ def test_aligned_pairs_are_learnt_from_and_measured(tmp_path, capsys):
 
 
 def test_training_on_a_single_domain_is_refused(image_folders, tmp_path):
-    with pytest.raises(UserError, match='`dataset_mode` .single. is to translate'):
+    with pytest.raises(UserError, match='`dataset_mode` .single. is for translation only'):
         open_data(image_folders, tmp_path, '--dataset_mode=single')
