@@ -5,14 +5,16 @@ import importlib.metadata
 import os
 import platform
 
-# From TensorFlow 2.16 on, tf.keras is Keras 3 unless this variable says otherwise; it is read when tf.keras is
-# first used, so it must be set before. On TensorFlow 2.15 the variable must stay unset: there tf_keras is not needed.
-with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # the client of a server does without TensorFlow
+# From TensorFlow 2.16 on, tf.keras is Keras 3 unless this variable selects Keras 2, the package tf-keras. It is read
+# when tf.keras is first used, so it must be set before that. On TensorFlow 2.15, which needs no tf-keras, it must stay
+# unset.
+with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # tools/serving_client.py runs without TensorFlow
     if tuple(int(part) for part in importlib.metadata.version('tensorflow').split('.')[:2]) >= (2, 16):
         os.environ.setdefault('TF_USE_LEGACY_KERAS', '1')
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # notices of missing GPUs hide the lines that matter
-# TensorFlow reads it when it is imported, and uses oneDNN by itself only on x86 processors with AVX512_VNNI or the
-# like. With AVX2 alone a step is faster with it, too (docs/performance.md); other processors are left as they are.
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # messages about missing GPUs would bury the lines that matter
+# TensorFlow reads this variable when it is imported. By default it uses oneDNN only on x86 processors with AVX512_VNNI
+# or similar instructions. With AVX2 alone a step is faster with oneDNN, too (docs/performance.md). Other processors
+# keep TensorFlow's default.
 if platform.machine().lower() in ('x86_64', 'amd64'):
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
 
@@ -20,20 +22,21 @@ __version__ = '0.1.0'
 
 
 def load(run_directory, epoch='latest', max_pixels=None):
-    """A trained run, to translate with from Python.
+    """Loads a trained run, to translate images from Python.
 
     Args:
         run_directory: CHECKPOINTS_DIR/NAME.
         epoch: 'latest', 'best', or the number of an epoch whose end was saved.
-        max_pixels: images with more are translated in tiles; None: what fits into half of the machine's free memory.
+        max_pixels: images with more pixels are translated in tiles; None: as many as fit into half of the machine's
+            free memory.
 
     Returns:
-        A cyclegan_tf.translation.translator.Translator, whose translate(images, direction=None) takes uint8, uint16 or
-        float images in [-1, 1], [h, w, c] or [n, h, w, c] of any size; without a direction, as in 'BtoA', it is AtoB,
-        or the only one that the run has.
+        A cyclegan_tf.translation.translator.Translator. Its translate(images, direction=None) takes uint8, uint16 or
+        float images, the latter in [-1, 1], as [h, w, c] or [n, h, w, c] of any size. `direction` is 'AtoB' or 'BtoA';
+        None: AtoB, or the only direction that the run has.
 
     Raises:
-        cyclegan_tf.errors.UserError: there is no such run or checkpoint, or `epoch` is none of these.
+        cyclegan_tf.errors.UserError: the run or the checkpoint does not exist, or `epoch` is none of these values.
     """
     import pathlib
 

@@ -356,8 +356,8 @@ def test_what_cannot_be_measured_is_refused_before_training(data, tmp_path):
     [
         (['--name=nowhere'], "flags.cfg' does not exist"),
         (['--name=run', '--epoch=8'], '`epoch` .8.; it has checkpoints of epochs: '),
-        (['--name=run', '--load_size=33'], '`load_size` .33. is no multiple of 4'),
-        (['--name=run', '--dataroot=/nowhere'], '`dataroot` .* is no folder'),
+        (['--name=run', '--load_size=33'], '`load_size` .33. is not a multiple of 4'),
+        (['--name=run', '--dataroot=/nowhere'], '`dataroot` .* is not a folder'),
     ],
 )
 def test_what_cannot_be_evaluated_is_named(trained, tmp_path, flags, message):

@@ -306,7 +306,7 @@ def test_bad_flags_exit_2_and_bad_data_exit_1_with_one_sentence(image_folders, t
     (image_folders / 'trainB' / '1.png').write_text('no image')
     status, text = complaint(f'--dataroot={image_folders}', place)
     assert status == 1 and '1 of 10 images cannot be used' in text
-    assert text.splitlines()[1].strip().startswith(str(image_folders / 'trainB' / '1.png: it is no image'))
+    assert text.splitlines()[1].strip().startswith(str(image_folders / 'trainB' / '1.png: it is not an image'))
 
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='signals of POSIX')

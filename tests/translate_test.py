@@ -132,7 +132,7 @@ def test_channels_that_no_picture_has_are_refused_and_two_are_gray_and_alpha(dra
             program.run_translation(drawn, '--name=five', *common, *flags)
     with pytest.raises(UserError, match='1 image could not be translated'):
         program.run_translation(drawn, '--name=two', *common, f'--input={tmp_path}/*.png', '--direction=both')
-    assert 'rgb.png: it has 3 channels, which cannot be made 2' in capsys.readouterr().err
+    assert 'rgb.png: it has 3 channels, which cannot be converted to 2' in capsys.readouterr().err
     assert [Image.open(tmp_path / 'out' / way / 'la.png').mode for way in ('AtoB', 'BtoA')] == ['RGB', 'LA']
 
 
@@ -141,8 +141,8 @@ def test_channels_that_no_picture_has_are_refused_and_two_are_gray_and_alpha(dra
     [
         (['--name=nowhere'], "flags.cfg' does not exist; set --checkpoints_dir and --name"),
         (['--name=run', '--epoch=7'], '`epoch` .7.; it has checkpoints of epochs: 1'),
-        (['--name=run', '--load_size=65'], '`load_size` .65. is no multiple of 4'),
-        (['--name=run', '--dataroot=/nowhere'], '`dataroot` .* is no folder'),
+        (['--name=run', '--load_size=65'], '`load_size` .65. is not a multiple of 4'),
+        (['--name=run', '--dataroot=/nowhere'], '`dataroot` .* is not a folder'),
     ],
 )
 def test_what_cannot_be_translated_is_named(run, tmp_path, arguments, message):

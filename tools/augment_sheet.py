@@ -1,6 +1,6 @@
 """The documentation's picture of the augmentation policies: python tools/augment_sheet.py --output=docs/augment.jpg
 
-One row a policy: a photograph of the demo as it is, then the same photograph augmented with other numbers each time.
+One row for each policy: a photograph of the demo unchanged, then the same photograph with different random changes.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-# Pixels of the sheet.
+# Lengths on the sheet, in pixels.
 SIDE = 144  # of a picture
 GAP = 4
-WIDE_GAP = 16  # between the photograph and what becomes of it
+WIDE_GAP = 16  # between the photograph and its augmented versions
 NAME_WIDTH = 84
 HEADING = 28
 MARGIN = 10
@@ -33,11 +33,11 @@ QUALITY = 88  # of the JPEG
 
 @dataclasses.dataclass(frozen=True)
 class SheetConfig:
-    """What is drawn, and where to."""
+    """What is drawn, and where it is written."""
 
-    output: str = setting('docs/augment.jpg', 'JPEG file that is written')
+    output: str = setting('docs/augment.jpg', 'JPEG file to write')
     draws: int = setting(6, 'number of augmented pictures in a row', minimum=1)
-    seed: int = setting(0, 'number that fixes the augmentations')
+    seed: int = setting(0, 'random seed of the augmentations')
     verbose: bool = setting(False, 'print the traceback of an error')
 
     def __post_init__(self):
@@ -50,8 +50,8 @@ def parse(argv: Sequence[str]) -> SheetConfig:
 
 
 def main(config: SheetConfig) -> int:
-    """Draws and writes; returns the exit status."""
-    # TensorFlow takes seconds to import, which --help and wrong flags do not wait for.
+    """Draws the sheet and writes it; returns the exit status."""
+    # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
     from cyclegan_tf.data import demo
 
     sheet(demo.regions('test', 'A'), config.draws, config.seed).save(config.output, quality=QUALITY)
@@ -59,12 +59,12 @@ def main(config: SheetConfig) -> int:
 
 
 def sheet(photographs: dict[str, np.ndarray], draws: int, seed: int) -> Image.Image:
-    """All policies, each on the next photograph.
+    """Draws all policies, each on the next photograph.
 
     Args:
         photographs: name -> uint8 [h, w, 3].
-        draws: augmented pictures in a row.
-        seed: of the numbers.
+        draws: number of augmented pictures in a row.
+        seed: random seed of the augmentations.
     """
     import numpy as np
     import tensorflow as tf

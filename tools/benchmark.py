@@ -1,8 +1,8 @@
 """Measures speed: python tools/benchmark.py train|translate|pipeline|serving|growth|all [flags]
 
-`train` measures the step of training, `translate` images from disk to disk and `pipeline` the stream of images that
-training sees, each beside PyTorch; `serving` exported models; `growth` the step over sizes, batches and replicas, and
-where its time goes; `all` the first four. --help after the word lists its flags.
+`train` measures the training step, `translate` the translation of images from disk to disk, and `pipeline` the stream
+of training images, each beside PyTorch; `serving` measures exported models; `growth` measures the training step over
+sizes, batches and replicas, and where its time goes; `all` runs the first four. --help after the word lists its flags.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from benchmark import settings  # noqa: E402  (the folder beside this file, which Python prefers to a file of that name)
+from benchmark import settings  # noqa: E402  (the folder beside this file; Python prefers it to a file of that name)
 
 from cyclegan_tf.errors import UserError  # noqa: E402
 
-# The settings of each benchmark. Its work is in the file of its name in benchmark/. Only the one that is asked for is
-# imported, and nothing below imports more than it needs: this program is also each process that is measured, where
-# TensorFlow would count as PyTorch's memory.
+# The settings of each benchmark. The benchmark itself is in the file of its name in benchmark/. Only the one that is
+# asked for is imported, and nothing below imports more than it needs: this program also runs in each process that is
+# measured, where TensorFlow would count as PyTorch's memory.
 BENCHMARKS = {
     'train': settings.TrainConfig,
     'translate': settings.TranslateConfig,
@@ -34,7 +34,7 @@ BENCHMARKS = {
 
 
 def load(name: str) -> Any:
-    """A benchmark's module."""
+    """The module of a benchmark."""
     return importlib.import_module(f'benchmark.{"everything" if name == "all" else name}')
 
 
@@ -42,8 +42,8 @@ def parse(argv: Sequence[str]) -> tuple[str, Any]:
     """Command line to the benchmark's name and its settings.
 
     Raises:
-        flags.Error, UserError: no such benchmark, or settings that it does not take.
-        SystemExit: after --help, --helpshort or --helpfull, which without a name list the benchmarks.
+        flags.Error, UserError: the benchmark does not exist, or does not accept the settings.
+        SystemExit: after --help, --helpshort or --helpfull; without a benchmark's name they list the benchmarks.
     """
     from cyclegan_tf.settings import flags
 
@@ -56,26 +56,26 @@ def parse(argv: Sequence[str]) -> tuple[str, Any]:
             f"benchmark '{' '.join(words)}' is not one of: {', '.join(BENCHMARKS)}; python tools/benchmark.py train"
         )
     (name,) = words
-    config = flags.parse(BENCHMARKS[name], [f'{argv[0]} {name}', *(one for one in argv[1:] if one != name)])
+    config = flags.parse(BENCHMARKS[name], [f'{argv[0]} {name}', *(word for word in argv[1:] if word != name)])
     if name == 'all':
-        for other, given in config.flags().items():  # they are to fail now, not after hours with others
+        for other, given in config.flags().items():  # checked now, so that none fails after hours of other benchmarks
             flags.parse(BENCHMARKS[other], [other, *given])
     return name, config
 
 
 def main(parsed: tuple[str, Any]) -> int:
-    """Measures; returns the exit status."""
+    """Runs the benchmark; returns the exit status."""
     name, config = parsed
     return load(name).main(config)
 
 
 def work(how: str, name: str, kind: str, values: str) -> None:
-    """What a benchmark starts this program for: see its function `work`.
+    """Does the work of a process that a benchmark has started: see the benchmark's function `work`.
 
     Args:
-        how: 'once', or 'on_request', as common.Served asks for it.
-        name: of the benchmark.
-        kind, values: of work, and what it is made from, in JSON.
+        how: 'once', or 'on_request' for common.Served.
+        name: the benchmark's name.
+        kind, values: the kind of work, and what it is made from, in JSON.
     """
     make = load(name).work
     if how == 'once':

@@ -1,7 +1,7 @@
-"""Looks at a data set as training will, and says what is in it: python tools/check_dataset.py --dataroot=FOLDER
+"""Checks a data set as training will, and prints what is in it: python tools/check_dataset.py --dataroot=FOLDER
 
-It takes the flags of training, so that --flagfile=flags/maps.cfg works too; of these, the ones about data matter.
-Exit status: 0 if all images can be used, 1 if not (standard error names each of them with the reason), 2 for bad flags.
+It accepts the flags of training, so that --flagfile=flags/maps.cfg works, too; only those about data matter. Exit
+status: 0 if all images can be used, 1 if not (standard error lists each of them with the reason), 2 for bad flags.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def parse(argv: Sequence[str]) -> Config:
 
 
 def main(config: Config) -> int:
-    """Prints what there is; returns the exit status.
+    """Prints the report; returns the exit status.
 
     Raises:
-        UserError: training images are missing; or images cannot be used, in which case the message lists all.
+        UserError: training images are missing; or images cannot be used, and the message lists all of them.
     """
-    # TensorFlow takes seconds to import, which --help and wrong flags do not wait for.
+    # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
     import dataset_report
 
     dataset_report.report(config)

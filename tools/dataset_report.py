@@ -1,4 +1,4 @@
-"""What is in a data set, as training sees it: its parts, and which images cannot be used."""
+"""Reports what is in a data set, as training sees it: its parts, and which images cannot be used."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cyclegan_tf.settings.training import Config
 
 
 def report(config: Config) -> None:
-    """Prints what there is.
+    """Prints the report.
 
     Raises:
-        UserError: training images are missing; or images cannot be used, in which case the message lists all.
+        UserError: training images are missing; or images cannot be used, and the message lists all of them.
     """
     print(f'{config.dataroot}, {config.dataset_mode}:', flush=True)
     lines, total = [], 0
@@ -40,28 +40,28 @@ def report(config: Config) -> None:
 
 
 def open_phase(config: Config, phase: str) -> dict[str, tuple[sources.Source, Sequence[int]]]:
-    """What is there of a phase: 'trainA', ... (aligned: 'train') -> the images, and the channels they are brought to.
+    """The existing parts of a phase: 'trainA', ... (aligned: 'train') -> the images, and their channels in training.
 
     Raises:
         UserError: training images are missing.
     """
     channels = {domain: [count] for domain, count in zip(config.domains, config.channels.values())}
     try:
-        found = training_data.open_sources(config, phase, config.max_dataset_size)
+        opened = training_data.open_sources(config, phase, config.max_dataset_size)
     except UserError as error:
         if phase == 'train':
             raise
-        print(f'  Not all test images are there: {error}')
+        print(f'  Some test images are missing: {error}')
         return open_domains_alone(config, phase, channels)
     if config.dataset_mode == 'aligned':
-        # Both halves are of the same files: once is enough.
-        return {phase: (found[0], list(config.channels.values()))}
-    opened = dict(zip(config.domains, found))
-    return {f'{phase}{domain}': (opened[domain], channels[domain]) for domain in 'AB'}
+        # Both halves are in the same files: checking them once is enough.
+        return {phase: (opened[0], list(config.channels.values()))}
+    by_domain = dict(zip(config.domains, opened))
+    return {f'{phase}{domain}': (by_domain[domain], channels[domain]) for domain in 'AB'}
 
 
 def open_domains_alone(config, phase, channels) -> dict[str, tuple[sources.Source, Sequence[int]]]:
-    """The folders of a phase that are there though others are missing."""
+    """The existing folders of a phase of which others are missing."""
     parts = {}
     for domain in 'AB' if config.dataset_mode == 'unaligned' else '':
         folder = os.path.join(os.path.expanduser(config.dataroot), f'{phase}{domain}')
@@ -69,18 +69,18 @@ def open_domains_alone(config, phase, channels) -> dict[str, tuple[sources.Sourc
             try:
                 (source,) = sources.open_domains(folder, phase, 'single', config.max_dataset_size)
             except UserError:
-                continue  # it holds no image, as open_phase has said or will say of the other
+                continue  # it holds no images, which open_phase's message says of the first such folder
             parts[f'{phase}{domain}'] = source, channels[domain]
     return parts
 
 
 def halves(source: sources.Source) -> str:
-    """What to add where each image holds both domains."""
+    """What to add to the line of a part whose images hold both domains."""
     return '' if source.half is None else ' (each half: A is the left one, B the right)'
 
 
 def notes_on_sizes(config: Config, findings: Sequence[inspection.Finding]) -> list[str]:
-    """How many images are smaller than what is cut from them."""
+    """How many images are smaller than the crop, or than what the networks take."""
     geometry = training_data.make_geometry(config)
     headers = [finding.header for finding in findings if finding.problem is None]
     small = sum(geometry.enlarges(header.width, header.height) for header in headers)
@@ -91,9 +91,9 @@ def notes_on_sizes(config: Config, findings: Sequence[inspection.Finding]) -> li
 
 
 def misfits(source: sources.Source, findings: Sequence[inspection.Finding], channels: Sequence[int]) -> list[str]:
-    """One line for each image whose channels cannot be made what the networks take."""
+    """One line for each image whose channels cannot be converted to what the networks take."""
     return [
-        f'{source.label(i)}: it has {finding.header.channels} channels, which cannot be made {wanted}'
+        f'{source.label(i)}: it has {finding.header.channels} channels, which cannot be converted to {wanted}'
         for i, finding in enumerate(findings)
         if finding.problem is None
         for wanted in sorted(set(channels))
@@ -102,8 +102,8 @@ def misfits(source: sources.Source, findings: Sequence[inspection.Finding], chan
 
 
 def print_duplicates(lines: Sequence[str]) -> None:
-    """Says which images are in both domains."""
+    """Prints which images are in both domains."""
     if lines:
         what = 'image is' if len(lines) == 1 else 'images are'
-        print(f'  Warning: {len(lines)} {what} in trainA and in trainB, which teaches to change nothing:')
+        print(f'  Warning: {len(lines)} {what} in trainA and in trainB, which teaches the networks to change nothing:')
         print('\n'.join(f'    {line}' for line in lines))

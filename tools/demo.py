@@ -1,7 +1,7 @@
 """Trains on the demo's photographs and translates held-out ones: python tools/demo.py [flags of cyclegan_tf.train]
 
-A run that is there already is never deleted: cyclegan_tf.train refuses its name, and --continue_train goes on with it.
-tools/demo.sh makes an environment first.
+A run that exists already is never deleted: cyclegan_tf.train refuses its name, and --continue_train continues it.
+tools/demo.sh creates an environment of packages first.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ OWN = 'demo'  # the name of the run in flags/demo.cfg
 
 
 def parse(argv: Sequence[str]) -> tuple[Config, list[str]]:
-    """Command line to the settings of the run, and the flags that give them to cyclegan_tf.train.
+    """Command line to the settings of the run, and the flags with which cyclegan_tf.train gets them.
 
     Raises:
         flags.Error, UserError: as run_flags.parse_training.
     """
     given = define_flags(Config, REFUSED_IN_TRAINING)
     given(list(argv))
-    # A run that goes on has its settings already, which flags/demo.cfg would change back.
+    # A continued run has its settings already, which flags/demo.cfg would overwrite.
     first = f'--name={OWN}' if given.continue_train else f'--flagfile={ROOT / "flags" / "demo.cfg"}'
     flags = [first, *argv[1:]]
     return parse_training([argv[0], *flags])[0], flags
 
 
 def main(parsed: tuple[Config, list[str]]) -> int:
-    """Trains, then translates; returns the exit status of the one that failed, or 0."""
+    """Trains, then translates; returns the exit status of the program that failed, or 0."""
     config, flags = parsed
     place = [f'--checkpoints_dir={config.checkpoints_dir}', f'--name={config.run_name}']
-    # The held-out photographs as they are, where their size is not kept in any case.
+    # The held-out photographs are translated at their own size, which some values of preprocess keep in any case.
     size = [] if config.preprocess in ('crop', 'none') else ['--load_size=256']
     return run('train', *flags) or run('translate', *place, *size)
 
 
 def run(program: str, *flags: str) -> int:
-    """The exit status of cyclegan_tf.PROGRAM, which alone decides what a signal does."""
-    signal.signal(signal.SIGINT, lambda *_: None)  # the terminal sends Ctrl-C to both
+    """Runs cyclegan_tf.PROGRAM and returns its exit status. That program alone decides what a signal does."""
+    signal.signal(signal.SIGINT, lambda *_: None)  # the terminal sends Ctrl-C to both processes
     with subprocess.Popen([sys.executable, '-m', f'cyclegan_tf.{program}', *flags]) as process:
         signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
         status = process.wait()
-    return status if status >= 0 else 128 - status  # as a shell tells of one that a signal ended
+    return status if status >= 0 else 128 - status  # 128 + the number of the signal that ended it, as in a shell
 
 
 if __name__ == '__main__':

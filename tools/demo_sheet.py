@@ -1,7 +1,7 @@
 """The documentation's picture of the demo: python tools/demo_sheet.py --output=docs/demo.jpg
 
-From what tools/demo.sh has left in results/demo. One row a photograph: a day, the night made of it, a night, the day
-made of it.
+It shows results that tools/demo.sh has left in results/demo. One row for each photograph: day, the night made of it,
+night, the day made of it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cyclegan_tf.settings import flags  # noqa: E402
 from cyclegan_tf.settings.fields import setting, validate_fields  # noqa: E402
 
 COLUMNS = {'real_A': 'day', 'fake_B': 'night made of it', 'real_B': 'night', 'fake_A': 'day made of it'}
-# Pixels of the sheet.
+# Lengths on the sheet, in pixels.
 GAP = 6
 WIDE_GAP = 18  # between the two directions
 HEADING = 28
@@ -29,11 +29,11 @@ QUALITY = 88  # of the JPEG
 
 @dataclasses.dataclass(frozen=True)
 class SheetConfig:
-    """What is drawn, and where to."""
+    """What is drawn, and where it is written."""
 
-    output: str = setting('docs/demo.jpg', 'JPEG file that is written')
-    images: str = setting('results/demo/test_latest/images', 'folder with the pictures of the run')
-    names: str = setting('astronaut,china,motorcycle', 'names of the photographs, with commas')
+    output: str = setting('docs/demo.jpg', 'JPEG file to write')
+    images: str = setting('results/demo/test_latest/images', 'folder with the translated images of the run')
+    names: str = setting('astronaut,china,motorcycle', 'names of the photographs, separated by commas')
     verbose: bool = setting(False, 'print the traceback of an error')
 
     def __post_init__(self):
@@ -46,20 +46,20 @@ def parse(argv: Sequence[str]) -> SheetConfig:
 
 
 def main(config: SheetConfig) -> int:
-    """Draws and writes; returns the exit status."""
+    """Draws the sheet and writes it; returns the exit status."""
     sheet(pathlib.Path(config.images), config.names.split(',')).save(config.output, quality=QUALITY)
     return 0
 
 
 def sheet(images: pathlib.Path, names: list[str]) -> Image.Image:
-    """Some photographs, both ways.
+    """Draws some photographs, translated in both directions.
 
     Args:
-        images: the folder of NAME_LABEL.png, all of one size.
-        names: of the photographs.
+        images: folder with the files NAME_LABEL.png, all of the same size.
+        names: names of the photographs.
 
     Raises:
-        FileNotFoundError: there is no such picture.
+        FileNotFoundError: a picture does not exist.
     """
     rows = [[Image.open(images / f'{name}_{label}.png').convert('RGB') for label in COLUMNS] for name in names]
     width, height = rows[0][0].size

@@ -1,7 +1,7 @@
 """Writes a run's weights for PyTorch: python tools/export_torch_weights.py --name=RUN --output=DIR
 
-The files are those that the PyTorch program of CycleGAN saves, latest_net_G_A.pth and so on: put them into
-checkpoints/NAME there, and load with the same --netG, --ngf, --norm and so on.
+The files are those that the PyTorch program of CycleGAN saves, latest_net_G_A.pth and so on. Put them into that
+program's checkpoints/NAME, and load them with the same --netG, --ngf, --norm and so on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig:
-    """Which weights, and where to."""
+    """Which weights are written, and where."""
 
     name: str = same(Config, 'name')
     checkpoints_dir: str = same(Config, 'checkpoints_dir')
@@ -41,7 +41,7 @@ class ExportConfig:
     def __post_init__(self):
         validate_fields(self)
         if not self.output:
-            raise UserError("`output` ('') is required; set it to the directory that is to hold the files.")
+            raise UserError("`output` ('') is required; set it to the directory for the files.")
         validate_epoch(self.epoch)
 
 
@@ -54,9 +54,9 @@ def main(settings: ExportConfig) -> int:
     """Writes the files; returns the exit status.
 
     Raises:
-        UserError: PyTorch is missing; there is no such run or checkpoint; a file exists already or cannot be written.
+        UserError: PyTorch is missing; the run or checkpoint does not exist; a file exists already or cannot be written.
     """
-    # TensorFlow takes seconds to import, which --help and wrong flags do not wait for.
+    # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
     from cyclegan_tf.models import MODELS
     from cyclegan_tf.networks import torch_weights
     from cyclegan_tf.runs import checkpoints
@@ -65,7 +65,7 @@ def main(settings: ExportConfig) -> int:
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
     config = load_config(run_directory)
     checkpoint = checkpoints.find(run_directory, settings.epoch)
-    # Without pools, whose size the data may have determined; the networks are the same.
+    # Without image pools, whose size may depend on the data; the networks are the same.
     model = MODELS[config.model](dataclasses.replace(config, pool_size=0))
     checkpoints.restore_networks(model, checkpoint)
 
@@ -78,39 +78,39 @@ def main(settings: ExportConfig) -> int:
     paths = {name: pathlib.Path(settings.output).expanduser() / f'{settings.epoch}_net_{name}.pth' for name in networks}
     for path in paths.values():
         if path.exists():
-            raise UserError(f"'{path}' exists, which is never overwritten; set `output` to another directory.")
+            raise UserError(f"'{path}' exists, and is never overwritten; set `output` to another directory.")
     for name, network in networks.items():
         weights = torch_weights.state_dict(network, known[name])
         write(torch, weights, paths[name], settings)
         print(paths[name])
     for name in sorted(checkpoint.untrained):
-        print(f'{name} has no weights to write: none were imported, and the run is not trained.')
+        print(f'{name} has no weights to write: none were imported, and the run has not been trained.')
     for name in sorted(config.networks.keys() - known.keys()):
         print(f'{name} is left out: the keys of such a network in PyTorch are not known.')
     return 0
 
 
 def import_torch() -> Any:
-    """The module torch, which only users of its files have to have."""
+    """Imports PyTorch, which only users of its files need to have."""
     try:
         import torch
     except ImportError as error:
         raise UserError(
-            "PyTorch is not installed, which writes these files; install cyclegan_tf's extra 'torch': "
+            "PyTorch is not installed, but is needed to write these files; install cyclegan_tf's extra 'torch': "
             "pip install '.[torch]'."
         ) from error
     return torch
 
 
 def write(torch: Any, weights: dict[str, np.ndarray], path: pathlib.Path, settings: ExportConfig) -> None:
-    """Writes one state_dict, whole or not at all."""
+    """Writes one state_dict; the file appears completely or not at all."""
     from cyclegan_tf.data import image_source
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as partial:
             torch.save({key: torch.from_numpy(value) for key, value in weights.items()}, partial)
-    except (OSError, RuntimeError) as error:  # RuntimeError is PyTorch's
+    except (OSError, RuntimeError) as error:  # PyTorch raises RuntimeError
         reason = image_source.reason(error)
         raise UserError(f"`output` ('{settings.output}') cannot be written ({reason}); set it to another.") from error
 

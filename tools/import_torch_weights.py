@@ -1,10 +1,10 @@
-"""Makes a run of weights from PyTorch: python tools/import_torch_weights.py --g_a=horse2zebra.pth --name=RUN
+"""Makes a run from PyTorch's weights: python tools/import_torch_weights.py --g_a=horse2zebra.pth --name=RUN
 
 It reads what the PyTorch program of CycleGAN saves, and what its authors published, in both of PyTorch's file formats.
-The architecture comes from the file; only dropout in U-Nets leaves no trace there (--no_dropout=false). The run is one
-that has not done a step yet: translate it, or go on with cyclegan_tf.train --continue_train. All flags of training are
-taken too, for that: they come to the run's flags.cfg. Networks without a file get weights as for a new training. Which
-files there can be follows from --model.
+The architecture is inferred from the file; only dropout in U-Nets leaves no trace there (--no_dropout=false). The run
+has done no step yet: translate images with it, or continue it with cyclegan_tf.train --continue_train. For that, all
+flags of training are accepted, too, and go into the run's flags.cfg. Networks without a file get initial weights as in
+a new training. Which files there can be depends on --model.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from cyclegan_tf.settings.flags import define_flag, define_flags, read_training_
 from cyclegan_tf.settings.models import SETTINGS, owners  # noqa: E402
 from cyclegan_tf.settings.training import Config, NetworkRole  # noqa: E402
 
-NO_DATAROOT = 'none (weights from PyTorch)'  # what flags.cfg says of images that nobody has named
-KINDS = ('generator', 'discriminator')  # of networks whose keys in PyTorch are known
+NO_DATAROOT = 'none (weights from PyTorch)'  # the dataroot in flags.cfg if none is given
+KINDS = ('generator', 'discriminator')  # the kinds of networks whose keys in PyTorch are known
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """What the command line says.
+    """The parsed command line.
 
     Attributes:
-        settings_class: of the model's settings.
-        settings: of training by name, with the model's defaults; not yet seen to fit together, since what the files say
-            comes first.
-        given: the names of those that are on the command line or in a flag file.
-        paths: of the files by their networks' names, in the model's order.
+        settings_class: the class of the model's settings.
+        settings: the settings of training by name, with the model's defaults; not validated yet, since what the files
+            say comes first.
+        given: the names of settings that are on the command line or in a flag file.
+        paths: the paths of the files by their networks' names, in the model's order.
     """
 
     settings_class: type[Config]
@@ -46,14 +46,14 @@ class Arguments:
 
 
 def parse(argv: Sequence[str]) -> Arguments:
-    """Command line to settings of training, and the files.
+    """Command line to the settings of training, and the files.
 
     Raises:
-        flags.Error: a flag that does not exist, is another model's or cannot be read.
-        UserError: no file of a generator is named; a flag has no meaning here.
+        flags.Error: a flag does not exist, belongs to another model or cannot be read.
+        UserError: no file of a generator is given; or a flag has no meaning here.
     """
     values = define_flags(Config)
-    roles: dict[str, dict[str, NetworkRole]] = {}  # flag of a file -> model -> what its network is for
+    roles: dict[str, dict[str, NetworkRole]] = {}  # flag of a file -> model -> the role of its network
     for model, settings_class in SETTINGS.items():
         for name, role in settings_class.networks.items():
             if role.kind in KINDS:
@@ -62,7 +62,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         meanings = dict.fromkeys(file_meaning(flag, role) for role in of_models.values())
         define_flag(values, flag, str, None, '; or '.join(meanings))
     dataroot = values['dataroot']
-    dataroot.help = 'images of the run, for its flags.cfg; unset: translating and training then need --dataroot'
+    dataroot.help = 'images of the run, for its flags.cfg; unset: translation and training then need --dataroot'
     values.set_default('dataroot', NO_DATAROOT)
     files_of = {flag: tuple(of_models) for flag, of_models in roles.items()}
     settings_class = read_training_flags(values, argv, {**owners(), **files_of})
@@ -82,7 +82,7 @@ def parse(argv: Sequence[str]) -> Arguments:
 
 
 def file_meaning(flag: str, role: NetworkRole) -> str:
-    """What --help says of a network's file."""
+    """The help text of the flag of a network's file."""
     domains = ' and '.join(role.inputs)
     does = f'translates domain {domains} to {role.output}' if role.output else f'judges images of domain {domains}'
     return f'file with the weights of {flag.upper()}, which {does}'
@@ -92,10 +92,10 @@ def main(arguments: Arguments) -> int:
     """Reads, checks and writes; returns the exit status.
 
     Raises:
-        UserError: PyTorch is missing; a file cannot be read or does not fit, in which case the message lists every
-            key; flags and files contradict each other; the run exists. Nothing is written then.
+        UserError: PyTorch is missing; a file cannot be read or does not fit, and the message lists every key; flags and
+            files contradict each other; the run exists. Nothing is written then.
     """
-    # TensorFlow takes seconds to import, which --help and wrong flags do not wait for.
+    # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
     import torch_import
 
     torch_import.make_run(arguments)

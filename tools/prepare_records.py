@@ -1,13 +1,13 @@
 """Stores a folder of images as records: python tools/prepare_records.py --dataroot=FOLDER --output=DIR
 
-For where many small files are a burden. The records are those of TensorFlow Datasets. trainA, trainB, testA and testB
-(aligned: train, test) become splits; images keep their names and their order, so that training takes the same steps as
-from the folder. JPEG and PNG are stored byte for byte; other formats, most of which TensorFlow does not decode, as PNG
-with the same pixels, of GIF the first frame.
+This is for storage on which many small files are a burden. The records are those of TensorFlow Datasets. trainA,
+trainB, testA and testB (aligned: train, test) become splits. Images keep their names and their order, so that training
+takes the same steps as from the folder. JPEG and PNG are stored byte for byte. Other formats, most of which TensorFlow
+does not decode, are stored as PNG with the same pixels, of GIF only the first frame.
 
-What checks what: each image is looked at as training does before anything is written. TFRecord keeps a CRC-32C of each
-record, verified when the data set is opened; ArrayRecord a hash, verified when the record is read. The data set is
-written beside its place and renamed when it is complete.
+Before anything is written, each image is checked as it is before training. TFRecord stores a CRC-32C of each record,
+which is verified when the data set is opened; ArrayRecord stores a hash, which is verified when the record is read. The
+data set is written beside its place, and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class RecordsConfig:
     dataroot: str = setting(
         '', 'images to store: a folder with trainA, trainB and, if wanted, testA and testB; required', group='data'
     )
-    output: str = setting('', f'folder for the records, which are put into OUTPUT/NAME/{VERSION}; required')
-    name: Optional[str] = setting(None, 'name of the data set; unset: the name of its folder')
+    output: str = setting('', f'folder for the records, which are written to OUTPUT/NAME/{VERSION}; required')
+    name: Optional[str] = setting(None, 'name of the data set; unset: derived from the name of its folder')
     file_format: str = setting(
         'array_record',
         'format of the files; array_record is made for random access',
@@ -67,7 +67,7 @@ class RecordsConfig:
     )
     num_threads: int = setting(4, 'threads that read images', group='data', minimum=1)
     cache_dir: Optional[str] = setting(
-        None, 'folder for what is known about image files; unset: ~/.cache/cyclegan_tf', group='data'
+        None, 'folder for the results of checking image files; unset: ~/.cache/cyclegan_tf', group='data'
     )
     verbose: bool = setting(False, 'print the traceback of an error')
 
@@ -76,13 +76,15 @@ class RecordsConfig:
         if not self.dataroot:
             raise UserError("`dataroot` ('') is required; set it to a folder with trainA and trainB.")
         if not self.output:
-            raise UserError("`output` ('') is required; set it to the directory that is to hold the records.")
+            raise UserError("`output` ('') is required; set it to the directory for the records.")
         if not re.fullmatch('[a-z][a-z0-9_]*', self.dataset_name):
-            raise UserError(f"`name` ('{self.dataset_name}') is not made of a-z, 0-9 and _, a letter first; mend it.")
+            raise UserError(
+                f"`name` ('{self.dataset_name}') is not made of a-z, 0-9 and _ with a letter first; correct it."
+            )
 
     @property
     def dataset_name(self) -> str:
-        """The name given, or one made of the folder's."""
+        """The given name, or one made from the name of the folder."""
         if self.name is not None:
             return self.name
         folder = os.path.basename(os.path.abspath(os.path.expanduser(self.dataroot))).lower()
@@ -91,7 +93,7 @@ class RecordsConfig:
 
     @property
     def data_dir(self) -> str:
-        """Where data sets are, each in a directory of its name."""
+        """The folder of all data sets, each of which is in a directory of its name."""
         return os.path.expanduser(self.output)
 
 
@@ -104,10 +106,10 @@ def main(config: RecordsConfig) -> int:
     """Writes the records; returns the exit status.
 
     Raises:
-        UserError: folders are missing, there is such a data set already, it cannot be written, or images cannot be
-            used, in which case the message lists all.
+        UserError: folders are missing, the data set exists already or cannot be written, or images cannot be used, and
+            the message lists all of them.
     """
-    # TensorFlow takes seconds to import, which --help and wrong flags do not wait for.
+    # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
     import record_files
 
     record_files.store(config)
@@ -115,6 +117,6 @@ def main(config: RecordsConfig) -> int:
 
 
 if __name__ == '__main__':
-    # As for SIGINT: what is half written is removed.
+    # As after SIGINT, what is half written is removed.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     run_program('tools/prepare_records.py', parse, main)

@@ -1,4 +1,4 @@
-"""A folder of images as files of records: what can be stored, and the writing."""
+"""Writes a folder of images as record files, after a check of what can be stored."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 SHARD_BYTES = 2**30  # of pixels in a file, before compression; TensorFlow Datasets aims at files of 64 MiB to 1 GiB
 AHEAD = 4  # images that are read ahead of the one that is written, for each thread
-STORED_AS_THEY_ARE = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n')  # how JPEG and PNG begin
+STORED_AS_THEY_ARE = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n')  # the first bytes of JPEG and PNG
 
-Shard = Callable[[], Iterator[tuple[int, dict[str, Any]]]]  # of a file: yields (index, image and name)
+Shard = Callable[[], Iterator[tuple[int, dict[str, Any]]]]  # yields (index, image and name) of all images of a file
 
 
 def store(config: RecordsConfig) -> None:
-    """Checks everything, writes the records, and says how to train from them.
+    """Checks the images, writes the records, and prints how to train from them.
 
     Raises:
-        UserError: folders are missing, there is such a data set already, it cannot be written, or images cannot be
-            used, in which case the message lists all.
+        UserError: folders are missing, the data set exists already or cannot be written, or images cannot be used, and
+            the message lists all of them.
     """
     check_output(config)
     splits = leave_aside(config, open_splits(config))
@@ -62,25 +62,25 @@ def store(config: RecordsConfig) -> None:
 
 # -------------------------------------------------------------------------------------------------- what can be stored
 def check_output(config: RecordsConfig) -> None:
-    """Raises UserError for a name that is taken, since nothing is ever overwritten, and for a place that cannot be."""
+    """Raises UserError if the data set exists (it is never overwritten), or its name or folder cannot be used."""
     name = config.dataset_name
     if tf.io.gfile.exists(os.path.join(config.data_dir, name, config.VERSION)):
-        held = f'{name}/{config.VERSION}'
-        raise UserError(f"`output` ('{config.output}') holds {held} already; set --name or --output anew.")
+        existing = f'{name}/{config.VERSION}'
+        raise UserError(f"`output` ('{config.output}') holds {existing} already; set another --name or --output.")
     if name in tfds.list_builders(with_community_datasets=False):
-        # tfds:NAME would mean that one.
+        # tfds:NAME would open that data set.
         raise UserError(f"`name` ('{name}') is that of a data set of TensorFlow Datasets; set --name to another.")
     with writing_to(config):
         tf.io.gfile.makedirs(config.data_dir)
-    for left in tf.io.gfile.glob(os.path.join(config.data_dir, name, f'incomplete.*_{config.VERSION}')):
-        print(f'Note: {left} was left by a run that was killed, unless one is still going on; delete it.')
+    for incomplete in tf.io.gfile.glob(os.path.join(config.data_dir, name, f'incomplete.*_{config.VERSION}')):
+        print(f'Note: delete {incomplete}, which a killed run has left, unless another run is still writing it.')
 
 
 def open_splits(config: RecordsConfig) -> dict[str, sources.Source]:
-    """'trainA', ... -> the images of that folder, for each that is there.
+    """The images of each folder that exists, by its name: 'trainA', ...
 
     Raises:
-        UserError: one that training needs is missing, or one holds no images.
+        UserError: a folder that training needs is missing, or a folder holds no images.
     """
     splits = {}
     for phase in ('train', 'test'):
@@ -96,10 +96,10 @@ def open_splits(config: RecordsConfig) -> dict[str, sources.Source]:
 def leave_aside(
     config: RecordsConfig, splits: Mapping[str, sources.Source]
 ) -> dict[str, tuple[sources.Source, list[inspection.Finding]]]:
-    """The images of each split that can be stored, and what they are.
+    """The images of each split that can be stored, and their findings.
 
     Raises:
-        UserError: some cannot; with on_bad_image skip only if a split has no others.
+        UserError: some images cannot be stored; with on_bad_image skip only if none of a split can.
     """
     lines, kept = [], {}
     for split, source in splits.items():
@@ -110,15 +110,15 @@ def leave_aside(
     if config.on_bad_image == 'error':
         inspection.refuse(lines, sum(map(len, splits.values())))
     for line in lines:
-        print(f'Left aside: {line}')
+        print(f'Skipped: {line}')
     for source, _ in kept.values():
         if not len(source):
-            raise UserError(f"no image of '{source.where}' can be used; put others there, or take the folder away.")
+            raise UserError(f"no image of '{source.where}' can be used; put others there, or remove the folder.")
     return kept
 
 
 def storable(finding: inspection.Finding) -> inspection.Finding:
-    """With one more problem: PNG has no place for more than four channels, which only TIFF has."""
+    """The finding, with a problem if there are more than four channels, which only TIFF has, and PNG cannot hold."""
     if finding.problem is not None or finding.header.channels <= 4:
         return finding
     return dataclasses.replace(finding, problem=f'it has {finding.header.channels} channels; records hold at most 4')
@@ -138,7 +138,7 @@ def encode(data: bytes) -> bytes:
 
 # ------------------------------------------------------------------------------------------------------------- writing
 class ReadOnce:
-    """An encoded image as a file, which lets go of it: the writer keeps every example of a file, to count them."""
+    """An encoded image as a file, which releases it when it is read: the writer keeps every example, to count them."""
 
     def __init__(self, data: bytes):
         self._data: Optional[bytes] = data
@@ -150,12 +150,12 @@ class ReadOnce:
 
 
 def make_shards(source: sources.Source, count: int, pool: concurrent.futures.Executor, threads: int) -> list[Shard]:
-    """What goes into each of so many files of a split, or into as many as it has images."""
+    """The contents of each file of a split: of `count` files, or of as many as there are images."""
 
     def read(index):
         try:
             return encode(source.read(index))
-        except decode.BadImage as error:  # it was whole when it was looked at
+        except decode.BadImage as error:  # it could be decoded when it was checked
             raise source.error(index, error) from error
 
     def examples(first, last):
@@ -170,12 +170,12 @@ def make_shards(source: sources.Source, count: int, pool: concurrent.futures.Exe
 
 
 def count_shards(headers: Sequence[decode.Header]) -> int:
-    """Files for a split, unless it is said how many."""
+    """The number of files of a split, unless it is given."""
     return math.ceil(sum(h.width * h.height * h.channels * h.bits // 8 for h in headers) / SHARD_BYTES)
 
 
 def make_features(headers: Sequence[decode.Header]) -> tfds.features.FeaturesDict:
-    """What TensorFlow Datasets is told of the images; our own reader goes by the images themselves."""
+    """What TensorFlow Datasets is told about the images; our own reader looks at the images themselves."""
     channels, deep = {header.channels for header in headers}, any(header.bits > 8 for header in headers)
     shape = (None, None, channels.pop() if channels in ({1}, {4}) else 3)
     kind = dict(dtype=np.uint16, encoding_format='png') if deep else dict(dtype=np.uint8)
@@ -184,9 +184,9 @@ def make_features(headers: Sequence[decode.Header]) -> tfds.features.FeaturesDic
 
 
 class FolderBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
-    """Writes given shards in order, one image after the other.
+    """Writes the given shards in order, one image after the other.
 
-    GeneratorBasedBuilder would write in the order of hashes, or with disable_shuffling hold a whole split in memory.
+    GeneratorBasedBuilder would write in the order of hashes, or with disable_shuffling keep a whole split in memory.
     """
 
     def __init__(self, config: RecordsConfig, shards: Mapping[str, Sequence[Shard]], features: Any):
@@ -195,7 +195,7 @@ class FolderBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         super().__init__(data_dir=config.data_dir, file_format=config.file_format)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        # Not dataset_info_from_configs, which looks for files beside the class's module and fails for a script's.
+        # Not dataset_info_from_configs, which looks for files beside the class's module and fails for a script.
         return tfds.core.DatasetInfo(builder=self, features=self._features, disable_shuffling=True)
 
     def _shard_iterators_per_split(self, dl_manager):
@@ -203,20 +203,20 @@ class FolderBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
 
 def write(config: RecordsConfig, shards: Mapping[str, Sequence[Shard]], features: Any) -> FolderBuilder:
-    """Writes all splits; they appear whole or not at all."""
+    """Writes all splits; they appear completely or not at all."""
     builder = FolderBuilder(config, shards, features)
-    # The public bucket of prepared data sets is not asked, and the folder for downloads, always made, not left behind.
+    # The public bucket of prepared data sets is not used. The download folder, which is always created, is temporary.
     download = tfds.download.DownloadConfig(try_download_gcs=False)
-    with writing_to(config), contextlib.redirect_stdout(None), tempfile.TemporaryDirectory() as unused:
-        builder.download_and_prepare(download_config=download, download_dir=unused)
+    with writing_to(config), contextlib.redirect_stdout(None), tempfile.TemporaryDirectory() as download_dir:
+        builder.download_and_prepare(download_config=download, download_dir=download_dir)
     return builder
 
 
 @contextlib.contextmanager
 def writing_to(config: RecordsConfig) -> Iterator[None]:
-    """Makes a UserError of what goes wrong with the output."""
+    """Raises a UserError for what goes wrong with the output."""
     try:
         yield
-    except (OSError, RuntimeError, tf.errors.OpError) as error:  # RuntimeError is ArrayRecord's
+    except (OSError, RuntimeError, tf.errors.OpError) as error:  # ArrayRecord raises RuntimeError
         reason = ' '.join(str(getattr(error, 'message', error)).split())
         raise UserError(f"`output` ('{config.output}') cannot be written ({reason}); set it to another.") from error

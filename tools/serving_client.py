@@ -1,8 +1,9 @@
-"""Translates images by a model in TensorFlow Serving: python tools/serving_client.py --model=RUN_AtoB IN.jpg OUT.png
+"""Translates images with a model in TensorFlow Serving: python tools/serving_client.py --model=RUN_AtoB IN.jpg OUT.png
 
-IN and OUT may be folders; subfolders are kept. JPEG, PNG and plain BMP are sent as they are; other formats, and JPEGs
-that their EXIF data turn, are made PNGs first, since TensorFlow reads neither as people see them. Images that the
-server refuses are named and left aside, and the exit status is then 1. Only --protocol=grpc needs TensorFlow.
+IN and OUT may be folders; subfolders are kept. JPEG, PNG and plain BMP are sent unchanged. Other formats, and JPEGs
+that their EXIF data rotate, are converted to PNG first, since TensorFlow does not decode them as viewers show them.
+Images that the server refuses are listed and skipped, and the exit status is then 1. Only --protocol=grpc needs
+TensorFlow.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from cyclegan_tf.runtime.program import run_program  # noqa: E402
 from cyclegan_tf.settings.fields import setting, validate_fields  # noqa: E402
 from cyclegan_tf.settings.flags import asks_for_help, define_flags, help_text, values_of  # noqa: E402
 
-PORTS = {'rest': 8501, 'grpc': 8500}  # where TensorFlow Serving's published image listens
+PORTS = {'rest': 8501, 'grpc': 8500}  # the ports of TensorFlow Serving's published image
 
 
 @dataclasses.dataclass(frozen=True)
 class ClientConfig:
-    """Which model, and how it is asked."""
+    """Which model is used, and how requests are sent."""
 
     server: str = setting(
         '',
@@ -41,15 +42,14 @@ class ClientConfig:
     protocol: str = setting(
         'rest', "protocol of the server's port: rest (usually 8501) or grpc (usually 8500)", choices=('rest', 'grpc')
     )
-    concurrency: int = setting(4, 'number of requests in flight, of one image each', minimum=1)
+    concurrency: int = setting(4, 'number of requests under way at the same time, of one image each', minimum=1)
     retries: int = setting(
         6, 'number of times that an image is sent again while the server is unavailable or busy', minimum=0
     )
-    timeout: float = setting(300.0, 'longest time for one image with all its attempts, in seconds', minimum=0.001)
+    timeout: float = setting(300.0, 'maximum time for one image with all its attempts, in seconds', minimum=0.001)
     ca: Optional[str] = setting(
         None,
-        'file with the certificates (PEM) by which that of a server with https:// is checked; unset: those of the '
-        'system',
+        'file with the certificates (PEM) with which a server with https:// is verified; unset: those of the system',
     )
     verbose: bool = setting(False, 'print the traceback of an error')
 
@@ -57,17 +57,15 @@ class ClientConfig:
         validate_fields(self)
         if not self.model:
             raise UserError("`model` ('') is required; set it to the model's name on the server, as in RUN_AtoB.")
-        _ = self.address  # raises for a value that cannot be read
+        _ = self.address  # raises UserError if `server` cannot be read
         if self.ca is not None and not self.encrypted:
-            raise UserError(
-                f"`ca` ('{self.ca}') goes with an encrypted connection only; set --server=https://HOST:PORT."
-            )
+            raise UserError(f"`ca` ('{self.ca}') is for encrypted connections only; set --server=https://HOST:PORT.")
         if self.ca is not None and not os.path.isfile(os.path.expanduser(self.ca)):
-            raise UserError(f"`ca` ('{self.ca}') is no file; set it to one with certificates.")
+            raise UserError(f"`ca` ('{self.ca}') is not a file; set it to one with certificates.")
 
     @property
     def encrypted(self) -> bool:
-        """Whether the connection is."""
+        """Whether the connection is encrypted."""
         return self.server.lower().startswith('https://')
 
     @property
@@ -76,18 +74,20 @@ class ClientConfig:
         default = PORTS[self.protocol]
         if not self.server:
             return f'localhost:{default}'
-        found = re.fullmatch(r'(?:https?://)?([\w.-]+|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?/?', self.server, re.IGNORECASE)
-        if found is None or not 0 < int(found[2] or default) < 65536:
-            raise UserError(f"`server` ('{self.server}') is not HOST:PORT, as in localhost:{default}; mend it.")
-        return f'{found[1]}:{found[2] or default}'
+        parsed = re.fullmatch(
+            r'(?:https?://)?([\w.-]+|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?/?', self.server, re.IGNORECASE
+        )
+        if parsed is None or not 0 < int(parsed[2] or default) < 65536:
+            raise UserError(f"`server` ('{self.server}') is not HOST:PORT, as in localhost:{default}; correct it.")
+        return f'{parsed[1]}:{parsed[2] or default}'
 
 
 def parse(argv: Sequence[str]) -> tuple[ClientConfig, pathlib.Path, pathlib.Path]:
     """Command line to settings, IN and OUT.
 
     Raises:
-        flags.Error: a flag that does not exist or cannot be read.
-        UserError: a value out of bounds, or not exactly two names.
+        flags.Error: a flag does not exist or cannot be read.
+        UserError: a value is out of bounds, or there are not exactly two names.
     """
     values = define_flags(ClientConfig)
     names = values(list(argv))[1:]
@@ -107,10 +107,10 @@ def main(arguments: tuple[ClientConfig, pathlib.Path, pathlib.Path]) -> int:
     """Translates; returns the exit status.
 
     Raises:
-        UserError: there are no images; an output would take an input's place; the server or the model cannot be used;
-            images were left aside, which are named. The pictures of all images that were answered are written.
+        UserError: there are no images; a result would overwrite an image to translate; the server or the model cannot
+            be used; or images were skipped, and are listed. The results of all answered requests are written.
     """
-    # NumPy and the decoders take their time to import, which --help and wrong flags do not wait for.
+    # Imported here: NumPy and the decoders take time to import, for which --help and wrong flags should not wait.
     import serving_requests
 
     serving_requests.translate(*arguments)

@@ -18,13 +18,13 @@ from cyclegan_tf.data import decode
 from cyclegan_tf.errors import UserError
 
 _JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
-_EXIF_WITHIN = 1 << 17  # EXIF data are one of a JPEG's first segments, each of which has 64 kB at most
+_EXIF_WITHIN = 1 << 17  # EXIF data are in one of a JPEG's first segments, each of which has at most 64 kB
 _ORIENTATION = 0x0112  # a tag of EXIF
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One image: where it is, and where its picture goes."""
+    """One image: its path, and the path of its translation."""
 
     source: pathlib.Path
     target: pathlib.Path
@@ -34,7 +34,7 @@ def plan(source: pathlib.Path, output: pathlib.Path) -> list[Task]:
     """What is read and written, in a fixed order.
 
     Raises:
-        UserError: there are no images, or a picture would take the place of an image that is read.
+        UserError: there are no images, or a result would overwrite an image to translate.
     """
     if source.is_dir():
         if output.exists() and not output.is_dir():
@@ -46,10 +46,10 @@ def plan(source: pathlib.Path, output: pathlib.Path) -> list[Task]:
         if output.is_dir():
             output = output / f'{source.stem}.png'
         elif output.suffix.lower() != '.png':
-            raise UserError(f"OUT ('{output}') does not end in .png, which is what models answer; rename it.")
+            raise UserError(f"OUT ('{output}') does not end in .png, the format of the results; rename it.")
         tasks = [Task(source, output)]
     else:
-        raise UserError(f"IN ('{source}') is no file or folder; set it to an image or to a folder of images.")
+        raise UserError(f"IN ('{source}') is not a file or folder; set it to an image or to a folder of images.")
     inputs = {os.path.realpath(task.source) for task in tasks}
     for task in tasks:
         if os.path.realpath(task.target) in inputs:
@@ -58,15 +58,15 @@ def plan(source: pathlib.Path, output: pathlib.Path) -> list[Task]:
 
 
 def _images(folder: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
-    """The images in a folder with its subfolders, but not what an earlier call wrote into OUT inside of it."""
-    found = []
+    """The images in a folder with its subfolders, but not the results of an earlier call if OUT is inside of it."""
+    paths = []
     for directory, subfolders, files in os.walk(folder):
         subfolders[:] = [name for name in subfolders if not _same(os.path.join(directory, name), output)]
-        found += [pathlib.Path(directory, name) for name in files if name.lower().endswith(decode.EXTENSIONS)]
-    if not found:
+        paths += [pathlib.Path(directory, name) for name in files if name.lower().endswith(decode.EXTENSIONS)]
+    if not paths:
         endings = ' '.join(ending[1:] for ending in decode.EXTENSIONS)
         raise UserError(f"IN ('{folder}') holds no images; put files there that end in one of: {endings}.")
-    return sorted(found)
+    return sorted(paths)
 
 
 def _same(one: str, other: pathlib.Path) -> bool:
@@ -74,13 +74,13 @@ def _same(one: str, other: pathlib.Path) -> bool:
 
 
 def _output_names(paths: Sequence[str]) -> list[str]:
-    """Paths without suffix, but with it where two would be the same: cat.jpg beside cat.png become cat_jpg, cat_png.
+    """Paths without suffix, except that cat.jpg and cat.png in the same folder become cat_jpg and cat_png.
 
-    No two results are the same, also not where letters' case does not count.
+    No two results are equal, even if upper and lower case are not distinguished.
     """
     stems = [os.path.splitext(path)[0] for path in paths]
     counts = collections.Counter(stem.lower() for stem in stems)
-    # Those that keep their names come first, so that none of them has to give way to a longer name.
+    # Names without suffix are taken first, so that none of them has to change because of a longer name.
     taken = {stem.lower() for stem in stems if counts[stem.lower()] == 1}
     names = []
     for path, stem in zip(paths, stems):
@@ -96,10 +96,10 @@ def _output_names(paths: Sequence[str]) -> list[str]:
 
 
 def sendable(data: bytes) -> bytes:
-    """The file itself if TensorFlow reads it as people see it, else a PNG of what they see.
+    """The file itself if TensorFlow decodes it as viewers show it, else a PNG of what they show.
 
     Raises:
-        decode.BadImage: it is no JPEG, PNG or BMP, which the server judges, and no other image either.
+        decode.BadImage: it is not a JPEG, PNG or BMP, which the server checks, and not another image, either.
     """
     if (data.startswith(_JPEG) and not _is_turned(data)) or data.startswith(_PNG) or _is_plain_bmp(data):
         return data
@@ -110,15 +110,15 @@ def sendable(data: bytes) -> bytes:
 
 
 def _is_turned(data: bytes) -> bool:
-    """Whether a JPEG has to be turned, as many that cameras write."""
+    """Whether a JPEG has to be rotated, like many that cameras write."""
     if b'Exif' not in data[:_EXIF_WITHIN]:
         return False
     try:
         return Image.open(io.BytesIO(data)).getexif().get(_ORIENTATION, 1) != 1
-    except (OSError, ValueError, SyntaxError):  # Pillow's, for a damaged header: the server says what is wrong with it
+    except (OSError, ValueError, SyntaxError):  # Pillow's, for a damaged header; the server reports what is wrong
         return False
 
 
 def _is_plain_bmp(data: bytes) -> bool:
-    """Whether it is a BMP of 24 bits a pixel; TensorFlow takes a palette's indices for gray, and reads no others."""
+    """Whether it is a BMP of 24 bits a pixel. TensorFlow takes a palette's indices for gray, and reads no other BMP."""
     return data.startswith(b'BM') and len(data) >= 34 and struct.unpack_from('<HI', data, 28) == (24, 0)

@@ -1,7 +1,7 @@
-"""One image to a model in TensorFlow Serving and its picture back, over REST or gRPC; errors by what to do about them.
+"""Sends one image to a model in TensorFlow Serving, over REST or gRPC, and classifies errors by what to do about them.
 
-Both services are made for several threads that ask at once, over connections that stay open. They go to the server
-itself: proxies that the environment names are for the internet, not for a model server.
+Both services can be used by several threads at the same time, over connections that stay open. They connect to the
+server directly: proxies in the environment are meant for the internet, not for a model server.
 """
 
 from __future__ import annotations
@@ -17,30 +17,31 @@ import urllib3
 
 from cyclegan_tf.errors import UserError
 
-# The signature that an exported model has under 'serving_default': images in, pictures out, both under this name.
+# The name of the input and of the output of an exported model's signature 'serving_default'.
 IMAGES = 'image_bytes'
 
 _PNG = b'\x89PNG\r\n\x1a\n'
-_ASSERTED = 'assertion failed: ['  # what TensorFlow writes before what an operation Assert says
+_ASSERTED = 'assertion failed: ['  # what TensorFlow writes before the message of an operation Assert
 
-_CONNECT_SECONDS = 10.0  # a server that is there accepts at once; one behind a silent firewall never does
-# gRPC asks a server that did not answer again by itself, at first after 1 s and later after 120: our own pauses rule.
+_CONNECT_SECONDS = 10.0  # a running server accepts immediately; one behind a silent firewall never does
+# gRPC reconnects by itself to a server that did not answer, at first after 1 s and later only after 120 s. These values
+# are shorter, so that our own pauses decide.
 _RECONNECT_MS = (100, 1000)
 
 
 class Refused(Exception):
-    """This image will not be translated, whenever it is asked for again; the message is the server's sentence."""
+    """The server refuses this image and would refuse it again; the message is the server's."""
 
 
 class TimedOut(Exception):
-    """The image takes longer than the client or the server waits; the message says which."""
+    """The image takes longer than the client or the server waits; the message says which of them."""
 
 
 class Unanswered(Exception):
-    """No answer now, perhaps later; the message is the reason.
+    """There is no answer now, but perhaps later; the message is the reason.
 
     Attributes:
-        for_all: it is the server that does not answer, so that other images would not be answered either.
+        for_all: whether the server itself does not answer, so that it would not answer for other images, either.
     """
 
     def __init__(self, reason: str, for_all: bool):
@@ -50,7 +51,7 @@ class Unanswered(Exception):
 
 def tidy(sentence: str) -> str:
     """A server's message in one line, without the places in the graph that TensorFlow adds."""
-    # Several operations that fail are listed: '2 root error(s) found.\n  (0) INVALID_ARGUMENT: ...\n  (1) ...'.
+    # If several operations fail, they are listed: '2 root error(s) found.\n  (0) INVALID_ARGUMENT: ...\n  (1) ...'.
     sentence = re.sub(r'^\s*\d+ root error\(s\) found\.\s*\(0\)\s*[A-Za-z_ ]*:\s*', '', sentence)
     sentence = re.split(r'\[\[\{\{(?:function_)?node ', sentence)[0]
     sentence = re.sub(r'\{\{(?:function_)?node [^}]*\}\}', '', sentence).strip()
@@ -67,10 +68,10 @@ class RestService:
         Args:
             address: HOST:PORT.
             model: its name on the server.
-            version: None for the one that the server takes.
+            version: its version; None: the one that the server chooses.
             tls: whether the connection is encrypted.
-            ca: the file with the certificates that the server's is checked by; None for those of the system.
-            threads: that ask at once.
+            ca: file with the certificates with which the server's is verified; None: those of the system.
+            threads: number of threads that send requests at the same time.
         """
         self._what = f"`model` ('{model}')"
         self._where = f"`server` ('{address}')"
@@ -79,14 +80,14 @@ class RestService:
         self._pool = urllib3.PoolManager(maxsize=threads, block=True, retries=False, ca_certs=ca)
 
     def translate(self, image: bytes, timeout: float) -> bytes:
-        """One encoded image to one PNG.
+        """Sends one encoded image and returns the translation, a PNG.
 
         Args:
             image: JPEG, PNG or BMP.
-            timeout: seconds to wait at most.
+            timeout: maximum time to wait, in seconds.
 
         Raises:
-            Refused: it cannot be translated.
+            Refused: the image cannot be translated.
             TimedOut: it takes too long.
             Unanswered: it may be answered later.
             UserError: the server, the model or the certificate is not what the flags say.
@@ -108,16 +109,16 @@ class RestService:
                 f'{self._where} cannot be trusted ({" ".join(str(error).split())}); set --ca to the certificate of its '
                 f'authority, or leave out https://.'
             ) from error
-        except urllib3.exceptions.HTTPError as error:  # refused, reset, unknown host, no HTTP
+        except urllib3.exceptions.HTTPError as error:  # connection refused or reset, unknown host, not HTTP
             causes = _causes(error)
             if any(type(cause) is http.client.BadStatusLine for cause in causes):
                 raise UserError(
-                    f'{self._where} speaks no HTTP; set --protocol=grpc if that is its port for gRPC, or --server to '
-                    f'the one for REST.'
+                    f'{self._where} does not speak HTTP; set --protocol=grpc if this is its port for gRPC, or --server '
+                    f'to its port for REST.'
                 ) from error
-            # What the system says, if one of its errors is behind this one, is shorter.
-            said = [cause.strerror.lower() for cause in causes if isinstance(cause, OSError) and cause.strerror]
-            raise Unanswered((said or [' '.join(str(error).split())])[0], for_all=True) from error
+            # If an error of the operating system is behind this one, its message is shorter.
+            reasons = [cause.strerror.lower() for cause in causes if isinstance(cause, OSError) and cause.strerror]
+            raise Unanswered((reasons or [' '.join(str(error).split())])[0], for_all=True) from error
         if answer.status == 200:
             return self._picture(answer.data)
         sentence = _error_sentence(answer.data) or answer.reason or 'no reason is given'
@@ -133,7 +134,7 @@ class RestService:
         )
 
     def close(self) -> None:
-        """Gives the connections back."""
+        """Closes the connections."""
         self._pool.clear()
 
     def _picture(self, body: bytes) -> bytes:
@@ -155,21 +156,21 @@ class GrpcService:
         Args:
             address: HOST:PORT.
             model: its name on the server.
-            version: None for the one that the server takes.
+            version: its version; None: the one that the server chooses.
             tls: whether the connection is encrypted.
-            ca: the certificates that the server's is checked by, PEM; None for those of gRPC.
+            ca: the certificates with which the server's is verified, PEM; None: those of gRPC.
 
         Raises:
             UserError: tensorflow-serving-api is not installed.
         """
-        # Seconds, since TensorFlow comes with it, which users of REST should not pay for.
+        # This takes seconds, since it imports TensorFlow; users of REST should not wait for it.
         try:
             import grpc
             from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
         except ImportError as error:
             raise UserError(
                 "`protocol` (grpc) needs tensorflow-serving-api; install cyclegan_tf's extra 'serving' "
-                "(pip install '.[serving]'), or take --protocol=rest."
+                "(pip install '.[serving]'), or set --protocol=rest."
             ) from error
         self._grpc, self._predict_pb2 = grpc, predict_pb2
         self._what = f"`model` ('{model}')"
@@ -177,7 +178,7 @@ class GrpcService:
         self._model, self._version = model, version
         first, longest = _RECONNECT_MS
         channel_options = [
-            ('grpc.max_send_message_length', -1),  # else 4 MB, which photographs exceed
+            ('grpc.max_send_message_length', -1),  # unlimited; the default is 4 MB, which photographs exceed
             ('grpc.max_receive_message_length', -1),
             ('grpc.enable_http_proxy', 0),
             ('grpc.initial_reconnect_backoff_ms', first),
@@ -209,7 +210,7 @@ class GrpcService:
         return pictures[0]
 
     def close(self) -> None:
-        """Ends the connection, and the requests that are under way."""
+        """Closes the connection, and ends the requests that are under way."""
         self._channel.close()
 
     def _explain(self, error: Any) -> Exception:
@@ -230,11 +231,13 @@ class GrpcService:
 
 
 def _no_picture(what: str) -> UserError:
-    return UserError(f'{what} answers something else than a picture; set --model to one that cyclegan_tf exported.')
+    return UserError(
+        f'{what} answers with something other than a picture; set --model to one that cyclegan_tf exported.'
+    )
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """An error, the one that it came from, and so on."""
+    """An error, the error that caused it, and so on."""
     causes = []
     cause: Optional[BaseException] = error
     while cause is not None:
@@ -244,12 +247,12 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _error_sentence(body: bytes) -> str:
-    """What TensorFlow Serving says in {"error": ...}, or the beginning of what another server says."""
+    """The message of TensorFlow Serving in {"error": ...}, or the beginning of another server's answer."""
     text = body.decode('utf-8', 'replace')
     try:
         return tidy(str(json.loads(text)['error']))
     except (ValueError, KeyError, TypeError):
-        # It escapes the message as C does, \' and \303 included, which is no JSON.
+        # TensorFlow Serving escapes the message as C does, for example \' and \303, which JSON does not allow.
         escaped = re.search(r'"error":\s*"((?:[^"\\]|\\.)*)"', text, re.DOTALL)
     if escaped is None:
         return ' '.join(text.split())[:200]
@@ -257,7 +260,7 @@ def _error_sentence(body: bytes) -> str:
 
 
 def _c_unescaped(text: str) -> str:
-    """Text without the escapes of absl::CEscape, in which the server's errors and TensorFlow's assertions are."""
+    """Text without the escapes of absl::CEscape, which the server uses for errors, and TensorFlow for assertions."""
     named = {b'n': b'\n', b'r': b'\r', b't': b'\t'}
 
     def plain(found):

@@ -1,4 +1,4 @@
-"""Many images to a model in TensorFlow Serving: several at once, and again while the server is busy or away."""
+"""Sends many images to a model in TensorFlow Serving: several at a time, and again while the server is busy or away."""
 
 from __future__ import annotations
 
@@ -29,44 +29,44 @@ if TYPE_CHECKING:
 
 Service = Union[RestService, GrpcService]
 
-# Seconds between two attempts: doubled each time up to the longest, and at random between half of that and all of it,
-# so that many clients of one server that comes back do not all ask at the same moment.
+# Seconds between two attempts: doubled each time up to the longest pause, then multiplied by a random factor from 0.5
+# to 1, so that the many clients of a server that comes back do not all send at the same moment.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 
-_LEAST_SECONDS = 0.001  # what an attempt is given at the deadline; libraries refuse zero
+_SHORTEST_TIMEOUT = 0.001  # seconds for an attempt at the deadline; libraries refuse zero
 
 
 def translate(config: ClientConfig, source: pathlib.Path, output: pathlib.Path) -> None:
-    """Translates an image or a folder of images, and says where the pictures are.
+    """Translates an image or a folder of images, and prints where the results are.
 
     Raises:
-        UserError: there are no images; an output would take an input's place; the server or the model cannot be used;
-            images were left aside, which are named. The pictures of all images that were answered are written.
+        UserError: there are no images; a result would overwrite an image to translate; the server or the model cannot
+            be used; or images were skipped, and are listed. The results of all answered requests are written.
     """
     tasks = serving_files.plan(source, output)
     service = connect(config)
     try:
         with progress_bar(total=len(tasks), keep=True) as bar:
-            left = run(service, tasks, config, config.concurrency, bar)
-            # A server that puts the images of several requests into one batch refuses all of them if one is bad: those
-            # that were in bad company are translated now.
-            refused = [task for task, problem in left.items() if isinstance(problem, Refused)]
+            skipped = run(service, tasks, config, config.concurrency, bar)
+            # A server that puts the images of several requests into one batch refuses all of them if one is bad. So
+            # refused images are sent again, one at a time.
+            refused = [task for task, problem in skipped.items() if isinstance(problem, Refused)]
             bar.reset(len(tasks))
             bar.update(len(tasks) - len(refused))
-            left = {task: problem for task, problem in left.items() if not isinstance(problem, Refused)}
-            left.update(run(service, refused, config, 1, bar))
+            skipped = {task: problem for task, problem in skipped.items() if not isinstance(problem, Refused)}
+            skipped.update(run(service, refused, config, 1, bar))
     finally:
         service.close()
-    for task in sorted(left, key=lambda task: task.source):
-        print(f'Left aside: {task.source}: {left[task]}', file=sys.stderr)
-    if len(left) < len(tasks):
-        print(f'{len(tasks) - len(left)} pictures are in {output}.' if source.is_dir() else f'{tasks[0].target}')
-    if left:
-        raise UserError(f'{len(left)} of {len(tasks)} images could not be translated and were left aside.')
+    for task in sorted(skipped, key=lambda task: task.source):
+        print(f'Skipped: {task.source}: {skipped[task]}', file=sys.stderr)
+    if len(skipped) < len(tasks):
+        print(f'{len(tasks) - len(skipped)} pictures are in {output}.' if source.is_dir() else f'{tasks[0].target}')
+    if skipped:
+        raise UserError(f'{len(skipped)} of {len(tasks)} images could not be translated and were skipped.')
 
 
 def connect(config: ClientConfig) -> Service:
-    """The service; nothing is sent yet."""
+    """Opens the connection to the model; nothing is sent yet."""
     ca = None if config.ca is None else os.path.expanduser(config.ca)
     if config.protocol == 'rest':
         return RestService(config.address, config.model, config.version, config.encrypted, ca, config.concurrency)
@@ -77,12 +77,12 @@ def connect(config: ClientConfig) -> Service:
 def run(
     service: Service, tasks: Sequence[Task], config: ClientConfig, threads: int, bar: tqdm
 ) -> dict[Task, Exception]:
-    """Translates and writes; returns what was left aside, with the reason.
+    """Translates and writes the images; returns those that were skipped, with the reason.
 
     Raises:
-        UserError: the server does not answer, or not to such requests.
+        UserError: the server does not answer, or refuses all such requests.
     """
-    left, written = {}, 0
+    skipped, written = {}, 0
     answers = ask_all(service, tasks, config, threads, bar)
     with contextlib.closing(answers):
         for task, answer in answers:
@@ -93,22 +93,22 @@ def run(
                 before = f' {written} of {len(tasks)} pictures were written before.' if written else ''
                 raise UserError(
                     f"`server` ('{config.address}') does not answer ({answer}); start it, or set --server and "
-                    f'--protocol to where it listens and what is spoken there.{before}'
+                    f'--protocol to its address and protocol.{before}'
                 ) from answer
             elif isinstance(answer, (Refused, TimedOut, Unanswered, decode.BadImage)):
-                left[task] = answer
+                skipped[task] = answer
             elif isinstance(answer, OSError):
-                left[task] = decode.BadImage(f'it cannot be read ({answer.strerror})')
+                skipped[task] = decode.BadImage(f'it cannot be read ({answer.strerror})')
             else:
                 raise answer
             bar.update()
-    return left
+    return skipped
 
 
 def ask_all(
     service: Service, tasks: Sequence[Task], config: ClientConfig, threads: int, bar: tqdm
 ) -> Iterator[tuple[Task, Union[bytes, Exception]]]:
-    """Each image with its picture, or with what went wrong, as they are answered."""
+    """Each image with its translation, or with what went wrong, in the order of the answers."""
     waiting: queue.SimpleQueue = queue.SimpleQueue()
     for task in tasks:
         waiting.put(task)
@@ -128,11 +128,11 @@ def ask_all(
                 return
             try:
                 answer = ask(service, serving_files.sendable(task.source.read_bytes()), config, stopping, notice)
-            except Exception as error:  # they are told apart where the answers are used
+            except Exception as error:  # the caller distinguishes them
                 answer = error
             answered.put((task, answer))
 
-    # Daemons, so that Ctrl-C does not wait for the server.
+    # Daemon threads, so that Ctrl-C does not wait for the server.
     for _ in range(min(threads, len(tasks))):
         threading.Thread(target=work, daemon=True).start()
     try:
@@ -140,7 +140,7 @@ def ask_all(
             yield answered.get()
     finally:
         stopping.set()
-        while not answered.empty():  # a thread that has an answer to give can end then
+        while not answered.empty():  # makes room, so that a thread that waits to put its answer can end
             answered.get_nowait()
 
 
@@ -151,16 +151,16 @@ def ask(
     stopping: threading.Event,
     notice: Callable[[Unanswered], None],
 ) -> bytes:
-    """One image to its picture, with several attempts; `notice` is told why one was not the last.
+    """Sends one image and returns its translation; `notice` gets the reason of each failed attempt but the last.
 
     Raises:
         Refused, TimedOut, UserError: as the service.
-        Unanswered: at the last attempt too.
+        Unanswered: the last attempt was not answered, either.
     """
     deadline = time.monotonic() + config.timeout
     for attempt in itertools.count():
         try:
-            return service.translate(image, max(_LEAST_SECONDS, deadline - time.monotonic()))
+            return service.translate(image, max(_SHORTEST_TIMEOUT, deadline - time.monotonic()))
         except Unanswered as error:
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt) * random.uniform(0.5, 1)
             if attempt == config.retries or time.monotonic() + pause >= deadline:

@@ -1,4 +1,4 @@
-"""A run of weights from PyTorch: what the files hold, whether they and the flags fit together, the run's directory."""
+"""Makes a run from PyTorch's weights: reads the files, checks that they and the flags agree, writes the directory."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from import_torch_weights import Arguments
 
 CHANNELS = {'A': 'input_nc', 'B': 'output_nc'}  # the model's domain -> the setting of its channels
-# Kind of network -> what tells its architecture by its file; import_torch_weights.KINDS names the same.
+# Kind of network -> what infers its architecture from its file; import_torch_weights.KINDS has the same kinds.
 GUESSES = {'generator': torch_weights.guess_generator, 'discriminator': torch_weights.guess_discriminator}
 
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """One network's weights.
+    """The weights of one network.
 
     Attributes:
-        name: of the network, as in 'G_A'.
-        role: what it is for.
-        path: of the file.
-        state: its state_dict, float32 arrays by key.
-        guess: its architecture.
+        name: the name of the network, as in 'G_A'.
+        role: what the network is for.
+        path: the path of the file.
+        state: the network's state_dict, float32 arrays by key.
+        guess: the architecture inferred from it.
     """
 
     name: str
@@ -52,11 +52,11 @@ class File:
 
 
 def make_run(arguments: Arguments) -> None:
-    """Reads and checks the files, writes the run, and says what it is made of.
+    """Reads and checks the files, writes the run, and prints what it consists of.
 
     Raises:
-        UserError: PyTorch is missing; a file cannot be read or does not fit, in which case the message lists every
-            key; flags and files contradict each other; the run exists. Nothing is written then.
+        UserError: PyTorch is missing; a file cannot be read or does not fit, and the message lists every key; flags and
+            files contradict each other; the run exists. Nothing is written then.
     """
     torch = import_torch()
     networks = arguments.settings_class.networks
@@ -73,49 +73,51 @@ def make_run(arguments: Arguments) -> None:
     for file in files:
         print(f'{file.name}: {describe(file.role, config)}, from {file.path}')
     if missing:
-        print(f'Without a file, new as for a training that begins: {", ".join(missing)}')
+        print(f'Without a file, so with initial weights as in a new training: {", ".join(missing)}')
     for direction, name in config.translating_networks.items():
         if name in missing:
-            print(f'No image is translated {direction} before the run is trained: it has no weights of {name}.')
+            print(f'No image can be translated {direction} before the run is trained: it has no weights for {name}.')
     print(f'Run directory: {run_directory}, {config.input_nc} channels in A, {config.output_nc} in B.')
 
 
 # ------------------------------------------------------------------------------------------------------------ the files
 def import_torch() -> Any:
-    """The module torch, which only users of its files have to have."""
+    """Imports PyTorch, which only users of its files need to have."""
     try:
         import torch
     except ImportError as error:
         raise UserError(
-            "PyTorch is not installed, which reads these files; install cyclegan_tf's extra 'torch': "
+            "PyTorch is not installed, but is needed to read these files; install cyclegan_tf's extra 'torch': "
             "pip install '.[torch]'."
         ) from error
     return torch
 
 
 def read(torch: Any, name: str, role: NetworkRole, path: str) -> File:
-    """One network's file.
+    """Reads one network's file.
 
     Raises:
-        UserError: it is missing, is no state_dict, or holds nothing of such a network.
+        UserError: the file is missing, is not a state_dict, or holds no such network.
     """
     where = f"`{name.lower()}` ('{path}')"
     path = os.path.expanduser(path)
     if not os.path.isfile(path):
-        raise UserError(f'{where} is no file; set it to one that the PyTorch program has saved.')
+        raise UserError(f'{where} is not a file; set it to one that the PyTorch program has saved.')
     try:
-        # weights_only: a pickle from the internet could otherwise run anything.
+        # weights_only: otherwise a pickle from the internet could run any code.
         loaded = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # what the bytes of a damaged file make the reader raise is not foreseeable
-        reason = getattr(error, 'strerror', None) or type(error).__name__  # messages of PyTorch's are pages
+    except Exception as error:  # a damaged file can make the reader raise any exception
+        reason = getattr(error, 'strerror', None) or type(error).__name__  # PyTorch's messages are pages long
         raise UserError(
-            f'{where} cannot be read as weights ({reason}); set it to a whole file with a state_dict, as the PyTorch '
-            f'program saves it.'
+            f'{where} cannot be read as weights ({reason}); set it to an undamaged file with a state_dict, as the '
+            f'PyTorch program saves it.'
         ) from error
     if not isinstance(loaded, Mapping) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in loaded.items()
     ):
-        raise UserError(f'{where} holds something else than a state_dict; set it to a file with the weights alone.')
+        raise UserError(
+            f'{where} holds something other than a state_dict; set it to a file with nothing but the weights.'
+        )
     odd = [key for key, value in loaded.items() if value.layout != torch.strided or value.is_complex()]
     if odd:
         raise UserError(f'{where} holds tensors that are sparse or complex ({", ".join(odd)}); set it to another file.')
@@ -136,28 +138,28 @@ def read(torch: Any, name: str, role: NetworkRole, path: str) -> File:
 
 # --------------------------------------------------------------------------------------------------------- the settings
 def make_config(arguments: Arguments, files: Sequence[File]) -> Config:
-    """The settings of the run: what the files tell, then the flags.
+    """The settings of the run: those that the files determine, and the flags for all others.
 
     Raises:
-        UserError: a flag that is given contradicts a file, or a file another one; or the settings make no run.
+        UserError: a given flag contradicts a file, or two files contradict each other; or the settings are not valid.
     """
     flags, given = arguments.settings, arguments.given
     settings: dict[str, Any] = {}
-    said_by: dict[str, File] = {}
+    file_of: dict[str, File] = {}
     lines = []
     for file in files:
-        told = dict(file.guess.settings)
-        told.update(told_channels(file))
-        if told.get('netD') == 'basic' and 'netD' in given and flags['netD'] == 'n_layers':
-            told['netD'] = 'n_layers'  # with three layers it is the same network
-        for name, value in told.items():
+        inferred = dict(file.guess.settings)
+        inferred.update(inferred_channels(file))
+        if inferred.get('netD') == 'basic' and 'netD' in given and flags['netD'] == 'n_layers':
+            inferred['netD'] = 'n_layers'  # with three layers it is the same network
+        for name, value in inferred.items():
             if value is None:
                 continue
             if name in given and flags[name] != value:
                 lines.append(f'`{name}` ({flags[name]}) is not what {file} holds ({value})')
             elif settings.setdefault(name, value) != value:
-                lines.append(f'{file} holds {name} {value}, {said_by[name]} holds {settings[name]}')
-            said_by.setdefault(name, file)
+                lines.append(f'{file} holds {name} {value}, {file_of[name]} holds {settings[name]}')
+            file_of.setdefault(name, file)
     if lines:
         raise UserError(
             'flags and files contradict each other; leave the flags out, or import the files as two runs:\n  '
@@ -165,30 +167,30 @@ def make_config(arguments: Arguments, files: Sequence[File]) -> Config:
         )
     settings = {**flags, **settings}
     if settings['input_nc'] != settings['output_nc'] and 'lambda_identity' in settings.keys() - given:
-        settings['lambda_identity'] = 0.0  # it compares images of A and B, which these channels do not allow
+        settings['lambda_identity'] = 0.0  # it compares images of A and B, which need equal channels for that
     config = arguments.settings_class(**settings)
     if config.pool_size and not config.crops:
         raise UserError(
-            f'`preprocess` ({config.preprocess}) leaves open how large the images of the pools are; set --pool_size=0, '
-            f'which such a training takes.'
+            f'`preprocess` ({config.preprocess}) leaves open how large the images in the pools are; set --pool_size=0, '
+            f'which such a training needs.'
         )
     return config
 
 
-def told_channels(file: File) -> dict[str, Optional[int]]:
-    """The settings of channels that a file tells of; None where it does not."""
+def inferred_channels(file: File) -> dict[str, Optional[int]]:
+    """The settings of channels that a file determines; None for those that it does not."""
     into, out = file.guess.channels
-    # Of several domains together it tells the sum alone, which is compared when the weights are put in.
-    told = {CHANNELS[file.role.inputs[0]]: into} if len(file.role.inputs) == 1 else {}
-    return {**told, CHANNELS[file.role.output]: out} if file.role.output else told
+    # Of several input domains a file shows only the sum of channels, which is checked when the weights are assigned.
+    inferred = {CHANNELS[file.role.inputs[0]]: into} if len(file.role.inputs) == 1 else {}
+    return {**inferred, CHANNELS[file.role.output]: out} if file.role.output else inferred
 
 
 # ---------------------------------------------------------------------------------------------------------- the weights
 def fill(networks: Mapping[str, tf.keras.Model], config: Config, files: Sequence[File]) -> None:
-    """Puts the weights into the networks.
+    """Assigns the weights to the networks.
 
     Raises:
-        UserError: some do not fit; the message lists all keys.
+        UserError: weights do not fit, and the message lists all keys.
     """
     generator = torch_weights.generator_slots(config.netG, not config.no_dropout)
     discriminator = torch_weights.discriminator_slots(config.netD, config.n_layers_D)
@@ -198,8 +200,8 @@ def fill(networks: Mapping[str, tf.keras.Model], config: Config, files: Sequence
         lines = torch_weights.differences(networks[file.name], slots[file.name], file.state)
         if lines:
             complaints.append(
-                f'{file} does not fit {describe(file.role, config)}, the nearest there is; set it to another file or '
-                f'mend:\n  ' + '\n  '.join(lines)
+                f'{file} does not fit {describe(file.role, config)}, the nearest architecture; set it to another file '
+                f'or correct it:\n  ' + '\n  '.join(lines)
             )
     if complaints:
         raise UserError('\n'.join(complaints))
@@ -214,7 +216,7 @@ def describe(role: NetworkRole, config: Config) -> str:
 
 
 def write(run_directory: pathlib.Path, config: Config, model: BaseModel, missing: Sequence[str]) -> None:
-    """Makes the run's directory. Its checkpoint appears last, so that a run that can be found is complete."""
+    """Creates the run's directory. Its checkpoint appears last, so that any run that is found is complete."""
     try:
         run_directory.mkdir(parents=True, exist_ok=True)
         checkpoints.mark_untrained(run_directory, step=0, names=missing)

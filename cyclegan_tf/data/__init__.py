@@ -1,1 +1,1 @@
-"""Images to batches: sources, table, augment, pipeline, in this order."""
+"""From images to batches: sources, table, augment and pipeline, in this order."""

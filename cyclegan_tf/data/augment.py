@@ -1,4 +1,4 @@
-"""The XLA-compiled augmentation: random crop, random flip, a policy, to [-1, 1]."""
+"""The augmentation of training images, compiled by XLA: random crop, random flip, a policy, scaling to [-1, 1]."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import TYPE_CHECKING, Optional
 import numpy as np
 import tensorflow as tf
 
-if TYPE_CHECKING:  # KerasCV takes seconds to import, which only runs with a policy should pay for
+if TYPE_CHECKING:  # KerasCV takes seconds to import, so only runs with a policy import it
     from cyclegan_tf.data.policies import Policy
 
-NUMBERS = 3  # integers for each image: crop's top, crop's left, flip; a policy's follow
-_UNIT = 16  # images whose numbers are computed at once
+NUMBERS = 3  # random integers per image: top of the crop, left of the crop, flip; those of a policy follow
+_GROUP = 16  # images whose random integers are generated together
 
 
 def random_integers(seed: tf.Tensor, first: tf.Tensor, count: int, columns: int) -> tf.Tensor:
-    """Random numbers for the images at positions first, first + 1, ... of the stream.
+    """Random integers for the images at positions first, first + 1, ... of the stream.
 
-    A position's numbers depend on the seed and the position alone, not on where one begins or how many one asks for.
-    They are integers: the floats of one seed differ between XLA and plain execution.
+    The integers of a position depend on the seed and the position alone, not on where one begins or how many one asks
+    for. They are integers because floats from the same seed differ between XLA and plain execution.
 
     Args:
-        seed: int64, scalar.
-        first: int64, scalar.
-        count, columns: how many positions, and numbers for each.
+        seed: int64 scalar.
+        first: int64 scalar.
+        count, columns: number of positions, and of integers for each position.
 
     Returns:
         int32 [count, columns] in [0, 2**24).
     """
-    unit = first // _UNIT
-    # So many units hold `count` positions wherever they begin.
-    units = [unit + i for i in range((count - 1) // _UNIT + 1 + (count > 1))]
-    drawn = [tf.random.stateless_uniform([_UNIT, columns], tf.stack([seed, u]), 0, 2**24, tf.int32) for u in units]
-    begin = tf.cast(first % _UNIT, tf.int32)
-    return tf.ensure_shape(tf.concat(drawn, axis=0)[begin : begin + count], [count, columns])
+    group = first // _GROUP
+    # Enough groups for `count` positions, wherever they begin within the first group.
+    groups = [group + i for i in range((count - 1) // _GROUP + 1 + (count > 1))]
+    numbers = [tf.random.stateless_uniform([_GROUP, columns], tf.stack([seed, g]), 0, 2**24, tf.int32) for g in groups]
+    begin = tf.cast(first % _GROUP, tf.int32)
+    return tf.ensure_shape(tf.concat(numbers, axis=0)[begin : begin + count], [count, columns])
 
 
 def make_augment(
@@ -43,31 +43,33 @@ def make_augment(
     """The augmentation of one domain.
 
     Args:
-        crop_size: side of the square that is cut; None cuts nothing.
-        flip: flip half of the images left to right.
-        policy: what else is done; None: nothing. One that XLA does not compile runs outside it.
-        jit_compile: compile with XLA; only where all images have one size, since it compiles anew for each.
+        crop_size: side of the square crop; None: no crop.
+        flip: flip half of the images left to right, at random.
+        policy: further changes; None: none. A policy that XLA cannot compile runs outside of XLA.
+        jit_compile: compile with XLA; meant for images of a single size, since it compiles again for every other size.
 
     Returns:
-        A function of images, uint8 or uint16 [batch, h, w, c], and numbers, int32 [batch, n] in [0, 2**24) with
-        NUMBERS + policy.num_random columns, to float32 [batch, h', w', c] in [-1, 1].
+        A function of images, uint8 or uint16 [batch, h, w, c], and random integers, int32 [batch, n] in [0, 2**24) with
+        n = NUMBERS + policy.num_random. It returns float32 [batch, h', w', c] in [-1, 1].
     """
     if policy is None:
         return tf.function(
-            lambda x, numbers: _to_unit(_cut(x, numbers, crop_size, flip)), jit_compile=jit_compile, autograph=False
+            lambda x, numbers: _to_unit(_crop_and_flip(x, numbers, crop_size, flip)),
+            jit_compile=jit_compile,
+            autograph=False,
         )
-    cut = lambda x, numbers: _to_levels(_cut(x, numbers, crop_size, flip))  # noqa: E731
+    crop = lambda x, numbers: _to_levels(_crop_and_flip(x, numbers, crop_size, flip))  # noqa: E731
     change = lambda x, numbers: (2 * policy(x, numbers[:, NUMBERS:]) - 255) / 255  # noqa: E731
     if policy.compiles:
-        return tf.function(lambda x, numbers: change(cut(x, numbers), numbers), jit_compile=jit_compile)
-    compiled = tf.function(cut, jit_compile=jit_compile, autograph=False)
-    return tf.function(lambda x, numbers: change(compiled(x, numbers), numbers))
+        return tf.function(lambda x, numbers: change(crop(x, numbers), numbers), jit_compile=jit_compile)
+    compiled_crop = tf.function(crop, jit_compile=jit_compile, autograph=False)
+    return tf.function(lambda x, numbers: change(compiled_crop(x, numbers), numbers))
 
 
-def _cut(images: tf.Tensor, numbers: tf.Tensor, crop_size: Optional[int], flip: bool) -> tf.Tensor:
-    """Crops and flips left to right; the dtype stays."""
+def _crop_and_flip(images: tf.Tensor, numbers: tf.Tensor, crop_size: Optional[int], flip: bool) -> tf.Tensor:
+    """Crops, and flips left to right; the dtype stays."""
     height, width = tf.unstack(tf.shape(images)[1:3])
-    # Gathering by computed indices compiles once; a slice with an offset would compile anew for each offset.
+    # Gathering by computed indices compiles once; a slice would be compiled again for each offset.
     if crop_size is not None:
         tops = scale(numbers[:, 0], height - crop_size + 1)
         images = tf.gather(images, tops[:, None] + tf.range(crop_size), axis=1, batch_dims=1)  # [b, crop, w, c]
@@ -89,15 +91,15 @@ def scale(numbers: tf.Tensor, bound: tf.Tensor) -> tf.Tensor:
 
 
 def _to_unit(images: tf.Tensor) -> tf.Tensor:
-    """To [-1, 1] as levels.to_float, up to its last bit; x / 127.5 - 1 exceeds 1 under XLA.
+    """Levels to float32 in [-1, 1], equal to levels.to_float up to the last bit.
 
-    XLA and TensorFlow's graph optimizer make a product of a division by a constant, and plain execution does not; a
-    product is the same everywhere.
+    It multiplies, since a product is the same everywhere: XLA and TensorFlow's graph optimizer turn a division by a
+    constant into a product, and plain execution does not. It does not compute x / 127.5 - 1, which exceeds 1 under XLA.
     """
     max_level = float(np.iinfo(images.dtype.as_numpy_dtype).max)
     return (2 * tf.cast(images, tf.float32) - max_level) * np.float32(1 / max_level)
 
 
 def _to_levels(images: tf.Tensor) -> tf.Tensor:
-    """To float32 in [0, 255], in fractions where there are 16 bits."""
+    """Levels to float32 in [0, 255]; 16-bit levels become fractions."""
     return tf.cast(images, tf.float32) / (np.iinfo(images.dtype.as_numpy_dtype).max / 255)

@@ -1,4 +1,4 @@
-"""Gray, colour, alpha: how images of so many channels become images of so many others."""
+"""Conversions between numbers of channels: gray, colour, alpha."""
 
 from __future__ import annotations
 
@@ -10,31 +10,33 @@ from PIL import Image
 
 from cyclegan_tf.data.pictures import BadImage, Picture
 
-LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue in gray (ITU-R 601-2)
-_LUMINANCE_OF_LEVELS = tuple(round(share * 2**16) for share in LUMINANCE)  # Pillow's integers (Convert.c, mode L)
-_MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}  # Pillow's, by number of channels
+LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green and blue in gray (ITU-R 601-2)
+_LUMINANCE_OF_LEVELS = tuple(round(share * 2**16) for share in LUMINANCE)  # as in Pillow (Convert.c, mode L)
+_MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}  # number of channels -> Pillow's mode
 
 
-def can_become(found: int, wanted: int) -> bool:
-    """Whether set_channels brings so many channels to so many."""
-    return found == wanted or (wanted in _MODES and found <= 4)
+def can_become(channels: int, wanted: int) -> bool:
+    """Whether set_channels can convert an image from one number of channels to another."""
+    return channels == wanted or (wanted in _MODES and channels <= 4)
 
 
-def require_channels(found: int, wanted: int) -> None:
-    """Raises BadImage where set_channels cannot bring so many channels to so many."""
-    if not can_become(found, wanted):
-        raise BadImage(f'it has {found} channels, which cannot be made {wanted}')
+def require_channels(channels: int, wanted: int) -> None:
+    """Raises BadImage if set_channels cannot convert from one number of channels to the other."""
+    if not can_become(channels, wanted):
+        raise BadImage(f'it has {channels} channels, which cannot be converted to {wanted}')
 
 
 def set_channels(picture: Picture, channels: int) -> Picture:
-    """Gray to colour, colour to gray (ITU-R 601-2, in whole levels), alpha dropped or added, in 8 or 16 bit.
+    """Converts an image of 8 or 16 bits to another number of channels.
+
+    Gray becomes colour, or colour becomes gray (ITU-R 601-2, rounded to whole levels); alpha is dropped or added.
 
     Args:
-        picture: Pillow's, or uint8 or uint16 [h, w, c].
-        channels: of the result, which is of the same kind.
+        picture: a Pillow image, or uint8 or uint16 [h, w, c].
+        channels: number of channels of the result, which has the type of `picture`.
 
     Raises:
-        BadImage: the image has another number of channels, and neither it nor `channels` is 1, 3 or 4.
+        BadImage: the number of channels differs, and the image has more than 4 or `channels` is not 1, 3 or 4.
     """
     if isinstance(picture, Image.Image):
         require_channels(len(picture.getbands()), channels)
@@ -47,14 +49,14 @@ def set_channels(picture: Picture, channels: int) -> Picture:
 
 
 def set_channels_of_floats(image: np.ndarray, channels: int, white: float) -> np.ndarray:
-    """set_channels of float32 [h, w, c] from 0 to `white`, where gray is not rounded to whole levels."""
+    """set_channels for float32 [h, w, c] from 0 to `white`; gray is not rounded to whole levels."""
     if image.shape[-1] == channels:
         return image
     return _set_channels(image, channels, white, _gray_floats)
 
 
 def set_channels_of_tensor(pixels: tf.Tensor, channels: int, white: tf.Tensor) -> tf.Tensor:
-    """set_channels in TensorFlow's operations, for a number of channels that only running it shows.
+    """set_channels in TensorFlow's operations, for images whose number of channels is known only at run time.
 
     Args:
         pixels: int32 [n, h, w, 1 to 4] from 0 to `white`.
@@ -64,29 +66,29 @@ def set_channels_of_tensor(pixels: tf.Tensor, channels: int, white: tf.Tensor) -
     Returns:
         int32 [n, h, w, channels].
     """
-    found = tf.shape(pixels)[-1]
-    coloured = found >= 3
+    count = tf.shape(pixels)[-1]
+    coloured = count >= 3
     if channels == 1:
         result = tf.cond(coloured, lambda: _gray_tensor(pixels), lambda: pixels[..., :1])
     else:
         result = tf.cond(coloured, lambda: pixels[..., :3], lambda: tf.repeat(pixels[..., :1], 3, axis=-1))
     if channels == 4:
         opaque = white * tf.ones_like(pixels[..., :1])
-        result = tf.concat([result, tf.cond(found % 2 == 0, lambda: pixels[..., -1:], lambda: opaque)], axis=-1)
+        result = tf.concat([result, tf.cond(count % 2 == 0, lambda: pixels[..., -1:], lambda: opaque)], axis=-1)
     return tf.ensure_shape(result, [None, None, None, channels])
 
 
 def _set_channels(
     image: np.ndarray, channels: int, white: float, gray: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """[h, w, c] -> [h, w, channels], another number; `gray` makes [h, w, 1] of colour."""
-    found = image.shape[-1]
-    require_channels(found, channels)
-    colour, alpha = image[..., :1] if found <= 2 else image[..., :3], None
-    if found in (2, 4):
+    """[h, w, c] -> [h, w, channels], where c differs from `channels`; `gray` converts colour to [h, w, 1]."""
+    count = image.shape[-1]
+    require_channels(count, channels)
+    colour, alpha = image[..., :1] if count <= 2 else image[..., :3], None
+    if count in (2, 4):
         alpha = image[..., -1:]
     if channels == 1:
-        return gray(colour) if found >= 3 else colour
+        return gray(colour) if count >= 3 else colour
     if colour.shape[-1] == 1:
         colour = np.repeat(colour, 3, axis=-1)
     if channels == 3:
@@ -94,9 +96,9 @@ def _set_channels(
     return np.concatenate([colour, np.full_like(colour[..., :1], white) if alpha is None else alpha], axis=-1)
 
 
-# ------------------------------------------------------------------------------------- [..., 3] -> [..., 1], three ways
+# --------------------------------------------------------------------- colour to gray, [..., 3] -> [..., 1], three ways
 def _gray_levels(colour: np.ndarray) -> np.ndarray:
-    """uint8 or uint16, rounded as by Pillow."""
+    """uint8 or uint16, rounded as Pillow does."""
     gray = (colour.astype(np.uint64) @ np.array(_LUMINANCE_OF_LEVELS, np.uint64) + 2**15) >> 16
     return gray[..., None].astype(colour.dtype)
 
@@ -106,7 +108,7 @@ def _gray_floats(colour: np.ndarray) -> np.ndarray:
 
 
 def _gray_tensor(pixels: tf.Tensor) -> tf.Tensor:
-    """int32, as _gray_levels; a fourth channel is left out."""
+    """int32, as _gray_levels; a fourth channel is ignored."""
     # 64 bits: 65535 times 2**16 does not fit into 32.
     parts = [tf.cast(pixels[..., i : i + 1], tf.int64) * share for i, share in enumerate(_LUMINANCE_OF_LEVELS)]
     return tf.cast((tf.add_n(parts) + 2**15) // 2**16, tf.int32)

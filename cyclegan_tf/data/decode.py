@@ -1,4 +1,4 @@
-"""Encoded images to pixels, upright: those of 8 bits by Pillow; what is deeper, or unknown to it, by deep.py."""
+"""Decodes images, upright: those of 8 bits with Pillow; deeper ones, and those unknown to Pillow, with deep.py."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from PIL import Image, ImageOps
 from cyclegan_tf.data import deep
 from cyclegan_tf.data.pictures import MAX_PIXELS, ORIENTATION, BadImage, Header, Picture, limit_pixels
 
-# Endings of files that are taken for images; the reference's, with WebP and GIF (of which the first frame is used).
+# Name endings of image files: the reference's, and WebP and GIF (of which the first frame is used).
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.pgm', '.bmp', '.tif', '.tiff', '.webp', '.gif')
 
-# Pillow warns of half as many; threads cannot silence it one by one.
+# Pillow warns of images with half as many pixels as it refuses. The warning cannot be silenced for each thread.
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
-# Channels of Pillow's modes; all others have 3.
+# Channels of Pillow's modes; all other modes have 3.
 _CHANNELS = {'1': 1, 'L': 1, 'I': 1, 'I;16': 1, 'I;16B': 1, 'I;16L': 1, 'F': 1, 'LA': 2, 'La': 2, 'RGBA': 4, 'RGBa': 4}
 _TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _WIDTH, _HEIGHT = 0x0100, 0x0101  # tags of TIFF
 
 
 def read_header(data: bytes) -> Header:
-    """The header of an encoded image; no pixel is decoded.
+    """Reads the header of an encoded image, without decoding its pixels.
 
     Raises:
-        BadImage: no image, or one that claims more than MAX_PIXELS.
+        BadImage: the data is not an image, or the image claims more than MAX_PIXELS.
     """
     try:
         image = _open(data)
         if image is None:
             return deep.read_tiff_header(data)
-        if image.format == 'TIFF':  # newer Pillows swap its size themselves
+        if image.format == 'TIFF':  # newer releases of Pillow swap width and height of a rotated TIFF themselves
             width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
         else:
             width, height = image.size
@@ -44,17 +44,18 @@ def read_header(data: bytes) -> Header:
         if image.mode in ('P', 'PA'):
             channels = 4 if 'transparency' in image.info or image.mode == 'PA' else 3
         return Header(width, height, channels, 16 if deep.is_deep(image, data) else 8, image.format)
-    except Exception as error:  # what decoders raise on broken data is of every kind
+    except Exception as error:  # decoders raise exceptions of any kind for broken data
         raise _bad(error, data) from error
 
 
 def check(data: bytes) -> Header:
-    """The header of an image whose data is whole, as far as that shows without decoding it.
+    """Reads the header of an image, after a check that its data is complete.
 
-    PNG's checksums are verified and JPEG's end is looked for.
+    Of PNG the checksums are verified, and of JPEG the end marker is looked for. The image is decoded only if that
+    leaves a doubt, or if the format has neither.
 
     Raises:
-        BadImage: as read_header; or the data is cut off or damaged.
+        BadImage: as read_header; or the data is truncated or damaged.
     """
     header = read_header(data)
     try:
@@ -63,9 +64,9 @@ def check(data: bytes) -> Header:
             if b'IEND' not in data[-64:]:
                 decode(data)
         elif header.format == 'JPEG' and not data.rstrip(b'\0').endswith(b'\xff\xd9'):
-            decode(data)  # cut off, or something follows the end mark: decoding tells
+            decode(data)  # truncated, or followed by other data: decoding tells which
         elif header.format not in ('PNG', 'JPEG'):
-            decode(data)  # no checksums, no end mark
+            decode(data)  # these formats have neither checksums nor an end marker
     except BadImage:
         raise
     except Exception as error:
@@ -74,11 +75,11 @@ def check(data: bytes) -> Header:
 
 
 def decode(data: bytes) -> Picture:
-    """One image, upright.
+    """Decodes one image, upright.
 
     Returns:
-        8 bit: a Pillow image in mode L, LA, RGB or RGBA, or uint8 [h, w, c] where a TIFF has another number of
-        channels; 16 bit: uint16 [h, w, c] over the whole range.
+        Of 8 bits: a Pillow image in mode L, LA, RGB or RGBA, or uint8 [h, w, c] for a TIFF with another number of
+        channels. Of 16 bits: uint16 [h, w, c] over the whole range.
 
     Raises:
         BadImage: the data cannot be decoded.
@@ -89,9 +90,9 @@ def decode(data: bytes) -> Picture:
             return deep.decode_tiff(data)
         if deep.is_deep(image, data):
             return deep.decode_deep(data, image.format, _orientation(image))
-        image.load()  # which turns a TIFF in newer Pillows, and takes the tag away
+        image.load()  # newer releases of Pillow rotate a TIFF here and remove its orientation tag
         if _orientation(image) != 1:
-            # Departs from the reference: it leaves photographs as the sensor lay.
+            # Departs from the reference: it ignores the orientation that the camera recorded.
             image = ImageOps.exif_transpose(image)
         return _plain_mode(image)
     except Exception as error:
@@ -99,14 +100,14 @@ def decode(data: bytes) -> Picture:
 
 
 def to_array(picture: Picture) -> np.ndarray:
-    """uint8 or uint16 [h, w, c]."""
+    """A decoded image as uint8 or uint16 [h, w, c]."""
     array = np.asarray(picture)
     return array if array.ndim == 3 else array[..., None]
 
 
-# ------------------------------------------------------------------------------------------------------ one by one
+# ---------------------------------------------------------------------------------------------------- steps of decoding
 def _open(data: bytes):
-    """Pillow's image, of which only the header is read; None for a TIFF of a kind that Pillow does not know."""
+    """Pillow's image, of which only the header is read; None for a TIFF of a kind that Pillow does not support."""
     if not data:
         raise BadImage('the file is empty')
     try:
@@ -122,7 +123,7 @@ def _open(data: bytes):
 
 
 def _plain_mode(image: Image.Image) -> Image.Image:
-    """In mode L, LA, RGB or RGBA."""
+    """Converts an image to mode L, LA, RGB or RGBA."""
     if image.mode in ('L', 'LA', 'RGB', 'RGBA'):
         return image
     if image.mode == '1':
@@ -130,7 +131,7 @@ def _plain_mode(image: Image.Image) -> Image.Image:
     if image.mode in ('P', 'PA', 'RGBa', 'La'):
         return image.convert('RGBA' if image.mode != 'P' or 'transparency' in image.info else 'RGB')
     if image.mode in ('I', 'F'):
-        raise BadImage('its pixels are integers of 32 bits or fractions; store it with 8 or 16 bits')
+        raise BadImage('its pixels are 32-bit integers or floating-point numbers; store it with 8 or 16 bits')
     return image.convert('RGB')
 
 
@@ -144,7 +145,7 @@ def _bad(error: Exception, data: bytes) -> BadImage:
     if isinstance(error, Image.DecompressionBombError):
         return BadImage(f'it claims more than {MAX_PIXELS:,} pixels{_claimed(data)}')
     if isinstance(error, Image.UnidentifiedImageError):
-        return BadImage('it is no image of a known format')
+        return BadImage('it is not an image of a known format')
     return BadImage(' '.join(str(error).split()) or type(error).__name__)
 
 

@@ -1,4 +1,4 @@
-"""The demo's data set: day and day-for-night, from photographs that installed packages ship.
+"""The demo's data set: day and "day for night", made from photographs that installed packages ship.
 
 Domain A shows regions of seven photographs as they were taken. Domain B shows other regions of the same photographs
 after "day for night", the cinema's way of shooting a night scene in daylight: underexposed, drained of colour and
@@ -41,16 +41,16 @@ PHOTOGRAPHS = {
     'rocket': ('skimage', 'data/rocket.jpg', 2, 2),
 }
 
-# Day for night: linear light is cut to EXPOSURE, its colour to SATURATION, and the rest is tinted.
+# Day for night: linear light is scaled by EXPOSURE, its saturation by SATURATION, and the result is tinted.
 EXPOSURE = 0.28
 SATURATION = 0.85
 TINT = (0.45, 0.80, 1.60)
-GAMMA = 2.2  # of the photographs, close enough to sRGB's curve
+GAMMA = 2.2  # of the photographs; close enough to sRGB's curve
 LUMINANCE = (0.2126, 0.7152, 0.0722)  # Rec. 709
 
 
 def day_for_night(image: np.ndarray) -> np.ndarray:
-    """The known change between the demo's domains: uint8 [h, w, 3] -> uint8 [h, w, 3]."""
+    """The known transformation between the demo's domains: uint8 [h, w, 3] -> uint8 [h, w, 3]."""
     light = (image.astype(np.float32) / 255) ** GAMMA
     gray = light @ np.array(LUMINANCE, np.float32)
     light = gray[..., None] + SATURATION * (light - gray[..., None])
@@ -63,15 +63,15 @@ def regions(phase: str, domain: str) -> dict[str, np.ndarray]:
     """The demo's images by name.
 
     Args:
-        phase: 'train': regions of 64x64, disjoint between the domains; 'test': regions of 256x256 that no training
-            image touches, the same in both domains.
+        phase: 'train': regions of 64x64, disjoint between the domains; 'test': regions of 256x256 that overlap no
+            training image, the same in both domains.
         domain: 'A' (day) or 'B' (night).
 
     Returns:
         Name -> uint8 [h, w, 3].
 
     Raises:
-        UserError: a package with photographs is missing.
+        UserError: a package with photographs is missing, or lacks one of them.
     """
     change = day_for_night if domain == 'B' else np.asarray
     result = {}
@@ -85,7 +85,7 @@ def regions(phase: str, domain: str) -> dict[str, np.ndarray]:
             for c in range(photograph.shape[1] // TILE):
                 side = HELD_OUT // TILE
                 held_out = row <= r < row + side and column <= c < column + side
-                # A checkerboard gives both domains the same share of sky, ground and things.
+                # A checkerboard gives both domains the same share of sky, ground and objects.
                 if not held_out and (r + c) % 2 == (domain == 'B'):
                     tile = photograph[r * TILE : (r + 1) * TILE, c * TILE : (c + 1) * TILE]
                     result[f'{name}_{r}_{c}'] = change(tile)
@@ -93,15 +93,15 @@ def regions(phase: str, domain: str) -> dict[str, np.ndarray]:
 
 
 def _photograph(package: str, file: str) -> np.ndarray:
-    found = importlib.util.find_spec(package)  # not imported, which takes seconds
-    if found is None:
+    spec = importlib.util.find_spec(package)  # finds the package without importing it, which would take seconds
+    if spec is None:
         raise UserError(
             f"`dataroot` (demo) needs photographs of the package {package}; install cyclegan_tf's extra 'demo'."
         )
-    path = pathlib.Path(found.origin).parent / file
+    path = pathlib.Path(spec.origin).parent / file
     if not path.is_file():
         raise UserError(
-            f"`dataroot` (demo) needs '{path}', which this release of {package} does not ship; install another."
+            f"`dataroot` (demo) needs '{path}', which this release of {package} does not ship; install another release."
         )
     return _decoded(path)
 

@@ -1,4 +1,4 @@
-"""What every source of images offers, and what those need that make one: names, stamps, reasons."""
+"""Source, which is what every source of images offers; and names, stamps and error reasons for those that make one."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Source:
     """The encoded images of one domain and phase, in a fixed order.
 
     Attributes:
-        count: of images.
+        count: number of images.
         where: the folder or data set, for messages.
-        label: index -> where the image is, for messages.
-        data: index -> the encoded image; raises OSError or tf.errors.OpError for one that cannot be read.
-        stamp: index -> text that changes when the image does, found without reading it.
-        list_names: () -> one name for each image, unique, without suffix; images of two domains with the same name
-            are a pair.
-        half: None, or 'left' or 'right': that half of each image (dataset_mode aligned).
-        decoded: index -> the whole decoded image, both halves; None decodes anew.
+        label: index -> the image's place, for messages.
+        data: index -> the encoded image; raises OSError or tf.errors.OpError if it cannot be read.
+        stamp: index -> text that changes when the image changes; it is obtained without reading the image.
+        list_names: () -> one unique name for each image, without suffix; images of two domains with the same name are
+            a pair.
+        half: None, or 'left' or 'right': only that half of each image (dataset_mode aligned).
+        decoded: index -> the decoded image with both halves; None: `data` is decoded on every call.
     """
 
     count: int
@@ -47,7 +47,7 @@ class Source:
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
-        """See list_names."""
+        """The images' names: see list_names."""
         return tuple(self.list_names())
 
     def picture(self, index: int) -> decode.Picture:
@@ -70,10 +70,11 @@ class Source:
             raise decode.BadImage(reason(error)) from error
 
     def cut(self, picture: decode.Picture) -> decode.Picture:
-        """The half that this source is about; the whole image where there are no halves."""
+        """The half of an image that belongs to this source; all of the image if there are no halves."""
         if self.half is None:
             return picture
-        # Departs from the reference: of an odd width the last column belongs to neither half, so that A and B agree.
+        # Departs from the reference: if the width is odd, the last column belongs to neither half, so that A and B have
+        # the same size.
         if isinstance(picture, Image.Image):
             width, height = picture.size[0] // 2, picture.size[1]
             left = 0 if self.half == 'left' else width
@@ -82,11 +83,11 @@ class Source:
         return picture[:, :width] if self.half == 'left' else picture[:, width : 2 * width]
 
     def cut_header(self, header: decode.Header) -> decode.Header:
-        """The header of `cut`'s result."""
+        """The header of what `cut` returns."""
         return header if self.half is None else dataclasses.replace(header, width=header.width // 2)
 
     def select(self, indices: Sequence[int]) -> Source:
-        """These images alone."""
+        """A source of these images only, in this order."""
         indices = list(indices)
         return dataclasses.replace(
             self,
@@ -99,26 +100,26 @@ class Source:
         )
 
     def error(self, index: int, problem: Exception) -> UserError:
-        """What to tell of an image that cannot be used."""
-        return UserError(f'{self.label(index)} cannot be used: {problem}; replace it or take it out.')
+        """The error for an image that cannot be used."""
+        return UserError(f'{self.label(index)} cannot be used: {problem}; replace or remove it.')
 
 
 def reason(error: Exception) -> str:
     """Why a file could not be read, in a few words."""
     if isinstance(error, (FileNotFoundError, tf.errors.NotFoundError)):
-        return 'there is no such file (a link that points nowhere?)'
+        return 'the file does not exist (a broken link?)'
     if isinstance(error, (PermissionError, tf.errors.PermissionDeniedError)):
-        return 'it may not be read (permission denied)'
+        return 'it cannot be read (permission denied)'
     return ' '.join(str(getattr(error, 'strerror', None) or getattr(error, 'message', None) or error).split())
 
 
 def stamp_file(path: str) -> str:
-    """Text that changes when a file does, or another one takes its place."""
+    """Text that changes when a file changes or is replaced by another one."""
     try:
         if '://' in path:
             status = tf.io.gfile.stat(path)
             return f'{path} {status.length} {status.mtime_nsec}'
-        # TensorFlow knows the time to the second only, and no inodes.
+        # Of local files tf.io.gfile gives the time in whole seconds only, and no inodes.
         status = os.stat(path)
     except (OSError, tf.errors.OpError):
         return f'{path} missing'
@@ -126,7 +127,7 @@ def stamp_file(path: str) -> str:
 
 
 def unique_names(paths: Sequence[str]) -> list[str]:
-    """Paths without suffix, except where that makes two alike: cat.jpg beside cat.png keep theirs."""
+    """Paths without suffix, except that cat.jpg and cat.png in the same folder become cat_jpg and cat_png."""
     stems = [os.path.splitext(path)[0].replace(os.sep, '/') for path in paths]
     counts = collections.Counter(stems)
     taken = {stem for stem in stems if counts[stem] == 1}
@@ -135,8 +136,8 @@ def unique_names(paths: Sequence[str]) -> list[str]:
         name = stem
         if counts[stem] > 1:
             with_suffix = path.replace(os.sep, '/').replace('.', '_')
-            tries = itertools.chain([with_suffix], (f'{with_suffix}_{i}' for i in itertools.count(2)))
-            name = next(name for name in tries if name not in taken)  # cat_jpg.png may be there too
+            candidates = itertools.chain([with_suffix], (f'{with_suffix}_{i}' for i in itertools.count(2)))
+            name = next(name for name in candidates if name not in taken)  # there may be a cat_jpg.png, too
             taken.add(name)
         names.append(name)
     return names

@@ -1,4 +1,4 @@
-"""A look at every image before training: sizes, channels, depth, duplicates, and which cannot be used."""
+"""The check of every image before training: sizes, channels, depth, duplicates, and which images cannot be used."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from cyclegan_tf.runtime.console import progress_bar
 from cyclegan_tf.runtime.files import write_whole
 from cyclegan_tf.runtime.threads import map_ahead
 
-_VERSION = 2  # of what is remembered; raise it when the checks change
+_VERSION = 2  # of the stored findings; raise it when the checks change
 _AHEAD = 64  # images that are read ahead, for each thread
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What one image is: its header, or the reason why it cannot be used; and its content's digest."""
+    """What the check of an image found: its header, or the reason why it cannot be used; and its content's digest."""
 
     header: Optional[decode.Header]
     problem: Optional[str]
@@ -36,41 +36,41 @@ class Finding:
 
 
 def default_cache_dir() -> str:
-    """Where results are remembered unless told otherwise: cyclegan_tf in the user's cache directory."""
+    """The default folder for findings and caches: cyclegan_tf in the user's cache directory."""
     return os.path.join(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'cyclegan_tf')
 
 
 def inspect(source: Source, threads: int, cache_dir: Optional[str] = None) -> list[Finding]:
-    """Reads every image through, without decoding what its own marks show to be whole.
+    """Checks every image; decodes only those that checksums or end markers do not show to be complete.
 
-    What was found is remembered by name, size and time, so that only new and changed images are read again.
+    Findings are stored with the name, size and time of the image, so that only new and changed images are read again.
 
     Args:
         source: the images.
-        threads: that read.
-        cache_dir: a local directory for what is remembered; None: default_cache_dir().
+        threads: number of threads that read.
+        cache_dir: a local directory for the findings; None: default_cache_dir().
 
     Returns:
         One finding for each image, in order.
     """
-    memory = _Memory(source, default_cache_dir() if cache_dir is None else cache_dir)
+    stored = _StoredFindings(source, default_cache_dir() if cache_dir is None else cache_dir)
 
-    def look(index):
+    def check(index):
         stamp = source.stamp(index)
-        known = memory.get(stamp)
-        if known is None:
-            known = _look(source, index)
-            memory.put(stamp, known)
-        return known
+        finding = stored.get(stamp)
+        if finding is None:
+            finding = _check(source, index)
+            stored.put(stamp, finding)
+        return finding
 
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        found = map_ahead(look, range(len(source)), pool, _AHEAD * threads)
-        findings = list(progress_bar(found, f'Checking {source.where}', len(source)))
-    memory.save()
+        checked = map_ahead(check, range(len(source)), pool, _AHEAD * threads)
+        findings = list(progress_bar(checked, f'Checking {source.where}', len(source)))
+    stored.save()
     return findings
 
 
-def _look(source: Source, index: int) -> Finding:
+def _check(source: Source, index: int) -> Finding:
     try:
         data = source.read(index)
     except decode.BadImage as error:
@@ -79,14 +79,14 @@ def _look(source: Source, index: int) -> Finding:
     try:
         header = source.cut_header(decode.check(data))
         if not header.width:
-            return Finding(None, 'it is one pixel wide and has no two halves', digest)
+            return Finding(None, 'it is one pixel wide and cannot be split into halves', digest)
         return Finding(header, None, digest)
     except decode.BadImage as error:
         return Finding(None, str(error), digest)
 
 
 def check_channels(findings: Sequence[Finding], channels: int) -> list[Finding]:
-    """The same, where images that cannot be given so many channels have a problem."""
+    """The findings, with a problem for images that cannot be converted to this number of channels."""
     return [finding if finding.problem is not None else _with_channels(finding, channels) for finding in findings]
 
 
@@ -98,12 +98,12 @@ def _with_channels(finding: Finding, channels: int) -> Finding:
     return finding
 
 
-class _Memory:
-    """Findings of earlier times, in one file for each source."""
+class _StoredFindings:
+    """Findings of earlier checks, in one file for each source."""
 
     def __init__(self, source: Source, directory: str):
-        place = hashlib.sha256(f'{source.where} {source.half}'.encode()).hexdigest()[:24]
-        self._path = os.path.join(directory, 'headers', f'{place}.json')
+        name = hashlib.sha256(f'{source.where} {source.half}'.encode()).hexdigest()[:24]
+        self._path = os.path.join(directory, 'headers', f'{name}.json')
         self._known: dict[str, list] = {}
         self._changed = False
         try:
@@ -112,16 +112,16 @@ class _Memory:
         except FileNotFoundError:
             return
         except ValueError:
-            return  # cut off while it was written, by an older version without renaming: it is made anew
+            return  # truncated by an older version, which did not write it atomically; it is written again
         if stored['version'] == _VERSION:
             self._known = stored['findings']
 
     def get(self, stamp: str) -> Optional[Finding]:
-        found = self._known.get(stamp)
-        return None if found is None else Finding(decode.Header(*found[0]), None, found[1])
+        known = self._known.get(stamp)
+        return None if known is None else Finding(decode.Header(*known[0]), None, known[1])
 
     def put(self, stamp: str, finding: Finding) -> None:
-        # Images with problems are looked at again each time: a permission may have been given, a link mended.
+        # Images with problems are checked again each time: a permission may have been given, or a link repaired.
         if finding.problem is None:
             self._known[stamp] = [list(dataclasses.astuple(finding.header)), finding.digest]
             self._changed = True
@@ -133,37 +133,37 @@ class _Memory:
 
 
 def bad_images(source: Source, findings: Sequence[Finding]) -> list[str]:
-    """One line for each image that cannot be used: where it is, and why."""
+    """One line for each image that cannot be used: its place and the reason."""
     return [f'{source.label(i)}: {finding.problem}' for i, finding in enumerate(findings) if finding.problem]
 
 
 def refuse(lines: Sequence[str], total: int) -> None:
-    """Raises UserError with all lines, if there are any; total: of images looked at."""
+    """Raises UserError with all lines, if there are any; `total` is the number of images that were checked."""
     if lines:
         what = 'image' if total == 1 else 'images'
         raise UserError(
-            f'{len(lines)} of {total} {what} cannot be used; mend them, take them out, or leave them aside with '
+            f'{len(lines)} of {total} {what} cannot be used; repair them, remove them, or skip them with '
             '--on_bad_image=skip:\n' + '\n'.join(f'  {line}' for line in lines)
         )
 
 
 def duplicates(a: Source, findings_a: Sequence[Finding], b: Source, findings_b: Sequence[Finding]) -> list[str]:
-    """One line for each image that is in both domains, byte for byte: such a pair teaches to change nothing."""
+    """One line for each image that is in both domains, byte for byte: it teaches the networks to change nothing."""
     if a.half is not None:
         return []
     places = {finding.digest: i for i, finding in enumerate(findings_a) if finding.problem is None}
     return [
-        f'{b.label(i)} is the same as {a.label(places[finding.digest])}'
+        f'{b.label(i)} is identical to {a.label(places[finding.digest])}'
         for i, finding in enumerate(findings_b)
         if finding.problem is None and finding.digest in places
     ]
 
 
 def describe(findings: Sequence[Finding]) -> str:
-    """Counts, sizes, channels, depth and formats in one line."""
+    """The number, sizes, channels, depth and formats of the usable images, in one line."""
     headers = [finding.header for finding in findings if finding.problem is None]
     if not headers:
-        return 'no image that can be used'
+        return 'no usable images'
     sizes = collections.Counter((header.width, header.height) for header in headers)
     if len(sizes) == 1:
         size = '{}x{}'.format(*next(iter(sizes)))

@@ -1,4 +1,4 @@
-"""Which images of two domains are pairs: those of one name, unless names and sizes speak against it."""
+"""Which images of two domains are pairs: those of the same name, unless names and sizes contradict that."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from cyclegan_tf.data.image_source import Source
 
 
 def find(source: Source, other: Source) -> Mapping[str, int]:
-    """Names of images that have a counterpart of the same name in the other domain -> its index there."""
+    """The names that images of both sources have -> the image's index in `other`."""
     names = set(source.names)
     return {name: index for index, name in enumerate(other.names) if name in names}
 
 
 def doubt(a: Source, b: Source, geometry: Geometry) -> Optional[str]:
-    """Why images of one name are no pairs; None where they are, or where there are none.
+    """Why images of the same name are not pairs; None if they are, or if no name is in both domains.
 
-    A name or two may be in both domains by chance, and all may where they are numbers. So sizes count too: those of the
-    files where all are resized to one, else those at which pairs are compared.
+    A few names may be in both domains by chance, and all of them may be if they are numbers. So sizes are compared,
+    too: those of the files if all images are resized to one size, else those at which pairs are compared.
 
     Args:
         a, b: the domains.
@@ -32,16 +32,16 @@ def doubt(a: Source, b: Source, geometry: Geometry) -> Optional[str]:
         return f'only {len(places)} of {fewer} have a counterpart of the same name'
     if a.half is not None:
         return None  # halves of one image
-    same = other = 0
+    same = different = 0
     for name, place in places.items():
         try:
             equal = _size(a, place, geometry) == _size(b, counterparts[name], geometry)
         except decode.BadImage:
-            continue  # it is named where images are read
-        same, other = same + equal, other + (not equal)
-        if 2 * max(same, other) > len(places):
+            continue  # the error is reported where the images are read
+        same, different = same + equal, different + (not equal)
+        if 2 * max(same, different) > len(places):
             break
-    return 'most counterparts of the same name are of another size' if other > same else None
+    return 'most counterparts of the same name have another size' if different > same else None
 
 
 def _size(source: Source, index: int, geometry: Geometry) -> tuple[int, int]:

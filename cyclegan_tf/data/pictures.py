@@ -1,4 +1,4 @@
-"""What an encoded image becomes: pixels, or a header alone, or the reason why neither can be had."""
+"""What decoding an image gives: pixels, or only a header, or the reason why neither is possible."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Union
 import numpy as np
 from PIL import Image
 
-MAX_PIXELS = 178_956_970  # an image may claim; what Pillow refuses as a decompression bomb
+MAX_PIXELS = 178_956_970  # of one image; Pillow refuses larger ones as decompression bombs
 ORIENTATION = 0x0112  # a tag of TIFF and of EXIF
 
-# 8-bit images are Pillow's, which resizes them as the reference does; 16-bit ones are uint16 [h, w, c], since Pillow
-# reads colour of 16 bits as 8.
+# Images of 8 bits are Pillow's, which resizes them as the reference does. Images of 16 bits are uint16 [h, w, c], since
+# Pillow reads 16-bit colour with 8 bits.
 Picture = Union[Image.Image, np.ndarray]
 
 
@@ -22,8 +22,8 @@ class BadImage(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What an image says of itself: upright size in pixels, channels (1, 2: gray and alpha, 3, 4, ...), bits a
-    channel (8 or 16), format ('JPEG', 'PNG', ...)."""
+    """What an image's header says: upright size in pixels, channels (1, 2: gray and alpha, 3, 4, ...), bits per channel
+    (8 or 16), format ('JPEG', 'PNG', ...)."""
 
     width: int
     height: int
@@ -33,6 +33,6 @@ class Header:
 
 
 def limit_pixels(width: int, height: int) -> None:
-    """Raises BadImage where an image claims more than MAX_PIXELS."""
+    """Raises BadImage for an image that claims more than MAX_PIXELS."""
     if width * height > MAX_PIXELS:
         raise BadImage(f'it claims {width}x{height} pixels; the limit is {MAX_PIXELS:,}')

@@ -1,4 +1,4 @@
-"""The stream of batches: (real_a, real_b) for every step, a function of (seed, step) alone, in shards."""
+"""The stream of training batches: (real_a, real_b) of every step as a function of (seed, step) alone, in shards."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cyclegan_tf.data import augment
 from cyclegan_tf.data.table import ImageTable
 from cyclegan_tf.errors import UserError
 
-# What the draws are for; each folds another number into the seed.
+# What random integers are used for; each use gets its own seed.
 _ORDER, _PARTNER, _CROP_A, _CROP_B, _POLICY_A, _POLICY_B = range(6)
 
-# Several steps go through the graph at once: fewer calls, the same batches.
-_BLOCK = 16  # images of a domain at most
-_BLOCK_BYTES = 2**24  # of their float32 results at most
+# Several steps go through the graph together: fewer calls, the same batches.
+_BLOCK = 16  # maximum number of images of a domain
+_BLOCK_BYTES = 2**24  # maximum size of their float32 results
 
 
 def epoch_images(table_a: ImageTable, table_b: ImageTable) -> int:
@@ -27,32 +27,34 @@ def epoch_images(table_a: ImageTable, table_b: ImageTable) -> int:
 
 
 def steps_per_epoch(table_a: ImageTable, table_b: ImageTable, batch_size: int) -> int:
-    """Steps in an epoch, the last one filled from the next epoch's images."""
-    # Departs from the reference: its last batch of an epoch is smaller, which would be another shape to compile for.
+    """Steps in an epoch, the last one filled up with images of the next epoch."""
+    # Departs from the reference: the last batch of its epochs is smaller, which would be another shape to compile for.
     return -(-epoch_images(table_a, table_b) // batch_size)
 
 
 class Stream:
-    """Endless batches, of which any step's can be had at once.
+    """An endless stream of batches, which can start at any step.
 
-    Nothing is replayed: starting late costs the same as starting at 0 and gives the same batches. The stream runs on
-    across epochs; each is a shuffled pass over the larger domain. Partners are drawn at random from B (A is taken
-    modulo its size), or with serial_batches both are taken in order. Where images are kept has no influence.
+    Nothing is replayed: starting late costs the same as starting at 0 and gives the same batches. The stream continues
+    across epochs, and each epoch is a shuffled pass over the larger domain. The partners from B are chosen at random
+    (the index into A is taken modulo A's size), or with serial_batches both domains are read in order. Where images are
+    cached has no influence.
 
     Args:
         table_a, table_b: the images.
         batch_size: images per domain in a step, over all workers.
-        crop_size: side of the random crop; None: nothing is cut, and where sizes differ batch_size has to be 1.
-        seed: another seed gives another order, partners, crops, flips and policies' draws.
-        aligned: image i of A belongs to image i of B; they are drawn, cropped and flipped together.
-        serial_batches: in order, without drawing.
+        crop_size: side of the random crop; None: no crop, and batch_size has to be 1 if sizes differ.
+        seed: determines the order, the partners, crops, flips and the policies' random changes.
+        aligned: image i of A belongs to image i of B; both are chosen, cropped and flipped together.
+        serial_batches: read the images in order instead of at random.
         flip: flip half of the images left to right.
         augment_policy: 'none' or one of policies.POLICIES.
-        threads: that read images which are not kept.
-        worker, workers: which of how many equal shares of every batch, in order.
+        threads: number of threads that read images which are not cached.
+        worker, workers: the index of this worker, and the number of workers; each takes an equal share of every batch,
+            in order.
 
     Raises:
-        UserError: batch_size does not divide over the workers.
+        UserError: batch_size cannot be divided among the workers.
     """
 
     def __init__(
@@ -72,14 +74,14 @@ class Stream:
     ):
         if batch_size % workers:
             raise UserError(
-                f'`batch_size` ({batch_size}) does not divide over {workers} workers; set it to a multiple.'
+                f'`batch_size` ({batch_size}) cannot be divided among {workers} workers; set it to a multiple.'
             )
         self._tables = tables = (table_a, table_b)
         self._batch_size, self._crop_size, self._seed = batch_size, crop_size, seed
         self._aligned, self._serial_batches, self._threads = aligned, serial_batches, threads
         self._share = batch_size // workers
         self._rows = slice(worker * self._share, (worker + 1) * self._share)
-        # Images that differ in size before the crop are cropped as they are read.
+        # Images that differ in size before the crop are cropped when they are read.
         self._crops_in_graph = [table.size is not None for table in tables]
         self._policies = [_policy(augment_policy, table.channels) for table in tables]
         self._augment = [
@@ -91,7 +93,7 @@ class Stream:
         self._one_step = tf.function(lambda step: self._results(step, 1), autograph=False)
 
     def batch(self, step: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """This worker's (real_a, real_b) of one step: from_step's, but for rounding (other parts are compiled)."""
+        """This worker's (real_a, real_b) of one step: as from_step's, but for rounding (XLA compiles other parts)."""
         return self._one_step(tf.constant(step, tf.int64))
 
     def from_step(self, step: int = 0) -> tf.data.Dataset:
@@ -102,7 +104,7 @@ class Stream:
         """
         steps = self._steps_in_block()
         blocks = tf.data.Dataset.range(step // steps, np.iinfo(np.int64).max // (steps * self._batch_size))
-        plain = tf.autograph.experimental.do_not_convert  # AutoGraph would take long to find nothing to rewrite
+        plain = tf.autograph.experimental.do_not_convert  # AutoGraph would search long for something to rewrite
         stream = blocks.map(plain(lambda block: self._choose(block * steps, steps)), num_parallel_calls=2)
         stream = stream.map(plain(lambda *chosen: self._read(*chosen, steps)), num_parallel_calls=2)
         stream = stream.map(plain(self._finish), num_parallel_calls=2)
@@ -112,9 +114,9 @@ class Stream:
         return untuned(stream.prefetch(2))
 
     def _steps_in_block(self) -> int:
-        """How many steps go through the graph at once."""
+        """How many steps go through the graph together."""
         sizes = [table.result_size() for table in self._tables]
-        # What runs outside XLA rounds differently in batches of another size.
+        # What runs outside of XLA rounds differently in batches of another size.
         plain = any(policy is not None and not policy.compiles for policy in self._policies)
         if None in sizes or plain:
             return 1
@@ -126,7 +128,7 @@ class Stream:
         return self._finish(*self._read(*self._choose(step, steps), steps))
 
     def _choose(self, step: tf.Tensor, steps: int) -> tuple[tf.Tensor, ...]:
-        """Which images, int64 [steps * share] of each domain; and their numbers, int32 [steps * share, n]."""
+        """The images' indices, int64 [steps * share] for each domain; and random integers, int32 [steps * share, n]."""
         table_a, table_b = self._tables
         count, images = steps * self._batch_size, epoch_images(table_a, table_b)
         first = step * self._batch_size
@@ -138,18 +140,21 @@ class Stream:
             index = _shuffled(position, images, count, self._seed)
             index_a = index_b = index % len(table_a)
             if not self._aligned:
-                index_b = _below(augment.random_integers(_number(self._seed, _PARTNER), first, count, 2), len(table_b))
+                index_b = _below(
+                    augment.random_integers(_use_seed(self._seed, _PARTNER), first, count, 2), len(table_b)
+                )
         uses = ((_CROP_A, _POLICY_A), (_CROP_A, _POLICY_A) if self._aligned else (_CROP_B, _POLICY_B))
         numbers = [self._numbers(first, count, policy, *use) for policy, use in zip(self._policies, uses)]
         return tuple(self._local_rows(x, steps) for x in (index_a, index_b, *numbers))
 
-    def _numbers(self, first: tf.Tensor, count: int, policy, crop: int, more: int) -> tf.Tensor:
-        # Drawn apart, so that a policy does not change the crops.
-        result = augment.random_integers(_number(self._seed, crop), first, count, augment.NUMBERS)
+    def _numbers(self, first: tf.Tensor, count: int, policy, crop_use: int, policy_use: int) -> tf.Tensor:
+        # Generated from two seeds, so that a policy does not change the crops.
+        result = augment.random_integers(_use_seed(self._seed, crop_use), first, count, augment.NUMBERS)
         if policy is None:
             return result
         return tf.concat(
-            [result, augment.random_integers(_number(self._seed, more), first, count, policy.num_random)], axis=1
+            [result, augment.random_integers(_use_seed(self._seed, policy_use), first, count, policy.num_random)],
+            axis=1,
         )
 
     def _local_rows(self, x: tf.Tensor, steps: int) -> tf.Tensor:
@@ -158,10 +163,10 @@ class Stream:
         return tf.reshape(x, [steps * self._share, *x.shape[2:]])
 
     def _read(self, index_a, index_b, numbers_a, numbers_b, steps: int) -> tuple[tf.Tensor, ...]:
-        kinds = [tf.as_dtype(table.dtype) for table in self._tables]
-        found = tf.numpy_function(self._load, [index_a, index_b, numbers_a, numbers_b], kinds, stateful=False)
+        dtypes = [tf.as_dtype(table.dtype) for table in self._tables]
+        loaded = tf.numpy_function(self._load, [index_a, index_b, numbers_a, numbers_b], dtypes, stateful=False)
         images = []
-        for x, table, in_graph in zip(found, self._tables, self._crops_in_graph):
+        for x, table, in_graph in zip(loaded, self._tables, self._crops_in_graph):
             height, width = table.size or (None, None)
             if self._crop_size is not None and not in_graph:
                 height = width = self._crop_size
@@ -173,7 +178,7 @@ class Stream:
             return None if self._crop_size is None or in_graph else (int(numbers[0]), int(numbers[1]))
 
         def pair(k):
-            # Both of a pair in one thread: two halves of one image are decoded once.
+            # One thread reads both images of a pair, so that two halves of one image are decoded once.
             return [
                 table.row(int(index[k]), crop(in_graph, numbers[k]))
                 for table, index, in_graph, numbers in zip(
@@ -189,10 +194,10 @@ class Stream:
 
 
 def untuned(stream: tf.data.Dataset) -> tf.data.Dataset:
-    """The same without autotuning.
+    """The stream without autotuning.
 
-    The thread that tunes misses now and then that its iterator ends, and who ends it waits until the thread looks
-    again, up to a minute later: TensorFlow wakes it before it sets what the thread then looks at.
+    The thread that tunes sometimes misses that its iterator ends. Ending the iterator then takes until the thread looks
+    again, up to a minute: TensorFlow wakes the thread before it sets the flag that the thread looks at.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -202,30 +207,30 @@ def untuned(stream: tf.data.Dataset) -> tf.data.Dataset:
 def _policy(name: str, channels: int):
     if name == 'none':
         return None
-    from cyclegan_tf.data import policies  # which imports KerasCV, in seconds
+    from cyclegan_tf.data import policies  # this imports KerasCV, which takes seconds
 
     return policies.make_policy(name, channels)
 
 
 def _shuffled(position: tf.Tensor, images: int, count: int, seed: int) -> tf.Tensor:
-    """Positions in the stream, int64 [count] without gaps -> indices, by a permutation of each epoch."""
+    """Positions in the stream, int64 [count] without gaps -> image indices, by another permutation in each epoch."""
     epoch = position // images
     last = tf.constant(images - 1, tf.int64)
     result = tf.zeros_like(position)
-    # A permutation computed index by index, without a buffer; vectors of indices work for one seed at a time.
+    # The permutation is computed index by index, without a buffer; a vector of indices can only have a single seed.
     for i in range((count - 1) // images + 2):
-        one = epoch[0] + i
-        shuffled = tf.random.experimental.index_shuffle(position % images, [_number(seed, _ORDER), one], last)
-        result = tf.where(epoch == one, shuffled, result)
+        current = epoch[0] + i
+        shuffled = tf.random.experimental.index_shuffle(position % images, [_use_seed(seed, _ORDER), current], last)
+        result = tf.where(epoch == current, shuffled, result)
     return result
 
 
 def _below(numbers: tf.Tensor, bound: int) -> tf.Tensor:
-    """Pairs of integers in [0, 2**24) -> int64 in [0, bound), evenly for any bound in use."""
+    """Pairs of integers in [0, 2**24) -> int64 in [0, bound), evenly distributed for any bound in use."""
     numbers = tf.cast(numbers, tf.int64)
     return (numbers[:, 0] * 2**24 + numbers[:, 1]) % bound
 
 
-def _number(seed: int, use: int) -> tf.Tensor:
-    """One int64 of seed and use, different for all."""
+def _use_seed(seed: int, use: int) -> tf.Tensor:
+    """A seed for one use of random integers, int64; all seeds and uses give different ones."""
     return tf.constant(seed * 8 + use, tf.int64)

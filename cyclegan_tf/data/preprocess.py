@@ -1,4 +1,4 @@
-"""Resizing: one image at the size that a geometry gives it."""
+"""Resizes one image to the size that a geometry gives it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cyclegan_tf.data.pictures import Picture
 
 
 def resize(picture: Picture, width: int, height: int) -> Picture:
-    """Bicubic and antialiased, as Pillow does it, which is the reference's way."""
+    """Bicubic resizing with antialiasing, as Pillow and thus the reference do it."""
     if isinstance(picture, Image.Image):
         return picture if picture.size == (width, height) else picture.resize((width, height), Image.BICUBIC)
     if picture.shape[:2] == (height, width):
         return picture
-    # Pillow resizes floating-point images of one channel in full precision.
+    # Pillow resizes floating-point images of one channel at full precision.
     planes = [
         np.asarray(Image.fromarray(picture[..., c].astype(np.float32)).resize((width, height), Image.BICUBIC))
         for c in range(picture.shape[-1])
@@ -28,11 +28,13 @@ def resize(picture: Picture, width: int, height: int) -> Picture:
 
 
 def read_levels(source: Source, index: int, geometry: Geometry, channels: int) -> np.ndarray:
-    """One image to translate: uint8, or uint16 where it has 16 bits, [h, w, channels], whole, at the size that geometry
-    gives it.
+    """One image to translate, without a crop, at the size that the geometry gives it.
+
+    Returns:
+        uint8, or uint16 for an image of 16 bits, [h, w, channels].
 
     Raises:
-        decode.BadImage: it cannot be used; the message is the reason.
+        decode.BadImage: the image cannot be used; the message is the reason.
     """
     picture = set_channels(source.picture(index), channels)
     height, width = decode.to_array(picture).shape[:2]

@@ -1,4 +1,4 @@
-"""Images in the records of TensorFlow Datasets, read one by one in any order."""
+"""Images in records of TensorFlow Datasets, read one by one in any order."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from google.protobuf.message import DecodeError
 from cyclegan_tf.data.image_source import Source, stamp_file, unique_names
 from cyclegan_tf.errors import UserError, first_line
 
-if TYPE_CHECKING:  # it takes seconds to import, which only those who open its data sets should pay for
+if TYPE_CHECKING:  # it takes seconds to import, so only functions that open its data sets import it
     import tensorflow_datasets as tfds
 
-# Text features that hold an image's name, in the order in which they are looked for; tools/prepare_records.py
-# writes the first.
+# Text features that may hold an image's name, in the order in which they are tried; tools/prepare_records.py writes the
+# first.
 NAME_FEATURES = ('name', 'filename', 'file_name')
 
-_RECORD_HEADER, _RECORD_FOOTER = 12, 4  # bytes: a length and its checksum; the data's checksum (TFRecord's format)
+_RECORD_HEADER, _RECORD_FOOTER = 12, 4  # bytes: length and its checksum; checksum of the data (TFRecord's format)
 
 
 def open_dataset(name: str, split: str, data_dir: Optional[str] = None) -> Source:
-    """A split of a data set, which is downloaded and prepared if it is not there yet.
+    """Opens a split of a data set, which is downloaded and prepared if necessary.
 
     Args:
         name: NAME, NAME/CONFIG or NAME:CONFIG, as in cycle_gan/horse2zebra.
         split: 'trainA', ...
-        data_dir: where data sets are kept; None: where TensorFlow Datasets always does.
+        data_dir: the folder of prepared data sets; None: the default of TensorFlow Datasets.
 
     Raises:
-        UserError: there is no such data set or split, or it has no image.
+        UserError: the data set or the split does not exist, cannot be downloaded, is damaged, or has no image feature.
     """
     import tensorflow_datasets as tfds
 
-    if not re.search(r':(\d+|\*)\.', name):  # that is a version, which TensorFlow Datasets writes with a colon too
+    if not re.search(r':(\d+|\*)\.', name):  # a version, before which TensorFlow Datasets writes a colon, too
         name = name.replace(':', '/', 1)
     try:
         builder = tfds.builder(name, data_dir=data_dir)
         if not builder.is_prepared():
-            # Random access to its records, where the data set allows a choice.
+            # ArrayRecord has random access to its records; some data sets allow no other format than their own.
             builder = tfds.builder(name, data_dir=data_dir, file_format='array_record')
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         raise UserError(
-            f"`dataroot` ('tfds:{name}') is no data set of TensorFlow Datasets ({first_line(error)}); "
+            f"`dataroot` ('tfds:{name}') is not a data set of TensorFlow Datasets ({first_line(error)}); "
             f'check the name, or --data_dir if it is one of your own.'
         ) from error
     try:
@@ -62,35 +62,35 @@ def open_dataset(name: str, split: str, data_dir: Optional[str] = None) -> Sourc
 
 
 def find_directory(root: str) -> Optional[str]:
-    """The directory of the one prepared data set at or below a folder (NAME/VERSION); None if there is none.
+    """The directory (NAME/VERSION) of the only prepared data set at or below a folder; None if there is none.
 
     Raises:
-        UserError: there are several.
+        UserError: there are several data sets.
     """
     for depth in ('', '*', os.path.join('*', '*')):
-        found = tf.io.gfile.glob(os.path.join(root, depth, 'dataset_info.json'))
-        # What TensorFlow Datasets had not finished is still called so.
-        found = [path for path in found if not os.path.basename(os.path.dirname(path)).startswith('incomplete.')]
-        if len(found) > 1:
-            folders = ', '.join(sorted(os.path.dirname(path) for path in found))
+        paths = tf.io.gfile.glob(os.path.join(root, depth, 'dataset_info.json'))
+        # TensorFlow Datasets gives such names to data sets that it has not finished.
+        paths = [path for path in paths if not os.path.basename(os.path.dirname(path)).startswith('incomplete.')]
+        if len(paths) > 1:
+            folders = ', '.join(sorted(os.path.dirname(path) for path in paths))
             raise UserError(f"`dataroot` ('{root}') holds several prepared data sets; set it to one of: {folders}.")
-        if found:
-            return os.path.dirname(found[0])
+        if paths:
+            return os.path.dirname(paths[0])
     return None
 
 
 def open_directory(directory: str, split: str) -> Source:
-    """A split of a data set that was prepared into a directory.
+    """Opens a split of a data set that was prepared in a directory.
 
     Raises:
-        UserError: it has no such split, or no image.
+        UserError: the data set is damaged, or has no such split or no image feature.
     """
     import tensorflow_datasets as tfds
 
     try:
         builder = tfds.builder_from_directory(directory)
     except (json_format.ParseError, ValueError, KeyError) as error:
-        raise UserError(f"`dataroot` ('{directory}') is damaged ({first_line(error)}); prepare it anew.") from error
+        raise UserError(f"`dataroot` ('{directory}') is damaged ({first_line(error)}); prepare it again.") from error
     return _split_source(builder, split, directory)
 
 
@@ -112,14 +112,15 @@ def _split_source(builder: tfds.core.DatasetBuilder, split: str, where: str) -> 
         count = len(examples)
     except (OSError, RuntimeError, tf.errors.OpError) as error:
         raise UserError(
-            f"`dataroot` ('{where}') is damaged: split {split} does not open ({first_line(error)}); prepare it anew."
+            f"`dataroot` ('{where}') is damaged: split {split} cannot be opened ({first_line(error)}); prepare it "
+            f'again.'
         ) from error
     if splits and splits[split].num_examples not in (0, count):
         raise UserError(
             f"`dataroot` ('{where}') is damaged: split {split} has {count} of {splits[split].num_examples} images; "
-            f'prepare it anew.'
+            f'prepare it again.'
         )
-    made = hashlib.sha256('\n'.join(stamp_file(path) for path in files).encode()).hexdigest()
+    files_stamp = hashlib.sha256('\n'.join(stamp_file(path) for path in files).encode()).hexdigest()
 
     def data(index):
         try:
@@ -137,7 +138,7 @@ def _split_source(builder: tfds.core.DatasetBuilder, split: str, where: str) -> 
         where=f'{where} {split}',
         label=lambda index: f'{where} {split} #{index}',
         data=data,
-        stamp=lambda index: f'{builder.data_path} {split} {made} {index}',
+        stamp=lambda index: f'{builder.data_path} {split} {files_stamp} {index}',
         list_names=list_names,
     )
 
@@ -149,12 +150,15 @@ def _image_key(features: tfds.features.FeaturesDict, where: str) -> str:
     if 'image' in images:
         return 'image'
     if len(images) != 1:
-        raise UserError(f"`dataroot` ('{where}') has no feature 'image' and {len(images)} other images; it needs one.")
+        raise UserError(
+            f"`dataroot` ('{where}') has no feature 'image' and {len(images)} other image features; it needs exactly "
+            f'one.'
+        )
     return images[0]
 
 
 class _TFRecords:
-    """Random access to TFRecord files, which have none: where each record lies is found by reading them through."""
+    """Random access to TFRecord files. They have no index: the place of each record is found by reading them once."""
 
     def __init__(self, paths: Sequence[str]):
         self._places = []  # path, offset and length of each record

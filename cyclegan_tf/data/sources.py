@@ -1,4 +1,4 @@
-"""Opens images by name: those of folders and files, of records of TensorFlow Datasets, of the demo."""
+"""Opens images by name: those of folders and files, of data sets of TensorFlow Datasets, of the demo."""
 
 from __future__ import annotations
 
@@ -30,45 +30,49 @@ def open_domains(
     """The images of the data set's domains, in the order A, B.
 
     Args:
-        dataroot: 'demo'; 'tfds:NAME', a data set of TensorFlow Datasets; a directory that holds one; or a folder with
-            trainA, trainB, testA and testB (unaligned), train and test (aligned), or the images themselves (single).
-            Folders may be anywhere that tf.io.gfile reaches.
+        dataroot: 'demo'; 'tfds:NAME', a data set of TensorFlow Datasets; a directory with a prepared data set; or a
+            folder with trainA, trainB, testA and testB (unaligned), train and test (aligned), or the images themselves
+            (single). Folders may be anywhere that tf.io.gfile reaches.
         phase: 'train' or 'test'.
-        dataset_mode: 'unaligned'; 'aligned': each image shows A in its left half and B in its right; 'single': one
-            domain alone.
-        max_size: use the first so many images of a domain, after sorting.
-        data_dir: where TensorFlow Datasets keeps its data sets; None: where it always does.
+        dataset_mode: 'unaligned'; 'aligned': each image shows A in its left half and B in its right; 'single': only one
+            domain.
+        max_size: maximum number of images of each domain, the first ones after sorting; None: all.
+        data_dir: the folder of prepared data sets; None: the default of TensorFlow Datasets.
 
     Returns:
-        Two sources, or with 'single' one.
+        Two sources, or one for 'single'.
 
     Raises:
         UserError: a folder or split is missing, or holds no images.
     """
     parts = {'unaligned': [f'{phase}A', f'{phase}B'], 'aligned': [phase], 'single': ['']}[dataset_mode]
-    found = [_open_part(dataroot, part, data_dir) for part in parts]
+    opened = [_open_part(dataroot, part, data_dir) for part in parts]
     if max_size is not None:
-        found = [source.select(range(min(max_size, len(source)))) for source in found]
+        opened = [source.select(range(min(max_size, len(source)))) for source in opened]
     if dataset_mode == 'aligned':
-        shared = _remember_last(found[0])
+        shared = _remember_last(opened[0])
         return tuple(dataclasses.replace(shared, half=half) for half in ('left', 'right'))
-    return tuple(found)
+    return tuple(opened)
 
 
 def _open_part(dataroot: str, part: str, data_dir: Optional[str]) -> Source:
     if dataroot == 'demo':
         if part not in ('trainA', 'trainB', 'testA', 'testB'):
-            raise UserError('`dataset_mode` aligned and single do not go with `dataroot` (demo), which is unaligned.')
+            raise UserError(
+                '`dataset_mode` aligned and single cannot be used with `dataroot` (demo); set it to unaligned.'
+            )
         return demo_source(part)
     data_dir = None if data_dir is None else os.path.expanduser(data_dir)
     if dataroot.startswith('tfds:'):
         if not part:
-            raise UserError(f"`dataset_mode` (single) takes a folder of images, not `dataroot` ('{dataroot}').")
+            raise UserError(
+                f"`dataset_mode` (single) takes a folder of images, not `dataroot` ('{dataroot}'); set dataroot to one."
+            )
         return records.open_dataset(dataroot.removeprefix('tfds:'), part, data_dir)
     root = os.path.expanduser(dataroot)
     if not tf.io.gfile.isdir(root):
         raise UserError(
-            f"`dataroot` ('{dataroot}') is no folder; set it to one with trainA and trainB, to tfds:NAME or to demo."
+            f"`dataroot` ('{dataroot}') is not a folder; set it to one with trainA and trainB, to tfds:NAME or to demo."
         )
     if part and not tf.io.gfile.isdir(os.path.join(root, part)):
         prepared = records.find_directory(root)
@@ -80,16 +84,17 @@ def _open_part(dataroot: str, part: str, data_dir: Optional[str]) -> Source:
 def _folder_source(root: str, part: str) -> Source:
     folder = os.path.join(root, part) if part else root
     if not tf.io.gfile.isdir(folder):
-        here = sorted(name.rstrip('/') for name in tf.io.gfile.listdir(root))
-        present = ', '.join(name for name in here if tf.io.gfile.isdir(os.path.join(root, name))) or 'none'
+        folders = sorted(name.rstrip('/') for name in tf.io.gfile.listdir(root))
+        present = ', '.join(name for name in folders if tf.io.gfile.isdir(os.path.join(root, name))) or 'none'
         raise UserError(f"`dataroot` ('{root}') has no folder {part} (folders in it: {present}); put the images there.")
     paths = []
     try:
         for directory, _, files in tf.io.gfile.walk(folder):
             paths += [os.path.join(directory, name) for name in files if name.lower().endswith(decode.EXTENSIONS)]
     except UnicodeDecodeError as error:
-        raise UserError(f"a name in '{folder}' is not UTF-8 ({error.object!r}); rename that file.") from error
-    # Departs from the reference: sorted before it is cut to max_dataset_size, so that the cut is the same everywhere.
+        raise UserError(f"a file name in '{folder}' is not UTF-8 ({error.object!r}); rename that file.") from error
+    # Departs from the reference: paths are sorted before max_dataset_size limits them, so that every machine takes the
+    # same ones.
     paths.sort()
     if not paths:
         endings = ' '.join(ending[1:] for ending in decode.EXTENSIONS)
@@ -98,10 +103,10 @@ def _folder_source(root: str, part: str) -> Source:
 
 
 def open_files(place: str) -> Source:
-    """One image, a folder of images with its subfolders, or those that a pattern with *, ? or [] matches.
+    """Opens one image, a folder of images with its subfolders, or the images that match a pattern with *, ? or [].
 
     Raises:
-        UserError: there is no such file, or none that matches.
+        UserError: the file does not exist, or no file matches.
     """
     place = os.path.expanduser(place)
     if tf.io.gfile.isdir(place):
@@ -110,7 +115,7 @@ def open_files(place: str) -> Source:
         return _files_source([place], os.path.dirname(place))
     paths = sorted(path for path in tf.io.gfile.glob(place) if not tf.io.gfile.isdir(path))
     if not paths:
-        raise UserError(f"`input` ('{place}') is no file or folder, and as a pattern it matches none; mend it.")
+        raise UserError(f"`input` ('{place}') is not a file or folder, and matches no file as a pattern; correct it.")
     common = os.path.commonpath([os.path.dirname(path) for path in paths]) if '://' not in place else ''
     return _files_source(paths, common)
 
@@ -150,7 +155,7 @@ def demo_source(part: str) -> Source:
 
 
 def _remember_last(source: Source) -> Source:
-    """Each thread keeps its last decoded image, since both halves of one are asked for one after the other."""
+    """The source, whose threads each keep their last decoded image: its two halves are usually read in succession."""
     memory = threading.local()
 
     def decoded(index):

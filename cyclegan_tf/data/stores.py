@@ -1,4 +1,4 @@
-"""Where decoded images are kept: in memory, on disk, or nowhere; and what fits."""
+"""Where decoded images are cached, in memory, on disk or nowhere; and which of these have room for them."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.files import unique_name, write_whole
 from cyclegan_tf.runtime.hardware import free_memory
 
-MEMORY_SHARE = 0.5  # of what is free, for both domains together
-_DISK_SHARE = 0.8  # of what is free on the disk
+MEMORY_SHARE = 0.5  # of the free memory, for both domains together
+_DISK_SHARE = 0.8  # of the free space on the disk
 
 
 class Store(Protocol):
-    """Decoded images one after the other; `start` counts elements, not bytes."""
+    """Decoded images one after the other; the position `start` counts elements, not bytes."""
 
     complete: bool
-    """Whether all images are in it already, from an earlier run."""
+    """Whether the store holds all images already, from an earlier run."""
 
     problems: Mapping[int, str]
-    """Images that could not be decoded, by index, with the reasons; known once complete, and may be written later."""
+    """Index -> reason, of images that could not be decoded. Known once complete; they may still be written later."""
 
     def write(self, start: int, image: np.ndarray) -> None:
-        """Keeps an image. Threads may write different images at once."""
+        """Stores an image. Threads may write different images at the same time."""
 
     def finish(self, problems: Mapping[int, str]) -> None:
-        """All images are in it, but those with problems. Once more after some of those were written."""
+        """Declares the store complete, except for images with problems. Called again if some of these were written."""
 
     def read(self, start: int, shape: Sequence[int]) -> np.ndarray:
-        """So many elements from there on, in this shape."""
+        """The elements from `start` on, in this shape."""
 
 
 class MemoryStore:
-    """In this process's memory.
+    """A store in this process's memory.
 
     Args:
-        elements: in all.
+        elements: total number of elements.
         dtype: uint8 or uint16.
     """
 
@@ -64,13 +64,14 @@ class MemoryStore:
 
 
 class DiskStore:
-    """In a file, which later runs with the same images and sizes use again.
+    """A store in a file, which later runs with the same images and sizes use again.
 
-    It is read with plain reads rather than mapped, so that the process does not grow with what it has read.
+    The file is read with ordinary reads rather than memory-mapped, so that the process's memory does not grow with what
+    it has read.
 
     Args:
-        directory: a local one; made if need be.
-        key: names the file; another one for other images, sizes or depths.
+        directory: a local directory, created if necessary.
+        key: name of the file, different for other images, sizes or depths.
         elements, dtype: as MemoryStore.
     """
 
@@ -106,7 +107,7 @@ class DiskStore:
         os.fsync(self._file)
         if not self.complete:
             os.replace(self._partial, self._path)
-        # Written last: it is what says that the file is whole.
+        # Written last: its existence says that the file of pixels is complete.
         write_whole(self._about, json.dumps({'problems': problems}).encode())
         self.complete, self.problems = True, dict(problems)
 
@@ -116,45 +117,46 @@ class DiskStore:
         while data:
             count = os.preadv(self._file, [data], offset)
             if not count:
-                raise OSError(f"'{self._path}' is shorter than it was; delete it, and it will be made anew.")
+                raise OSError(f"'{self._path}' is shorter than it was; delete it, and it will be made again.")
             data, offset = data[count:], offset + count
         return array
 
 
 def is_stored(directory: str, key: str, size: int) -> bool:
-    """Whether a DiskStore of this name and so many bytes is complete there."""
+    """Whether the directory has a complete DiskStore of this key and of `size` bytes."""
     path, about = _places(directory, key)
     return about.is_file() and path.is_file() and path.stat().st_size == size
 
 
 def _places(directory: str, key: str) -> tuple[pathlib.Path, pathlib.Path]:
-    """The files of a DiskStore: pixels, and what is said of them."""
+    """The files of a DiskStore: the pixels, and a description of them."""
     folder = pathlib.Path(directory) / 'images'
     return folder / f'{key}.pixels', folder / f'{key}.json'
 
 
 def _begin(path: pathlib.Path) -> tuple[pathlib.Path, int]:
-    """A new file beside `path` for this process alone, and its descriptor. A lock says that it is being written."""
+    """Creates a file beside `path` for this process alone, locked while it is written; returns path and descriptor."""
     while True:
         partial = path.with_suffix(f'.{unique_name()}.part')
         try:
             file = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        except FileExistsError:  # left by a process of the same number
+        except FileExistsError:  # left by a process with the same number
             continue
-        with contextlib.suppress(OSError):  # not every file system has locks; leftovers stay on those without
+        with contextlib.suppress(OSError):  # some file systems have no locks; leftovers remain on these
             fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file).st_nlink:
             return partial, file
-        os.close(file)  # another process took it for a leftover before it was locked
+        os.close(file)  # another process took it for a leftover and deleted it before it was locked
 
 
 def _remove_leftovers(directory: str) -> None:
-    """Removes files of DiskStores that processes left behind which were stopped while they filled them.
+    """Removes the unfinished files of DiskStores whose processes were stopped.
 
-    Whoever still fills one holds its lock, which ends with the process, also in another container of the same name.
+    A process that still writes a file holds its lock, which ends with the process. That distinguishes processes in
+    containers of the same name, too.
     """
-    for path in _places(directory, '')[0].parent.glob('[!.]*.part'):  # not what write_whole is writing
-        with contextlib.suppress(OSError):  # gone meanwhile, another user's, or locked
+    for path in _places(directory, '')[0].parent.glob('[!.]*.part'):  # without the temporary files of write_whole
+        with contextlib.suppress(OSError):  # deleted meanwhile, another user's, or locked
             file = os.open(path, os.O_RDWR)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -170,20 +172,20 @@ def choose(
     limit: Optional[int] = None,
     stored: Callable[[], int] = lambda: 0,
 ) -> tuple[str, str]:
-    """Where to keep decoded images. Removes from the directory what processes that were stopped left there unfinished.
+    """Chooses where to cache decoded images. Also removes unfinished files of stopped processes from the directory.
 
     Args:
-        cache: 'memory', 'disk', 'none', or 'auto': memory if they fit, else disk if they fit there, else none.
-        size: of all decoded images, bytes.
+        cache: 'memory', 'disk', 'none', or 'auto': memory if the images fit, else disk if they fit there, else none.
+        size: of all decoded images, in bytes.
         directory: for 'disk'.
-        limit: most memory to use, bytes; None: MEMORY_SHARE of what is free.
-        stored: tells how many bytes of them are in the directory already; asked only where that matters.
+        limit: maximum memory to use, in bytes; None: MEMORY_SHARE of the free memory.
+        stored: returns how many of these bytes are in the directory already; called only if that matters.
 
     Returns:
-        'memory', 'disk' or 'none'; and why, for the user.
+        'memory', 'disk' or 'none'; and the reason, for the user.
 
     Raises:
-        UserError: what was asked for does not fit.
+        UserError: the images do not fit where `cache` asks for.
     """
     _remove_leftovers(directory)
     memory = free_memory() * MEMORY_SHARE if limit is None else limit
@@ -203,7 +205,7 @@ def choose(
     if cache == 'disk' and (missing := size - stored()) > disk:
         raise UserError(
             f"`cache` (disk) needs {missing / 1e6:,.0f} MB more in '{directory}', where "
-            f'{_free_disk(directory) / 1e6:,.0f} MB are free; set --cache_dir to a larger disk, or it to none.'
+            f'{_free_disk(directory) / 1e6:,.0f} MB are free; set --cache_dir to a larger disk, or --cache to none.'
         )
     return cache, {
         'memory': f'{need} are kept in memory',
@@ -213,7 +215,7 @@ def choose(
 
 
 def _free_disk(directory: str) -> int:
-    """Bytes free where a directory is, or will be."""
+    """Free bytes on the disk where a directory is or will be."""
     path = pathlib.Path(directory).absolute()
     while not path.exists():
         path = path.parent

@@ -1,4 +1,4 @@
-"""A domain's decoded images by index, at one geometry's sizes; kept where they fit."""
+"""The decoded images of a domain by index, at the sizes of one geometry; cached if they fit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.console import progress_bar
 from cyclegan_tf.runtime.threads import map_ahead
 
-_VERSION = 2  # of what is kept on the disk; raise it when decoding changes
+_VERSION = 2  # of the files in the disk cache; raise it when decoding changes
 _AHEAD = 16  # images that are decoded ahead, for each thread
 
 
@@ -29,16 +29,16 @@ class ImageTable:
 
     Args:
         source: the images.
-        headers: of each of them.
-        geometry: to which size.
-        channels: of the results: 1, 3 or 4, or what all images have.
-        skip_bad: an image that turns out to be broken is left out, or replaced by another; else it is an error.
+        headers: the header of each image.
+        geometry: gives the size.
+        channels: number of channels of the results: 1, 3 or 4, or that of all images.
+        skip_bad: leave out an image that turns out to be broken, or replace it by another; otherwise it is an error.
 
     Attributes:
-        dtype: uint16 where an image has 16 bits, else uint8; images of 8 bits are scaled up beside such of 16.
-        size: (height, width) of all images; None where they differ.
-        replaced: how often a broken image was replaced by another, once the table was filled.
-        failure: the error that `row` raised last, for callers that see only TensorFlow's version of it.
+        dtype: uint16 if any image has 16 bits, else uint8; images of 8 bits among images of 16 are scaled up.
+        size: (height, width) of all images; None if they differ.
+        replaced: how often a broken image was replaced by another one after the table was filled.
+        failure: the last error that `row` raised, for callers that see only TensorFlow's version of it.
     """
 
     def __init__(
@@ -68,42 +68,42 @@ class ImageTable:
 
     @property
     def cached(self) -> bool:
-        """Whether images are kept rather than decoded each time."""
+        """Whether images are cached rather than decoded each time."""
         return self._store is not None
 
     @property
     def bytes_needed(self) -> int:
-        """To keep all images."""
+        """Bytes that a cache of all images needs."""
         return int(self._starts[-1]) * self.dtype.itemsize
 
     def bytes_stored(self, directory: str) -> int:
-        """Of bytes_needed, those that an earlier run has left in a directory for `keep`."""
+        """How many of bytes_needed an earlier run has left in the directory for `keep`."""
         return self.bytes_needed if stores.is_stored(directory, self._key, self.bytes_needed) else 0
 
     def result_size(self) -> Optional[tuple[int, int]]:
-        """(height, width) of what the networks are given, after the crop; None where it differs."""
+        """(height, width) of the images that the networks get, after the crop; None if it differs."""
         crop = self._geometry.crop_size
         return (crop, crop) if self._geometry.crops else self.size
 
     def keep(self, where: str, directory: str, threads: int) -> list[str]:
-        """Decodes all images once and keeps them.
+        """Decodes all images once and caches them.
 
         Args:
             where: 'memory' or 'disk'.
             directory: for 'disk'.
-            threads: that decode.
+            threads: number of threads that decode.
 
         Returns:
-            One line for each image that turned out to be broken and is left out.
+            One line for each broken image that is left out.
 
         Raises:
-            UserError: images are broken; the message lists all. With skip_bad only if none is left.
+            UserError: images are broken, and the message lists all of them; with skip_bad only if no image is left.
         """
         if where == 'memory':
             store = stores.MemoryStore(int(self._starts[-1]), self.dtype)
         else:
             store = stores.DiskStore(directory, self._key, int(self._starts[-1]), self.dtype)
-        # Images with problems are tried again each time: they may have been away for a moment, on a server.
+        # Images with problems are tried again each time: on a server they may have been unavailable for a moment.
         missing = sorted(store.problems) if store.complete else range(len(self._source))
         if missing:
             self._fill(store, missing, threads)
@@ -131,19 +131,19 @@ class ImageTable:
 
         Args:
             index: from 0.
-            crop: numbers in [0, 2**24), by which a square of crop_size is placed between top and bottom, left and
-                right; None: the whole image.
+            crop: two integers in [0, 2**24), which place a square of crop_size between top and bottom and between left
+                and right; None: no crop.
 
         Returns:
-            uint8 or uint16 [h, w, c]; a view of what is kept in memory.
+            uint8 or uint16 [h, w, c]; a view if the images are cached in memory.
 
         Raises:
-            UserError: it is broken, and skip_bad was not asked for.
+            UserError: the image is broken, and skip_bad is false.
         """
         try:
             image, place = self._try(index), index
             if image is None:
-                # The next one that is whole: the same whenever this image is asked for.
+                # The next image that can be used: the same one every time that this image is asked for.
                 with self._lock:
                     self.replaced += 1
                 while image is None:
@@ -161,7 +161,7 @@ class ImageTable:
         return image[top : top + side, left : left + side]
 
     def _try(self, index: int) -> Optional[np.ndarray]:
-        """One image; None if it is broken and such are replaced."""
+        """One image; None if it is broken and has to be replaced."""
         place = int(self._good[index])
         if self._store is not None:
             return self._store.read(int(self._starts[place]), (*self._sizes[place], self.channels))
@@ -183,7 +183,7 @@ class ImageTable:
 
     @functools.cached_property
     def _key(self) -> str:
-        """Names what is kept: another one for any other image, size, depth or number of channels."""
+        """The name of the cache file: different for other images, sizes, depths or numbers of channels."""
         digest = hashlib.sha256(f'{_VERSION} {self.channels} {self.dtype} {self._source.half} '.encode())
         digest.update(np.ascontiguousarray(self._sizes).tobytes())
         for index in range(len(self._source)):

@@ -1,4 +1,4 @@
-"""A run's test images: the sizes at which they are translated, and a few for pictures during training."""
+"""A run's test images: the sizes at which they are translated, and a few of them for pictures during training."""
 
 from __future__ import annotations
 
@@ -14,74 +14,75 @@ from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.console import Console
 from cyclegan_tf.settings.training import Config
 
-_LONGEST_SIDE = 512  # pixels of a test picture, unless training sees larger ones
+_LONGEST_SIDE = 512  # of a picture of a test image, in pixels, unless training sees larger ones
 
 
 def make_test_geometry(config: Config, load_size: Optional[int], argument: str = 'load_size') -> Geometry:
-    """Sizes at which images are translated: as the run's preprocess gives them, without a crop.
+    """The sizes at which images are translated: as the run's preprocess gives them, without a crop.
 
     Args:
         config: the run's settings.
-        load_size: instead of the run's size; None: that.
-        argument: that gives it, for messages.
+        load_size: overrides the run's size; None: the run's size.
+        argument: the name of the argument with load_size, for messages.
 
     Raises:
-        UserError: the networks do not take load_size, or the run's preprocess resizes nothing.
+        UserError: the networks do not accept load_size, or the run's preprocess does not resize.
     """
-    # The discriminators, which need larger images, see none of them.
+    # The discriminators, which need larger images, are not used on them.
     geometry = dataclasses.replace(make_geometry(config), least=max(8, config.side_multiple))
     if load_size is None:
         return geometry
     if config.preprocess in ('crop', 'none'):
         raise UserError(
-            f'`{argument}` ({load_size}) has no meaning under the preprocess {config.preprocess} of this run, which '
-            f'translates images in their own size; leave it out.'
+            f'`{argument}` ({load_size}) has no meaning for this run, whose preprocess {config.preprocess} keeps the '
+            f'size of images that are translated; leave it out.'
         )
     if load_size % config.side_multiple:
         raise UserError(
-            f'`{argument}` ({load_size}) is no multiple of {config.side_multiple}, which netG {config.netG} needs; set '
-            f'it to one.'
+            f'`{argument}` ({load_size}) is not a multiple of {config.side_multiple}, which netG {config.netG} needs; '
+            f'set it to one.'
         )
-    # resize_and_crop takes the size from crop_size, as the reference's test program.
+    # resize_and_crop takes the size from crop_size, as the reference's test program does.
     if config.preprocess == 'resize_and_crop':
         return dataclasses.replace(geometry, crop_size=load_size)
-    # The others take the width from load_size; the least height, which is crop_size, was for a crop.
+    # The other values take the width from load_size. crop_size, their minimum height, was meant for a crop.
     return dataclasses.replace(geometry, load_size=load_size, crop_size=min(config.crop_size, geometry.least))
 
 
 def open_test_pictures(config: Config, count: int, console: Console) -> Optional[list[tuple[np.ndarray, np.ndarray]]]:
-    """A few test images of both domains at the scale of training, of large ones the centre.
+    """A few test images of both domains at the scale of training; of large images, only the centre.
 
-    Its sides are at most 512 pixels, or crop_size if that is more, rounded down to what the networks take: training may
-    see small squares of photographs that would not fit into memory as a whole.
+    Its sides are at most 512 pixels, or crop_size if that is larger, rounded down to what the networks accept: training
+    may see small squares of photographs that would not fit into memory as a whole.
 
     Returns:
         Pairs (real_a, real_b), float32 [1, h, w, c] in [-1, 1]; None if there are none.
     """
     try:
-        found = open_sources(config, 'test', count)
+        opened = open_sources(config, 'test', count)
     except UserError as error:
         console.line(f'No pictures of test images after each epoch: {error}')
         return None
     geometry = make_geometry(config)
     if config.preprocess == 'resize_and_crop':
-        # Not at crop_size, as the reference's test program: training saw images at load_size, through the crop.
+        # At load_size, since training sees images at that size, through the crop; the reference's test program uses
+        # crop_size.
         geometry = dataclasses.replace(geometry, crop_size=config.load_size)
     longest = max(config.crop_size, _LONGEST_SIDE) // config.side_multiple * config.side_multiple
     pictures = []
-    for source, channels in zip(found, config.channels.values()):
-        of_one = []
+    for source, channels in zip(opened, config.channels.values()):
+        domain_pictures = []
         for index in range(len(source)):
             try:
                 picture = preprocess.read_uncropped(source, index, geometry, channels)
-                of_one.append(_centre(picture, longest)[None])
+                domain_pictures.append(_centre(picture, longest)[None])
             except decode.BadImage as error:
-                console.line(f'Left aside: {source.label(index)}: {error}')
-        pictures.append(of_one)
+                console.line(f'Skipped: {source.label(index)}: {error}')
+        pictures.append(domain_pictures)
     return list(zip(*pictures)) or None
 
 
 def _centre(picture: np.ndarray, longest: int) -> np.ndarray:
-    """[h, w, c] -> sides of at most `longest`, which keeps nothing of the rest in memory."""
+    """The centre of [h, w, c], with sides of at most `longest`; a copy, which keeps nothing else in memory."""
     top, left = (max(0, side - longest) // 2 for side in picture.shape[:2])
     return picture[top : top + longest, left : left + longest].copy()

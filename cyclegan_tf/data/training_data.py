@@ -1,4 +1,4 @@
-"""From settings to the training stream: sources, the look at every image, what is kept where."""
+"""From settings to the stream of training batches: sources, the check of every image, the cache."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from cyclegan_tf.runtime.console import Console
 from cyclegan_tf.runtime.start_times import StartTimes
 from cyclegan_tf.settings.training import Config
 
-_SHOWN = 5  # duplicates that are named; the rest is counted
+_SHOWN = 5  # duplicates that are listed; the others are only counted
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingData:
-    """Both domains' training images, as the model names the domains: with direction BtoA, its A is the folders' B.
+    """The training images of both domains. Their names A and B are the model's, which --direction=BtoA exchanges.
 
-    `worker` of `workers` takes its share of every batch.
+    Worker number `worker` of `workers` takes its share of every batch.
     """
 
     config: Config
@@ -37,11 +37,11 @@ class TrainingData:
 
     @property
     def sizes(self) -> tuple[Optional[tuple[int, int]], Optional[tuple[int, int]]]:
-        """(height, width) of A's and of B's images after the crop; None where they differ."""
+        """(height, width) of the images of A and of B after the crop; None if they differ."""
         return self.table_a.result_size(), self.table_b.result_size()
 
     def stream(self, order: int = 0) -> pipeline.Stream:
-        """The batches; each number stands for another order, other crops and so on."""
+        """The stream of batches; every `order` gives another order of the images, other crops, and so on."""
         config = self.config
         return pipeline.Stream(
             self.table_a,
@@ -59,61 +59,62 @@ class TrainingData:
         )
 
     def scalars(self) -> dict[str, float]:
-        """What TensorBoard shows of the data."""
+        """Scalars about the data for TensorBoard, by tag."""
         return {'data/replaced_images': self.table_a.replaced + self.table_b.replaced}
 
     @property
     def failure(self) -> Optional[UserError]:
-        """The error behind a stream that failed."""
+        """The error that made the stream fail, if there is one."""
         return self.table_a.failure or self.table_b.failure
 
 
 def make_geometry(config: Config) -> Geometry:
-    """Sizes of a run's images."""
+    """The sizes of a run's images."""
     return Geometry(config.preprocess, config.load_size, config.crop_size, config.side_multiple, config.least_side)
 
 
 def open_sources(config: Config, phase: str, max_size: Optional[int]) -> tuple[sources.Source, ...]:
-    """Both domains' images of a phase, as the model names the domains."""
-    found = sources.open_domains(config.dataroot, phase, config.dataset_mode, max_size, config.data_dir)
-    named = dict(zip('AB', found))
+    """The images of both domains in one phase, in the order of the model's A and B."""
+    opened = sources.open_domains(config.dataroot, phase, config.dataset_mode, max_size, config.data_dir)
+    named = dict(zip('AB', opened))
     return tuple(named[domain] for domain in config.domains)
 
 
 def open_training_data(
     config: Config, console: Console, worker: int = 0, workers: int = 1, times: Optional[StartTimes] = None
 ) -> TrainingData:
-    """Looks at every image, says what there is, and decodes what can be kept; for one of several workers.
+    """Checks every image, prints a summary, and caches what fits; for one worker of several.
 
     Args:
         config: the run's settings.
-        console: where to say it.
+        console: where to print.
         worker, workers: see TrainingData.
-        times: is told what this takes.
+        times: records the time that this takes.
 
     Raises:
-        UserError: folders are missing; or images cannot be used, in which case the message lists all (with
-            on_bad_image skip only if too few are left).
+        UserError: folders are missing; or images cannot be used, and the message lists all of them (with on_bad_image
+            skip only if too few are left).
     """
     cache_dir = config.cache_dir or inspection.default_cache_dir()
     skip = config.on_bad_image == 'skip'
-    found = open_sources(config, 'train', config.max_dataset_size)
-    findings = [inspection.inspect(source, config.num_threads, cache_dir) for source in found]
-    for label, source, seen in zip('AB', found, findings):
-        console.line(f'Domain {label}, {source.where}: {inspection.describe(seen)}.')
+    opened = open_sources(config, 'train', config.max_dataset_size)
+    findings = [inspection.inspect(source, config.num_threads, cache_dir) for source in opened]
+    for label, source, checked in zip('AB', opened, findings):
+        console.line(f'Domain {label}, {source.where}: {inspection.describe(checked)}.')
     wanted = list(config.channels.values())
-    findings = [inspection.check_channels(seen, channels) for seen, channels in zip(findings, wanted)]
-    kept = _leave_aside(config, found, findings, console)
-    twice = inspection.duplicates(found[0], findings[0], found[1], findings[1])
-    for line in _shorten(twice):
+    findings = [inspection.check_channels(checked, channels) for checked, channels in zip(findings, wanted)]
+    kept = _usable(config, opened, findings, console)
+    duplicates = inspection.duplicates(opened[0], findings[0], opened[1], findings[1])
+    for line in _shorten(duplicates):
         console.line(f'Warning: {line}.')
 
     geometry = make_geometry(config)
-    found = [source.select(indices) for source, indices in zip(found, kept)]
-    headers = [[seen[i].header for i in indices] for seen, indices in zip(findings, kept)]
+    opened = [source.select(indices) for source, indices in zip(opened, kept)]
+    headers = [[checked[i].header for i in indices] for checked, indices in zip(findings, kept)]
     _warn_of_small_images(config, geometry, headers, console)
     tables = [
-        ImageTable(source, of_one, geometry, channels, skip) for source, of_one, channels in zip(found, headers, wanted)
+        ImageTable(source, domain_headers, geometry, channels, skip)
+        for source, domain_headers, channels in zip(opened, headers, wanted)
     ]
     _refuse_sizes(config, *(table.result_size() for table in tables))
     if times is not None:
@@ -125,24 +126,24 @@ def open_training_data(
     if where != 'none':
         left_out = [line for table in tables for line in table.keep(where, cache_dir, config.num_threads)]
         for line in left_out:
-            console.line(f'Left aside: {line}')
+            console.line(f'Skipped: {line}')
     if times is not None:
         times.mark('reading images')
     return TrainingData(config, *tables, worker, workers)
 
 
-def _leave_aside(config, found, findings, console) -> list[list[int]]:
-    """The images of each source that can be used; says or refuses which cannot."""
-    lines = [line for source, seen in zip(found, findings) for line in inspection.bad_images(source, seen)]
-    lines = list(dict.fromkeys(lines))  # the halves of aligned images are of the same files
+def _usable(config, opened, findings, console) -> list[list[int]]:
+    """The indices of each source's images that can be used; prints the others, or raises an error that lists them."""
+    lines = [line for source, checked in zip(opened, findings) for line in inspection.bad_images(source, checked)]
+    lines = list(dict.fromkeys(lines))  # the two halves of an aligned image are in the same file
     if config.on_bad_image == 'error':
-        inspection.refuse(lines, len(found[0]) + (len(found[1]) if found[1].half is None else 0))
+        inspection.refuse(lines, len(opened[0]) + (len(opened[1]) if opened[1].half is None else 0))
     for line in lines:
-        console.line(f'Left aside: {line}')
-    kept = [[i for i, finding in enumerate(seen) if finding.problem is None] for seen in findings]
-    if found[0].half is not None:
+        console.line(f'Skipped: {line}')
+    kept = [[i for i, finding in enumerate(checked) if finding.problem is None] for checked in findings]
+    if opened[0].half is not None:
         kept = [sorted(set(kept[0]) & set(kept[1]))] * 2
-    for source, indices in zip(found, kept):
+    for source, indices in zip(opened, kept):
         if not indices:
             raise UserError(f'no image of {source.where} can be used; put others there:\n  ' + '\n  '.join(lines))
     return kept
@@ -152,18 +153,18 @@ def _refuse_sizes(config, size_a, size_b) -> None:
     if (size_a is None or size_b is None) and (config.images_per_step != 1 or config.pool_size):
         more = ', and no --accumulate_steps' if config.accumulate_steps > 1 else ''
         raise UserError(
-            f'images differ in size under `preprocess` ({config.preprocess}), which needs --batch_size=1 and '
-            f'--pool_size=0{more}; set them, or a --preprocess that cuts all to crop_size.'
+            f'images differ in size with `preprocess` ({config.preprocess}), which requires --batch_size=1 and '
+            f'--pool_size=0{more}; set them, or a --preprocess that crops all images to crop_size.'
         )
     if config.gan_mode == 'wgangp' and (size_a is None or size_a != size_b):
         raise UserError(
-            '`gan_mode` (wgangp) mixes real and fake images, which needs all of one size; set --preprocess to one '
-            'that cuts all to crop_size.'
+            '`gan_mode` (wgangp) mixes real and fake images, which requires all of them to have the same size; set '
+            '--preprocess to one that crops all images to crop_size.'
         )
 
 
 def _warn_of_small_images(config, geometry, headers, console) -> None:
-    everything = [header for of_one in headers for header in of_one]
+    everything = [header for domain_headers in headers for header in domain_headers]
     small = sum(geometry.enlarges(header.width, header.height) for header in everything)
     if small:
         what = f'crop_size ({config.crop_size})' if geometry.crops else f'what the networks take ({geometry.least})'

@@ -1,4 +1,4 @@
-"""The cluster that this process is a worker of, as TF_CONFIG or Slurm describes it."""
+"""The cluster in which this process is a worker, as TF_CONFIG or Slurm describes it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from cyclegan_tf.errors import UserError
 
 JOBS = ('chief', 'worker')  # in the order in which TensorFlow numbers their tasks
 _EXAMPLE = '{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", "index": 0}}'
-# Slurm gives no ports. Jobs that share a machine get others, if their numbers are not the same modulo 1000.
+# Slurm assigns no ports. Jobs that share a machine get different ones, unless their numbers are equal modulo 1000.
 _SLURM_FIRST_PORT, _SLURM_PORTS = 20000, 16
 _CONNECT_SECONDS = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """Who takes part, and which of them this process is.
+    """The workers, and which of them this process is.
 
     Attributes:
-        addresses: job ('chief' or 'worker') -> 'HOST:PORT' of its tasks.
-        job, task: of this process.
+        addresses: job ('chief' or 'worker') -> 'HOST:PORT' of each of its tasks.
+        job, task: those of this process.
     """
 
     addresses: Mapping[str, Sequence[str]]
@@ -36,26 +36,26 @@ class Cluster:
 
     @property
     def tasks(self) -> list[tuple[str, int]]:
-        """Job and number of every worker, in TensorFlow's order; the first is the chief."""
+        """Job and task number of every worker, in TensorFlow's order; the first worker is the chief."""
         return [(job, task) for job in JOBS for task in range(len(self.addresses.get(job, ())))]
 
     @property
     def worker(self) -> int:
-        """This process's place among all."""
+        """This process's index among all workers."""
         return self.tasks.index((self.job, self.task))
 
     @property
     def workers(self) -> int:
-        """How many there are."""
+        """The number of workers."""
         return len(self.tasks)
 
     def describe(self, worker: int) -> str:
-        """A worker by its place, in words: 'worker 1 (HOST:PORT)'."""
+        """A worker in words, by its index: 'worker 1 (HOST:PORT)'."""
         job, task = self.tasks[worker]
         return f'{job} {task} ({self.addresses[job][task]})'
 
     def unreachable(self) -> list[int]:
-        """The other workers whose ports nobody listens at: their processes or machines are gone."""
+        """The other workers at whose ports no process listens: their processes or machines are gone."""
         return [n for n in range(self.workers) if n != self.worker and not self._listens(n)]
 
     def _listens(self, worker: int) -> bool:
@@ -69,13 +69,14 @@ class Cluster:
 
 
 def read_cluster(strategy: str) -> Optional[Cluster]:
-    """The cluster of this process; None where it trains alone.
+    """The cluster of this process; None if it trains alone.
 
     Args:
-        strategy: 'auto' takes a cluster of TF_CONFIG, 'multi_worker' one of TF_CONFIG, else of Slurm; the others none.
+        strategy: 'auto' uses the cluster of TF_CONFIG, if there is one; 'multi_worker' uses that of TF_CONFIG, else
+            that of Slurm; other values use none.
 
     Raises:
-        UserError: TF_CONFIG cannot be read, or there is no cluster for multi_worker.
+        UserError: TF_CONFIG or Slurm's environment cannot be read, or there is no cluster for multi_worker.
     """
     if strategy not in ('auto', 'multi_worker'):
         return None
@@ -85,7 +86,7 @@ def read_cluster(strategy: str) -> Optional[Cluster]:
         if 'SLURM_STEP_NODELIST' not in os.environ:
             raise UserError(
                 '`strategy` (multi_worker) finds no cluster in the environment; set TF_CONFIG on every machine, as in '
-                f"TF_CONFIG='{_EXAMPLE}', or start it by srun or tools/launch_local.py."
+                f"TF_CONFIG='{_EXAMPLE}', or start training with srun or tools/launch_local.py."
             )
         cluster = _from_slurm()
     return cluster
@@ -93,9 +94,9 @@ def read_cluster(strategy: str) -> Optional[Cluster]:
 
 def _from_tf_config(text: str) -> Optional[Cluster]:
     try:
-        found = json.loads(text)
-        addresses, task = found.get('cluster', {}), found.get('task', {})
-        addresses = {job: [_with_port(one) for one in of_job] for job, of_job in addresses.items()}
+        config = json.loads(text)
+        addresses, task = config.get('cluster', {}), config.get('task', {})
+        addresses = {job: [_with_port(address) for address in listed] for job, listed in addresses.items()}
         job, index = task.get('type', ''), int(task.get('index', -1))
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"`TF_CONFIG` ('{text}') cannot be read ({error}); set it as in '{_EXAMPLE}'.") from error
@@ -104,13 +105,13 @@ def _from_tf_config(text: str) -> Optional[Cluster]:
     others = [name for name in addresses if name not in JOBS]
     if others:
         raise UserError(
-            f"`TF_CONFIG` names tasks of '{others[0]}', which have nothing to do here; name chief and worker only."
+            f"`TF_CONFIG` names tasks of type '{others[0]}', which are not supported; name only chief and worker."
         )
     if len(addresses.get('chief', ())) > 1:
         raise UserError('`TF_CONFIG` names more than one chief; name the others as worker.')
     if job not in addresses or not 0 <= index < len(addresses[job]):
         raise UserError(
-            f'`TF_CONFIG` says that this is {job or "task"} {index}, which its cluster does not have; mend it.'
+            f'`TF_CONFIG` says that this process is {job or "task"} {index}, which is not in its cluster; correct it.'
         )
     return Cluster(addresses, job, index)
 
@@ -122,15 +123,15 @@ def _with_port(address: str) -> str:
 
 
 def _from_slurm() -> Cluster:
-    """The tasks of this step of a Slurm job, one worker each.
+    """The tasks of this step of a Slurm job, each of which is a worker.
 
     Raises:
-        UserError: Slurm's variables are incomplete, or tell of tasks dealt out otherwise than block by block.
+        UserError: Slurm's variables are incomplete, or describe tasks that are not distributed block by block.
     """
     try:
         first = _SLURM_FIRST_PORT + int(os.environ.get('SLURM_JOB_ID', 0)) % 1000 * _SLURM_PORTS
-        # Which GPUs a task sees is left to Slurm (--gpus-per-task); the resolver would need nvidia-smi to share them.
-        # It places as many tasks on a machine as that has "GPUs" for them.
+        # Slurm decides which GPUs a task sees (--gpus-per-task); the resolver would need nvidia-smi to divide them.
+        # Here "GPUs" only set how many tasks the resolver places on a machine.
         resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
             port_base=first, gpus_per_node=_SLURM_PORTS, gpus_per_task=1, auto_set_gpu=False
         )
@@ -138,13 +139,13 @@ def _from_slurm() -> Cluster:
         machines = slurm.expand_hostlist(os.environ['SLURM_STEP_NODELIST'])
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(
-            f"`strategy` (multi_worker) cannot read Slurm's environment ({error}); start it by srun."
+            f"`strategy` (multi_worker) cannot read Slurm's environment ({error}); start training with srun."
         ) from error
-    # The resolver has the machines in the order of the alphabet, n10 before n9; Slurm numbers tasks by its own list.
+    # The resolver sorts machines alphabetically, n10 before n9; Slurm numbers tasks in the order of its own list.
     addresses.sort(key=lambda address: machines.index(address.rpartition(':')[0]))
     own, machine = addresses[resolver.task_id].rpartition(':')[0], os.environ.get('SLURMD_NODENAME')
     if machine not in (None, own):
         raise UserError(
-            f"Slurm's task {resolver.task_id} is on {machine}, not on {own}; start all by srun --distribution=block."
+            f"Slurm's task {resolver.task_id} is on {machine}, not on {own}; start all with srun --distribution=block."
         )
     return Cluster({'worker': addresses}, 'worker', resolver.task_id)

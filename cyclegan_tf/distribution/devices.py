@@ -1,4 +1,4 @@
-"""The devices of a run: which of this machine's take part, alone or with other machines', and one strategy over all."""
+"""The devices of a run, of this machine alone or also of others, and one strategy over all of them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _M_ARENA_MAX = -8  # of glibc's malloc.h
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """What trains.
+    """The devices that train together.
 
     Attributes:
-        strategy: over all devices of all workers.
+        strategy: the strategy over all devices of all workers.
         kind: 'GPU' or 'CPU'.
-        cluster: of which this process is a worker; None where it trains alone.
+        cluster: the cluster in which this process is a worker; None if it trains alone.
     """
 
     strategy: tf.distribute.Strategy
@@ -35,47 +35,47 @@ class Devices:
 
     @property
     def replicas(self) -> int:
-        """Devices of all workers."""
+        """The number of devices of all workers."""
         return self.strategy.num_replicas_in_sync
 
     @property
     def local_replicas(self) -> int:
-        """Devices of this worker; every worker has as many."""
+        """The number of devices of this worker, which is the same for every worker."""
         return self.replicas // self.workers
 
     @property
     def workers(self) -> int:
-        """Processes that train together."""
+        """The number of processes that train together."""
         return self.cluster.workers if self.cluster else 1
 
     @property
     def worker(self) -> int:
-        """The place of this process among them."""
+        """This process's index among them."""
         return self.cluster.worker if self.cluster else 0
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process writes what the run leaves."""
+        """Whether this process writes the files of the run."""
         return self.worker == 0
 
     def exchange(self, values: Sequence[int]) -> np.ndarray:
-        """Tells the values of each worker to all; waits until all have come here.
+        """Sends the values of each worker to all workers; waits until all of them have called it.
 
         Args:
-            values: as many integers on every worker.
+            values: integers, equally many on every worker.
 
         Returns:
             int64 [workers, values].
         """
-        mine = np.zeros([self.workers, len(values)], np.int64)
-        mine[self.worker] = values
+        table = np.zeros([self.workers, len(values)], np.int64)
+        table[self.worker] = values
         if self.workers == 1:
-            return mine
-        return self._add(tf.constant(mine)).numpy() // self.local_replicas  # each replica has added its worker's
+            return table
+        return self._add(tf.constant(table)).numpy() // self.local_replicas  # each replica has added its worker's
 
     @functools.cached_property
     def _add(self):
-        # Made once: TensorFlow would trace another one, and number its reduction anew, on every call.
+        # Cached: TensorFlow would trace a new function, and give its reduction a new number, on every call.
         @tf.function
         def add(values):
             return self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(tf.identity, (values,)), None)
@@ -83,18 +83,18 @@ class Devices:
         return add
 
     def distribute(self, stream: tf.data.Dataset) -> Iterable:
-        """This worker's shares of the batches to its replicas.
+        """Distributes this worker's share of each batch to its replicas.
 
         Args:
             stream: endless, of (real_a, real_b), [batch / workers, h, w, c].
 
         Returns:
-            What `strategy.run` takes, one after the other.
+            An iterable of what `strategy.run` takes.
         """
         count = self.local_replicas
         if count == 1 and self.kind == 'CPU':
-            # It is where it has to be. The strategy's data set around it would copy ahead to the device, and it tunes
-            # itself, which nobody can turn off (see pipeline.untuned).
+            # The images are where they have to be. The strategy's own data set would copy ahead to the device, and it
+            # tunes itself, which cannot be turned off (see pipeline.untuned).
             return stream
 
         def split(x):
@@ -102,7 +102,7 @@ class Devices:
 
         if count > 1:
             stream = stream.map(lambda a, b: (split(a), split(b))).unbatch()
-        # Where the end could come, workers would ask each other before every step whether it has.
+        # If the stream could end, the workers would ask each other before every step whether it has ended.
         stream = stream.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
         return self.strategy.distribute_datasets_from_function(lambda context: stream)
 
@@ -115,14 +115,14 @@ class Devices:
 def open_devices(
     cluster: Optional[Cluster], strategy: str, batch_size: int, num_devices: int = 0, virtual_devices: int = 0
 ) -> Devices:
-    """Takes the devices; in a cluster it waits for all workers. Before anything else of TensorFlow is used.
+    """Opens the devices; in a cluster it waits for all workers. Call it before any other part of TensorFlow is used.
 
     Args:
-        cluster: of which this process is a worker; None where it trains alone.
-        strategy: 'one_device', or one over several.
+        cluster: the cluster in which this process is a worker; None if it trains alone.
+        strategy: 'one_device', or any other name for several devices.
         batch_size: images of all devices in a step, without accumulation.
-        num_devices: of this machine; 0: all there are.
-        virtual_devices: parts into which the CPU is split; 0: it is left whole.
+        num_devices: number of devices of this machine; 0: all.
+        virtual_devices: number of devices into which the CPU is split; 0: it is not split.
 
     Raises:
         UserError: there are fewer devices than num_devices, or they do not fit the strategy or the batch.
@@ -131,18 +131,18 @@ def open_devices(
         cpu = tf.config.list_physical_devices('CPU')[0]
         parts = [tf.config.LogicalDeviceConfiguration()] * virtual_devices
         tf.config.set_logical_device_configuration(cpu, parts)
-        tf.config.set_visible_devices([], 'GPU')  # the point is to try several devices without having them
+        tf.config.set_visible_devices([], 'GPU')  # virtual devices are meant for machines without several GPUs
     gpus = tf.config.get_visible_devices('GPU')
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     kind = 'GPU' if gpus else 'CPU'
     if kind == 'CPU':
         _share_arenas()
-    there = len(gpus) or virtual_devices or 1
-    count = _count(strategy, num_devices, there, kind)
+    available = len(gpus) or virtual_devices or 1
+    count = _count(strategy, num_devices, available, kind)
     _check_batch(batch_size, count, cluster.workers if cluster else 1)
     if cluster is None or cluster.workers == 1:
-        # The strategy would read it again, to no end, and fail on an empty one.
+        # MirroredStrategy would read TF_CONFIG again, without use for it, and fail on an empty one.
         os.environ.pop('TF_CONFIG', None)
         names = [f'/{kind.lower()}:{i}' for i in range(count)]
         return Devices(tf.distribute.MirroredStrategy(names), kind)
@@ -160,57 +160,60 @@ def open_devices(
 
 
 def set_graph_optimizer(kind: str) -> None:
-    """Has TensorFlow optimise the graphs of training that are run from here on as is good for 'CPU' or 'GPU'.
+    """Sets TensorFlow's graph optimizer as suits training on 'CPU' or 'GPU', for graphs that run from here on.
 
-    On CPUs not at all: that takes a third of the start, and makes the step neither faster nor smaller. GPUs need it for
-    the layout of images; there one part is left out, which fails on this step's gradients and says so.
+    On CPUs it is turned off: it takes a third of the start-up time, and makes the step neither faster nor smaller. GPUs
+    need it for the layout of images, but without the remapper, which fails on this step's gradients with a message.
     """
     tf.config.optimizer.set_experimental_options({'disable_meta_optimizer': kind == 'CPU', 'remapping': False})
 
 
 def _share_arenas() -> None:
-    """Threads that start from here on share two arenas of the C library, where it is glibc.
+    """Makes threads that start from here on share two arenas of the C library, if that is glibc.
 
-    By default there are up to eight for each core; what TensorFlow's threads leave free in one, no other can use, which
-    adds some 40 MB to a training's peak.
+    By default there are up to eight arenas for each core. What TensorFlow's threads free in one of them cannot be used
+    by another, which adds some 40 MB to the peak memory of a training.
     """
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if os.name == 'posix' else None
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 2)
 
 
-def _count(strategy: str, num_devices: int, there: int, kind: str) -> int:
-    """Devices of this machine that are used."""
+def _count(strategy: str, num_devices: int, available: int, kind: str) -> int:
+    """The number of devices of this machine to use."""
     if strategy == 'one_device':
         if num_devices > 1:
             raise UserError(
-                f'`num_devices` ({num_devices}) does not go with strategy one_device; leave it out, or set '
+                f'`num_devices` ({num_devices}) cannot be used with strategy one_device; leave it out, or set '
                 f'--strategy=mirrored.'
             )
         return 1
-    if num_devices > there:
+    if num_devices > available:
         remedy = '' if kind == 'GPU' else ', or split the CPU by --virtual_devices'
-        raise UserError(f'`num_devices` ({num_devices}) is more than there are ({there} x {kind}); lower it{remedy}.')
-    return num_devices or there
+        raise UserError(
+            f'`num_devices` ({num_devices}) exceeds the devices of this machine ({available} x {kind}); lower '
+            f'it{remedy}.'
+        )
+    return num_devices or available
 
 
 def _check_batch(batch_size: int, count: int, workers: int) -> None:
-    """Of `count` devices on each of `workers` machines."""
+    """Raises UserError if the batch cannot be divided among `count` devices on each of `workers` machines."""
     replicas = count * workers
     if batch_size % replicas:
         below = batch_size // replicas * replicas
         near = [n for n in (below, below + replicas) if n]
-        # Of a single machine or of each, the most devices over which the batch divides as it is.
+        # The largest number of devices, on each machine, among which this batch can be divided.
         fitting = next((n for n in range(count - 1, 0, -1) if batch_size % (n * workers) == 0), None)
         fewer = '' if fitting is None else f', or take fewer devices with --num_devices={fitting}'
         raise UserError(
-            f'`batch_size` ({batch_size}) does not divide over {replicas} devices; '
+            f'`batch_size` ({batch_size}) cannot be divided among {replicas} devices; '
             f'set --batch_size={" or ".join(map(str, near))}{fewer}.'
         )
 
 
 class _OverSeveralCpus(tf.distribute.MultiWorkerMirroredStrategy):
-    """MultiWorkerMirroredStrategy that takes `count` logical CPUs of each worker; TensorFlow's own takes the first."""
+    """MultiWorkerMirroredStrategy over `count` logical CPUs of each worker; TensorFlow's own uses only the first."""
 
     def __init__(self, resolver: tf.distribute.cluster_resolver.ClusterResolver, count: int):
         tf.distribute.Strategy.__init__(self, _ExtendedOverSeveralCpus(self, resolver, count))

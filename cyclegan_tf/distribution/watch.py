@@ -1,4 +1,4 @@
-"""A worker that dies is noticed: the others say which, and end rather than wait for it forever."""
+"""Notices when a worker dies: the other workers name it and exit, rather than wait for it forever."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import tensorflow as tf
 
 from cyclegan_tf.distribution.cluster import Cluster
 
-_INTERVAL = 2.0  # seconds between looks
-_LOOKS = 3  # at which a worker has to be gone one after the other; a full queue of connections passes
-_PATIENCE = 30.0  # seconds in which a look has to explain TensorFlow's error
-_REMINDER = 20.0  # seconds between lines about workers that have not come yet
+_INTERVAL = 2.0  # seconds between checks
+_CHECKS = 3  # in a row that have to find a worker gone; a full queue of connections soon has room again
+_PATIENCE = 30.0  # seconds in which a check has to explain TensorFlow's error
+_REMINDER = 20.0  # seconds between messages about workers that have not started yet
 
-# What TensorFlow raises where another worker has gone in the middle of a sum over all.
+# What TensorFlow raises if another worker disappears during a sum over all workers.
 _BROKEN = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -31,14 +31,14 @@ _BROKEN = (
 
 
 class Watch:
-    """Looks at the other workers from a thread while the context lasts; ends the process when one has gone.
+    """Checks the other workers from a thread while the context lasts; ends the process when one of them is gone.
 
-    The main thread then waits inside of TensorFlow, where no exception reaches it. `end` ends the watch: all
-    workers have to be done by then. So does a context that ends, for whatever reason.
+    The main thread is then waiting inside of TensorFlow, where no exception reaches it. `end` ends the watch: by then
+    all workers have to be done. Leaving the context ends it, too, for whatever reason.
 
     Args:
-        cluster: the workers; None, or one of one worker, is not watched.
-        before_exit: called when the process is to end.
+        cluster: the workers; there is no watch if it is None or has a single worker.
+        before_exit: called before the process is ended.
     """
 
     def __init__(self, cluster: Optional[Cluster], before_exit: Callable[[], object] = lambda: None):
@@ -53,26 +53,26 @@ class Watch:
 
     def __exit__(self, kind, error, _) -> None:
         if isinstance(error, _BROKEN) and self._thread.is_alive():
-            self._thread.join(_PATIENCE)  # it ends the process with a sentence, if that is the reason
+            self._thread.join(_PATIENCE)  # the thread ends the process with a message if a lost worker is the reason
         self.end()
 
     def end(self) -> None:
-        """From here on a worker that goes is not missed."""
+        """Ends the watch: workers that disappear from here on are not reported."""
         self._done.set()
 
     def _run(self) -> None:
         cluster = self._cluster
-        come: set[int] = set()  # workers that were there once; the others may still be starting
-        looks_without: dict[int, int] = {}
+        started: set[int] = set()  # workers that could be reached once; the others may still be starting
+        failed_checks: dict[int, int] = {}
         reminded = time.monotonic()
         while not self._done.wait(_INTERVAL):
             missing = set(cluster.unreachable())
-            come |= set(range(cluster.workers)) - missing
-            looks_without = {worker: looks_without.get(worker, 0) + 1 for worker in missing & come}
-            gone = [worker for worker, looks in looks_without.items() if looks >= _LOOKS]
+            started |= set(range(cluster.workers)) - missing
+            failed_checks = {worker: failed_checks.get(worker, 0) + 1 for worker in missing & started}
+            gone = [worker for worker, checks in failed_checks.items() if checks >= _CHECKS]
             if gone and not self._done.is_set():
                 self._end(gone)
-            late = missing - come
+            late = missing - started
             if late and time.monotonic() - reminded > _REMINDER:
                 reminded = time.monotonic()
                 self._say(f'waiting for {self._name(late)}.')
@@ -80,8 +80,8 @@ class Watch:
     def _end(self, gone: list[int]) -> None:
         verb, pronoun = ('answers', 'it') if len(gone) == 1 else ('answer', 'them')
         self._say(
-            f'{self._name(gone)} no longer {verb}, and training cannot go on without {pronoun}; the last checkpoint '
-            f'stays: start all workers again with --continue_train.'
+            f'{self._name(gone)} no longer {verb}, and training cannot continue without {pronoun}; the last checkpoint '
+            f'is kept: start all workers again with --continue_train.'
         )
         self._before_exit()
         os._exit(1)

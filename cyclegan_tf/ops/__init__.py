@@ -1,1 +1,1 @@
-"""Operations of TensorFlow that the package adds: stateless integers, and the order of what is computed."""
+"""TensorFlow operations that the package adds: random integers from seeds, and the order of computation."""

@@ -1,1 +1,1 @@
-"""What can be set: the settings of every program and model, their flags, and what is refused."""
+"""The settings of every program and model, the flags that set them, and the flags that are refused."""

@@ -12,7 +12,7 @@ from cyclegan_tf.settings.training import Config
 FORMATS = ('saved_model', 'tflite', 'onnx')
 QUANTIZATIONS = ('none', 'float16', 'dynamic')
 
-# Settings without a meaning for the other formats.
+# Settings that apply to one format only -> that format.
 _ONLY_FOR = {
     'version': 'saved_model',
     'precision': 'saved_model',
@@ -24,7 +24,7 @@ _ONLY_FOR = {
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig:
-    """What an export is made from."""
+    """What is exported, and in which form."""
 
     name: str = same(Config, 'name')
     checkpoints_dir: str = same(Config, 'checkpoints_dir')
@@ -33,15 +33,15 @@ class ExportConfig:
     )
     direction: Optional[str] = setting(
         None,
-        "direction of the exported translation in terms of the data set's folders, whatever the run was trained with; "
-        'unset: all directions of which the run has weights',
+        "direction of the exported translation between the data set's folders, whatever direction the run was trained "
+        'with; unset: all directions for which the run has weights',
         choices=('AtoB', 'BtoA', 'both'),
     )
     verbose: bool = setting(False, 'print the traceback of an error')
     # ---------------------------------------------------------------------------------------------------------- files
     output: str = setting(
         '',
-        'folder for the models, OUTPUT/NAME_DIRECTION/VERSION or OUTPUT/NAME_DIRECTION.FORMAT; required',
+        'folder for the models, which become OUTPUT/NAME_DIRECTION/VERSION or OUTPUT/NAME_DIRECTION.FORMAT; required',
         group='run',
     )
     format: str = setting(
@@ -53,16 +53,17 @@ class ExportConfig:
     )
     version: Optional[int] = setting(
         None,
-        'number of the version of a saved_model, of which a server takes the highest; unset: the next free number',
+        'version number of a saved_model; a server serves the highest one; unset: the next free number',
         group='files',
         minimum=1,
     )
     warmup: bool = setting(
-        True, 'add to a saved_model requests with which TensorFlow Serving warms it up before it answers', group='files'
+        True, 'add warm-up requests to a saved_model, which TensorFlow Serving runs before it answers', group='files'
     )
     results_dir: str = setting(
         './results',
-        'folder where cyclegan_tf.translate and cyclegan_tf.evaluate have put measures, for the model card',
+        'folder with the results of cyclegan_tf.translate and cyclegan_tf.evaluate; their measures go into the model '
+        'card',
         group='files',
     )
     # ------------------------------------------------------------------------------------------------------- networks
@@ -74,16 +75,17 @@ class ExportConfig:
     )
     max_pixels: int = setting(
         16_000_000,
-        'most pixels of an image that a saved_model takes; it refuses larger ones',
+        'maximum number of pixels of an image for a saved_model, which refuses larger images',
         group='networks',
         minimum=64,
     )
     image_size: int = setting(
-        256, 'height and width of the images that a model of --format=tflite takes', group='networks', minimum=1
+        256, 'height and width of the input images of a model of --format=tflite', group='networks', minimum=1
     )
     quantize: str = setting(
         'none',
-        'weights of --format=tflite; float16: half the size; dynamic: a quarter of the size, computed in 8 bits',
+        'quantisation of the weights of --format=tflite; float16: half the size; dynamic: a quarter of the size, '
+        'computed in 8 bits',
         group='networks',
         choices=QUANTIZATIONS,
     )
@@ -92,7 +94,7 @@ class ExportConfig:
         validate_fields(self)
         validate_epoch(self.epoch)
         if not self.output:
-            raise UserError("`output` ('') is required; set it to the directory that is to hold the models.")
+            raise UserError("`output` ('') is required; set it to the directory for the models.")
         for field in dataclasses.fields(self):
             value, wanted = getattr(self, field.name), _ONLY_FOR.get(field.name, self.format)
             if self.format != wanted and value != field.default:

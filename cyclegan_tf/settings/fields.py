@@ -1,4 +1,4 @@
-"""What a setting is: a field with a default, a meaning and bounds; and the checks of what is given for it."""
+"""What a setting is: a field with a default, a meaning, a group and bounds; and the checks of its value."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from cyclegan_tf.errors import UserError
 
-# The headings of --help, in its order; behind them come those of the models. The first two are what --helpshort shows.
+# The headings of --help, in order; those of the models follow. --helpshort shows only the first two.
 GROUPS = ('run', 'data', 'networks', 'losses', 'training', 'evaluation', 'files', 'devices')
 
 PRECISIONS = ('float32', 'bfloat16', 'float16')
@@ -25,12 +25,12 @@ def setting(
     """A field of a Config.
 
     Args:
-        default: the value unless given.
-        meaning: for --help: what it is, without its name.
-        group: of GROUPS: where --help lists it. What one model alone has stands under the model's name.
-        choices: the values allowed.
-        minimum: the least number allowed.
-        fixed: a run that is continued cannot change it.
+        default: the value if none is given.
+        meaning: what the setting is, for --help, without relying on its name.
+        group: its heading in --help, one of GROUPS. Settings that not all models have are listed under their models.
+        choices: the allowed values.
+        minimum: the smallest allowed number.
+        fixed: a continued run cannot change it.
     """
     if group not in GROUPS:
         raise ValueError(f"group '{group}' is not one of: {', '.join(GROUPS)}")
@@ -39,20 +39,20 @@ def setting(
 
 
 def same(config_class: type, name: str) -> Any:
-    """A field of another class, as it is there: `name: str = same(Config, 'name')`."""
+    """A copy of another class's field: `name: str = same(Config, 'name')`."""
     return changed(config_class, name, config_class.__dataclass_fields__[name].default)
 
 
 def changed(config_class: type, name: str, default: Any) -> Any:
-    """A field of a class before, with another default: `netG: str = changed(Config, 'netG', 'unet_256')`."""
+    """Another class's field with a different default: `netG: str = changed(Config, 'netG', 'unet_256')`."""
     return dataclasses.field(default=default, metadata=config_class.__dataclass_fields__[name].metadata)
 
 
 def split_names(setting_name: str, value: str, choices: Sequence[str]) -> tuple[str, ...]:
-    """'psnr,ssim' -> its names; 'none' -> no name.
+    """'psnr,ssim' -> ('psnr', 'ssim'); 'none' -> ().
 
     Raises:
-        UserError: a name that is not one of the choices.
+        UserError: a name is not one of the choices.
     """
     names = () if value == 'none' else tuple(name.strip() for name in value.split(','))
     for name in names:
@@ -62,14 +62,14 @@ def split_names(setting_name: str, value: str, choices: Sequence[str]) -> tuple[
 
 
 def validate_epoch(epoch: str, others: Sequence[str] = ('latest', 'best')) -> None:
-    """Raises UserError for what is neither one of these words nor the number of an epoch."""
+    """Raises UserError for an epoch that is neither one of the words in `others` nor a number."""
     if epoch not in others and not epoch.isdecimal():
         words = ', '.join(f"'{word}'" for word in others)
         raise UserError(f"`epoch` ('{epoch}') is neither {words} nor a number.")
 
 
 def validate_fields(config: Any) -> None:
-    """Raises UserError for a value that is not one of its field's choices or below its minimum."""
+    """Raises UserError for a value that is not one of its field's choices or is below its minimum."""
     for field in dataclasses.fields(config):
         value, choices, minimum = getattr(config, field.name), field.metadata['choices'], field.metadata['minimum']
         if choices is not None and value is not None and value not in choices:

@@ -1,4 +1,4 @@
-"""Command line to settings: absl flags that bear their names."""
+"""Command line to settings: absl flags with the names of the settings."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from cyclegan_tf.settings.training import Config
 
 _HELP_FLAGS = ('help', 'helpshort', 'helpfull')
 
-# Headings of --help beside fields.GROUPS and the models.
+# Headings of --help besides fields.GROUPS and those of the models.
 _HELP_GROUP = 'help and flag files'
 _REFUSED_GROUP = 'flags of the PyTorch programs that have no meaning here'
 
-C = TypeVar('C')  # a dataclass of settings, as fields.setting makes them
+C = TypeVar('C')  # a dataclass of settings, whose fields fields.setting makes
 
 
 class _RefusingParser(flags.ArgumentParser):
-    """Accepts no value at all."""
+    """Refuses every value, with what to do instead."""
 
     def __init__(self, remedy: str):
         super().__init__()
@@ -39,7 +39,7 @@ class _RefusingParser(flags.ArgumentParser):
 
 
 class _ChoiceParser(flags.EnumParser):
-    """Accepts the choices, and tells of values that the PyTorch programs have beside these what to do instead."""
+    """Accepts the choices; for other values that the PyTorch programs accept, the error says what to do instead."""
 
     def __init__(self, choices: Sequence[str], absent: Mapping[str, str]):
         super().__init__(choices)
@@ -52,28 +52,30 @@ class _ChoiceParser(flags.EnumParser):
 
 
 def define_flags(config_class: type[C], refused: Mapping[str, str] = REFUSED) -> flags.FlagValues:
-    """Flags with the names, defaults and meanings of a dataclass's fields, apart from absl's global FLAGS; and those
-    that are refused, unless the dataclass has them, with what to do instead.
+    """Defines a flag for each field of a dataclass, with its name, default and meaning, apart from absl's global FLAGS.
 
-    Config stands for the settings of all models: each field of any model is one flag. The defaults are then those of
-    Config, of what only some models have those of the first of them, until read_training_flags has seen the model.
+    The refused flags are defined as well, unless the dataclass has them: giving one is an error that says what to do
+    instead.
+
+    Config stands for the settings of all models: each field of any model becomes one flag. Until read_training_flags
+    knows the model, shared fields have the defaults of Config, and the others those of the first model that has them.
     """
     values = flags.FlagValues()
-    of_all = config_class is Config
-    of_some = owners() if of_all else {}
-    classes = [Config, *SETTINGS.values()] if of_all else [config_class]
+    all_models = config_class is Config
+    owners_by_flag = owners() if all_models else {}
+    classes = [Config, *SETTINGS.values()] if all_models else [config_class]
     fields: dict[str, list[tuple[dataclasses.Field, Any]]] = {}
-    for one in classes:
-        hints = typing.get_type_hints(one)
-        for field in dataclasses.fields(one):
+    for settings_class in classes:
+        hints = typing.get_type_hints(settings_class)
+        for field in dataclasses.fields(settings_class):
             fields.setdefault(field.name, []).append((field, hints[field.name]))
-    for name, found in fields.items():
-        field, kind = found[0]
-        # What one model alone forbids its own class refuses.
-        choices = dict.fromkeys(choice for other, _ in found for choice in other.metadata['choices'] or ())
+    for name, definitions in fields.items():
+        field, kind = definitions[0]
+        # The flag accepts the choices of all models; a model's own class refuses those that only this model forbids.
+        choices = dict.fromkeys(choice for other, _ in definitions for choice in other.metadata['choices'] or ())
         if name == 'model' and issubclass(config_class, Config):
             choices = SETTINGS
-        group = f'model {" and ".join(of_some[name])}' if name in of_some else field.metadata['group']
+        group = f'model {" and ".join(owners_by_flag[name])}' if name in owners_by_flag else field.metadata['group']
         define_flag(values, name, kind, field.default, field.metadata['meaning'], group, tuple(choices))
     for name, remedy in refused.items():
         if name in fields:
@@ -85,9 +87,12 @@ def define_flags(config_class: type[C], refused: Mapping[str, str] = REFUSED) ->
     flags.DEFINE_boolean('help', False, 'show all flags of this program', **defined)
     flags.DEFINE_boolean('helpshort', False, 'show the most used flags', **defined)
     flags.DEFINE_boolean(
-        'helpfull', False, 'show all flags, and those of the PyTorch programs with what to do instead', **defined
+        'helpfull',
+        False,
+        'show all flags, and the refused flags of the PyTorch programs with what to do instead',
+        **defined,
     )
-    flags.DEFINE_string('flagfile', '', 'file with flags, one a line; later flags take precedence', **defined)
+    flags.DEFINE_string('flagfile', '', 'file with one flag per line; later flags take precedence', **defined)
     return values
 
 
@@ -103,13 +108,13 @@ def define_flag(
     """Adds a flag.
 
     Args:
-        values: where to.
-        name: of the flag.
+        values: the flags to add it to.
+        name: its name.
         kind: bool, int, float, str, or Optional of these.
-        default: the value unless given.
-        meaning: what it is, for --help.
-        group: the heading in --help.
-        choices: the values allowed; empty: all.
+        default: the value if none is given.
+        meaning: what the flag is, for --help.
+        group: its heading in --help.
+        choices: the allowed values; empty: any.
     """
     kind = next((k for k in typing.get_args(kind) if k is not type(None)), kind)  # Optional[int] -> int
     if choices:
@@ -127,32 +132,32 @@ def define_flag(
 
 
 def read_training_flags(
-    values: flags.FlagValues, argv: Sequence[str], of_some: Optional[Mapping[str, Sequence[str]]] = None
+    values: flags.FlagValues, argv: Sequence[str], owners_by_flag: Optional[Mapping[str, Sequence[str]]] = None
 ) -> type[Config]:
-    """Reads a command line into the flags of training, for the model that it names.
+    """Reads a command line into the flags of training, for the model that the command line names.
 
     Args:
         values: from define_flags(Config).
         argv: the program's name and its arguments.
-        of_some: the flags that not every model has -> the models that have them; unset: models.owners().
+        owners_by_flag: the flags that not every model has -> the models that have them; None: models.owners().
 
     Returns:
-        The class of the model's settings, whose fields' flags have their values now.
+        The class of the model's settings. The flags in `values` are then set.
 
     Raises:
-        flags.Error: a flag that does not exist, is refused, is another model's or cannot be read.
-        UserError: arguments that are no flags.
+        flags.Error: a flag does not exist, is refused, belongs to another model or cannot be read.
+        UserError: an argument is not a flag.
         SystemExit: after --help, --helpshort or --helpfull.
     """
-    of_some = owners() if of_some is None else of_some
+    owners_by_flag = owners() if owners_by_flag is None else owners_by_flag
     rest = values(list(argv))[1:]
     model = values.model
-    foreign = [name for name, models in of_some.items() if model not in models]
+    foreign = [name for name, models in owners_by_flag.items() if model not in models]
     for name in foreign:
         if values[name].present:
-            other, *more = of_some[name]
-            theirs = f'models {" and ".join((other, *more))}' if more else f'model {other}'
-            raise flags.Error(f'`{name}` is a flag of {theirs}, not of {model}; leave it out, or set --model={other}.')
+            other, *more = owners_by_flag[name]
+            owner = f'models {" and ".join((other, *more))}' if more else f'model {other}'
+            raise flags.Error(f'`{name}` is a flag of {owner}, not of {model}; leave it out, or set --model={other}.')
     set_model_defaults(values)
     _finish(values, argv, rest, hidden=foreign)
     return SETTINGS[model]
@@ -162,14 +167,14 @@ def parse(config_class: type[C], argv: Sequence[str], refused: Mapping[str, str]
     """Command line to settings.
 
     Args:
-        config_class: Config, which gives the settings of the model that the command line names; or a program's own such
-            dataclass.
+        config_class: a program's dataclass of settings. For Config, the result has the class of the model that the
+            command line names.
         argv: the program's name and its arguments.
         refused: flags of the reference that the program does not have, with what to do instead.
 
     Raises:
-        flags.Error: a flag that does not exist, is refused, is another model's or cannot be read.
-        UserError: a value out of bounds, or arguments that are no flags.
+        flags.Error: a flag does not exist, is refused, belongs to another model or cannot be read.
+        UserError: a value is out of bounds, or an argument is not a flag.
         SystemExit: after --help, --helpshort or --helpfull.
     """
     values = define_flags(config_class, refused)
@@ -181,39 +186,39 @@ def parse(config_class: type[C], argv: Sequence[str], refused: Mapping[str, str]
 
 
 def names_help(argv: Sequence[str]) -> bool:
-    """Whether a command line that has other words than flags, too, asks for help: see asks_for_help."""
+    """Whether a command line asks for help. Other than for asks_for_help, not all of its arguments need be flags."""
     return any(argument in (f'-{name}', f'--{name}') for argument in argv for name in _HELP_FLAGS)
 
 
 def asks_for_help(values: flags.FlagValues) -> bool:
-    """Whether one of the flags is there that print help and do nothing else."""
+    """Whether a flag is set that prints help and does nothing else."""
     return any(values[name].value for name in _HELP_FLAGS)
 
 
 def help_text(values: flags.FlagValues, hidden: Sequence[str] = ()) -> str:
-    """What --help, --helpshort or --helpfull asks for: the flags under their headings, but those that are hidden."""
+    """The text of --help, --helpshort or --helpfull: the flags under their headings, without the hidden ones."""
     listed = values.flags_by_module_dict()
     groups = [*GROUPS, *sorted(group for group in listed if group.startswith('model '))]
     shown = GROUPS[:2] if values.helpshort else groups
     shown = [*shown, _HELP_GROUP, *([_REFUSED_GROUP] if values.helpfull else [])]
-    of_groups = {group: [flag for flag in listed.get(group, ()) if flag.name not in hidden] for group in shown}
+    flags_by_group = {group: [flag for flag in listed.get(group, ()) if flag.name not in hidden] for group in shown}
     # A group without flags has no heading.
-    headed = ([f'{group}:', *map(_describe, found)] for group, found in of_groups.items() if found)
-    return '\n\n'.join('\n'.join(lines) for lines in headed)
+    sections = ([f'{group}:', *map(_describe, members)] for group, members in flags_by_group.items() if members)
+    return '\n\n'.join('\n'.join(lines) for lines in sections)
 
 
 def _finish(values: flags.FlagValues, argv: Sequence[str], rest: Sequence[str], hidden: Sequence[str] = ()) -> None:
-    """Prints help where it is asked for, without the flags that are hidden, and exits; refuses what is no flag."""
+    """Prints help if it is asked for, without the hidden flags, and exits; refuses arguments that are not flags."""
     if asks_for_help(values):
         program = argv[0] if '.py' in argv[0] else f'-m {argv[0]}'
         print(f'usage: python {program} [flags]\n\n{help_text(values, hidden)}')
         raise SystemExit(0)
     if rest:
-        raise UserError(f"'{rest[0]}' is no flag; flags begin with -- and take their value after =.")
+        raise UserError(f"'{rest[0]}' is not a flag; flags begin with -- and take their value after =.")
 
 
 def _describe(flag: flags.Flag) -> str:
-    """As absl does it, but for the order, which is that of the settings: the most used come first."""
+    """One flag as absl's --help shows it. absl's own list would be sorted by name; ours has the most used first."""
     name = f'--[no]{flag.name}' if flag.boolean and not isinstance(flag.parser, _RefusingParser) else f'--{flag.name}'
     default = f"(default: '{flag.default}')" if flag.default is not None else ''
     facts = filter(None, (default.lower() if flag.boolean else default, flag.parser.syntactic_help))
@@ -222,9 +227,9 @@ def _describe(flag: flags.Flag) -> str:
 
 
 def set_model_defaults(values: flags.FlagValues) -> None:
-    """Gives flags of training that nobody has given the defaults of the model, then those of a mode inside it.
+    """Sets the model's defaults for flags of training that were not given, then those of a mode of the model.
 
-    absl keeps what was given, even where it equals the default, on the command line and in flag files.
+    absl keeps what was given on the command line or in a flag file, even if it equals the default.
     """
     settings = SETTINGS[values.model]
     shared = {field.name: field.default for field in dataclasses.fields(Config)}

@@ -1,4 +1,4 @@
-"""The settings that each model has beside those of every model, and the shared defaults that it changes."""
+"""The settings that each model adds to those of all models, and the shared defaults that it changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cyclegan_tf.settings.training import Config, NetworkRole
 
 @dataclasses.dataclass(frozen=True)
 class CycleGANConfig(Config):
-    """What a run of CycleGAN is made from."""
+    """The settings of a run of CycleGAN."""
 
     networks: ClassVar[Mapping[str, NetworkRole]] = {
         'G_A': NetworkRole('generator', ('A',), 'B'),
@@ -44,9 +44,9 @@ SETTINGS: dict[str, type[Config]] = {'cycle_gan': CycleGANConfig}
 def owners() -> dict[str, tuple[str, ...]]:
     """The fields that not every model has -> the models that have them."""
     shared = {field.name for field in dataclasses.fields(Config)}
-    found: dict[str, tuple[str, ...]] = {}
+    models_of: dict[str, tuple[str, ...]] = {}
     for model, config_class in SETTINGS.items():
         for field in dataclasses.fields(config_class):
             if field.name not in shared:
-                found[field.name] = (*found.get(field.name, ()), model)
-    return found
+                models_of[field.name] = (*models_of.get(field.name, ()), model)
+    return models_of

@@ -1,17 +1,17 @@
-"""Flags, and values of flags, that the PyTorch programs of CycleGAN, pix2pix and CUT have and we do not: what to do.
+"""Flags and flag values of the PyTorch programs of CycleGAN, pix2pix and CUT that are refused, with what to do instead.
 
-Where a flag or a value is defined here after all, by a program or by a later model, it comes first.
+A flag or value that a program or a later model does define takes precedence over its entry here.
 """
 
 # ------------------------------------------------------------------------------------------------------ flags of models
-_PIX2PIX = 'it is of pix2pix, which is not there yet, so leave it out'
-_CUT = 'it is of CUT, which is not there yet, so leave it out'
-_ANTIALIAS = 'generators and discriminators sample here as those of CycleGAN do, without antialiasing; leave it out'
+_PIX2PIX = 'it belongs to pix2pix, which is not available yet, so leave it out'
+_CUT = 'it belongs to CUT, which is not available yet, so leave it out'
+_ANTIALIAS = 'generators and discriminators resample as in CycleGAN here, without antialiasing; leave it out'
 _ONE_NORM = 'set --norm, which generators and discriminators share here'
 
-# Those of pix2pix, CUT and what else comes with them, as long as no model has them.
+# Flags of pix2pix and CUT, and of the programs that come with them, as long as no model here has them.
 _OF_MODELS = {
-    # pix2pix, and the template for models of one's own
+    # pix2pix, and the template for new models
     'lambda_L1': _PIX2PIX,
     'lambda_regression': _PIX2PIX,
     'new_dataset_option': _PIX2PIX,
@@ -32,14 +32,14 @@ _OF_MODELS = {
     'normD': _ONE_NORM,
     'no_antialias': _ANTIALIAS,
     'no_antialias_up': _ANTIALIAS,
-    'beta2': "leave it out: Adam's second momentum is 0.999 here",
+    'beta2': "leave it out: the decay rate of Adam's second moment is 0.999 here",
     'stylegan2_G_num_downsampling': 'no netG here is a StyleGAN2; leave it out',
-    'random_scale_max': 'no preprocess here enlarges at random; leave it out, or set --augment=affine',
+    'random_scale_max': 'no --preprocess enlarges images at random here; leave it out, or set --augment=affine',
     'easy_label': 'set --name instead',
     'evaluation_freq': 'set --eval_freq instead, in epochs',
-    'pretrained_name': 'copy the directory of that run to the new name and give --continue_train, or start from files '
-    'of PyTorch with tools/import_torch_weights.py',
-    'model_suffix': 'both generators are in one run here, and cyclegan_tf.translate has --direction',
+    'pretrained_name': "copy that run's directory to the new name and give --continue_train, or start from PyTorch's "
+    'files with tools/import_torch_weights.py',
+    'model_suffix': 'a run holds both generators here; choose with --direction of cyclegan_tf.translate',
 }
 
 # ---------------------------------------------------------------------------------------------------- flags of programs
@@ -60,7 +60,7 @@ REFUSED = {
     'save_by_iter': 'set --save_latest_freq, --save_epoch_freq and --keep_checkpoints instead',
     **_OF_MODELS,
 }
-_TEST = 'cyclegan_tf.translate is for test images'
+_TEST = 'test images are for cyclegan_tf.translate'
 REFUSED_IN_TRAINING = {
     **REFUSED,
     'phase': 'training always reads trainA and trainB',
@@ -71,12 +71,12 @@ REFUSED_IN_TRAINING = {
 }
 _ARCHITECTURE = 'the networks are those of the run that --name names'
 _TRAINING = 'it is for cyclegan_tf.train'
-_SIZE = 'nothing is cut, and sizes are those of the run unless a flag that --help lists sets others'
-_ORDER = 'all images are taken, in order and as they are'
-# For programs that use a run; a program's own flags of these names come first.
+_SIZE = 'images are not cropped, and have the sizes of the run unless a flag in --help sets others'
+_ORDER = 'all images are used, in order and unchanged'
+# For programs that use a trained run. A program's own flags of these names take precedence.
 REFUSED_WITH_A_RUN = {
     **REFUSED,
-    'suffix': "write the run's whole name into --name instead",
+    'suffix': 'give the full name of the run as --name instead',
     'phase': 'it is for cyclegan_tf.translate and cyclegan_tf.evaluate',
     'results_dir': 'it is for cyclegan_tf.translate and cyclegan_tf.evaluate',
     'num_test': 'it is for cyclegan_tf.translate and cyclegan_tf.evaluate',
@@ -95,15 +95,15 @@ REFUSED_WITH_A_RUN = {
     'init_gain': _ARCHITECTURE,
     'no_dropout': _ARCHITECTURE,
     'dataroot': 'an export reads no images',
-    'dataset_mode': "the run's own is used",
-    'direction': 'all directions that the run has are measured',
+    'dataset_mode': "the run's own mode is used",
+    'direction': 'all directions of the run are measured',
     'serial_batches': _ORDER,
-    'num_threads': 'one thread reads',
+    'num_threads': 'a single thread reads the images',
     'batch_size': 'the model takes batches of any size',
     'load_size': 'the model takes images of any size',
     'crop_size': _SIZE,
     'max_dataset_size': 'it is for cyclegan_tf.train; translate and evaluate have --num_test',
-    'preprocess': f"the run's own is used, but {_SIZE}",
+    'preprocess': f"the run's own value is used, except that {_SIZE}",
     'no_flip': _ORDER,
     'n_epochs': _TRAINING,
     'n_epochs_decay': _TRAINING,
@@ -125,13 +125,13 @@ REFUSED_WITH_A_RUN = {
 }
 
 # ------------------------------------------------------------------------------------------------------ values of flags
-_NOT_YET = 'this model is not there yet'
-_NO_MODEL = 'this model is not there'
-_STYLEGAN2 = 'networks of StyleGAN2 are not there'
-_PATCH_D = 'discriminators of patches that are cut out are not there'
-_SHORT_SIDE = 'resizing by the shorter side is not there'
-_CUT_PREPROCESS = 'this preparation of CUT is not there'
-# flag -> value -> why it is none here; the choices that there are follow.
+_NOT_YET = 'this model is not available yet'
+_NO_MODEL = 'this model is not available'
+_STYLEGAN2 = 'StyleGAN2 networks are not available'
+_PATCH_D = 'discriminators of cropped patches are not available'
+_SHORT_SIDE = 'resizing by the shorter side is not available'
+_CUT_PREPROCESS = "this preprocessing of CUT's is not available"
+# Flag -> value -> why it does not exist here. The error message goes on with the choices that do.
 ABSENT_VALUES = {
     'model': {
         'pix2pix': _NOT_YET,
@@ -145,8 +145,8 @@ ABSENT_VALUES = {
     'netG': {
         'stylegan2': _STYLEGAN2,
         'smallstylegan2': _STYLEGAN2,
-        'resnet_4blocks': 'a ResNet of 4 blocks is not there',
-        'resnet_cat': 'ResNets that also take noise are not there',
+        'resnet_4blocks': 'a ResNet of 4 blocks is not available',
+        'resnet_cat': 'ResNets that also take noise are not available',
     },
     'netD': {
         'stylegan2': _STYLEGAN2,
@@ -156,11 +156,11 @@ ABSENT_VALUES = {
         'tilepatch': _PATCH_D,
         'tile': _PATCH_D,
     },
-    'norm': {'syncbatch': 'batch norm is of the whole batch on all devices here, so set batch'},
+    'norm': {'syncbatch': 'batch norm always covers the whole batch on all devices here, so set batch'},
     'dataset_mode': {
         'colorization': 'images are not made gray here, so put gray ones into trainA',
-        'singleimage': 'training on a single image is not there',
-        'template': 'data sets of your own are folders, or tools/prepare_records.py prepares them',
+        'singleimage': 'training on a single image is not available',
+        'template': 'use folders of images, or prepare records with tools/prepare_records.py',
     },
     'preprocess': {
         'scale_shortside': _SHORT_SIDE,
@@ -173,7 +173,7 @@ ABSENT_VALUES = {
         'fixsize': _CUT_PREPROCESS,
     },
     'gan_mode': {
-        'nonsaturating': 'it is what vanilla is here',
-        'hinge': 'the hinge loss is not there',
+        'nonsaturating': 'it is called vanilla here',
+        'hinge': 'the hinge loss is not available',
     },
 }

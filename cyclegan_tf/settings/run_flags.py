@@ -1,4 +1,4 @@
-"""The settings of a training run: from the command line, from flags.cfg in its directory, and into that."""
+"""The settings of a training run: read from the command line and from the run's flags.cfg, and saved there."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ def parse_training(argv: Sequence[str]) -> tuple[Config, Optional[Config]]:
     """Command line to the settings of a training run; a continued run takes what is not given from its flags.cfg.
 
     Returns:
-        The settings; and those that the run was last trained with, if it is continued and has any.
+        The settings; and those that the run was last trained with, or None if it is not continued.
     """
-    # The run's own settings complete a command line that need not be valid without them: also its flags may be those of
-    # a model that only flags.cfg names.
-    names = define_flags(Config, REFUSED_IN_TRAINING)
-    names(list(argv))
-    if names.continue_train and not asks_for_help(names):
-        set_model_defaults(names)
-        given = values_of(SETTINGS[names.model], names)
-        run_directory = pathlib.Path(names.checkpoints_dir) / fill_in(names.name, names.suffix, given)
+    # The command line of a continued run need not be valid without flags.cfg, and its flags may be those of a model
+    # that only flags.cfg names. So it is read once without checks, to find the run.
+    values = define_flags(Config, REFUSED_IN_TRAINING)
+    values(list(argv))
+    if values.continue_train and not asks_for_help(values):
+        set_model_defaults(values)
+        given = values_of(SETTINGS[values.model], values)
+        run_directory = pathlib.Path(values.checkpoints_dir) / fill_in(values.name, values.suffix, given)
         stored_flags = run_directory / 'flags.cfg'
         if not stored_flags.is_file():
-            # The suffix was filled in with this model's settings.
-            model = ', and --model, whose settings --suffix names' if '{' in names.suffix else ''
+            # This model's settings were filled into the suffix.
+            model = ', and --model, whose settings are filled into --suffix' if '{' in values.suffix else ''
             raise UserError(
                 f"run '{run_directory}' holds no checkpoint to continue from; check --name and --checkpoints_dir"
                 f'{model}, or leave out --continue_train.'
             )
         stored = load_config(run_directory)
-        if names['model'].present and names.model != stored.model:
-            # Before its flags are taken for those of another model.
+        if values['model'].present and values.model != stored.model:
+            # Checked before parse() below refuses the stored flags as those of another model.
             raise UserError(
-                f'`model` ({names.model}) is not what the run was trained with ({stored.model}); leave it out, '
+                f'`model` ({values.model}) is not what the run was trained with ({stored.model}); leave it out, '
                 f'or start another run with another --name.'
             )
-        # The place and the name are what found the file, not what is in it.
-        found = [f'--{name}={names[name].value}' for name in ('checkpoints_dir', 'name', 'suffix')]
-        complete = [argv[0], f'--flagfile={stored_flags}', *found, *argv[1:]]
+        # The directory and the name led to the file, so they override those that are stored in it.
+        location = [f'--{name}={values[name].value}' for name in ('checkpoints_dir', 'name', 'suffix')]
+        complete = [argv[0], f'--flagfile={stored_flags}', *location, *argv[1:]]
         return parse(Config, complete, REFUSED_IN_TRAINING), stored
     return parse(Config, argv, REFUSED_IN_TRAINING), None
 
@@ -59,7 +59,7 @@ def load_config(run_directory: os.PathLike) -> Config:
     """The settings of a run.
 
     Raises:
-        UserError: there is no such run.
+        UserError: the run does not exist, or its flags.cfg cannot be read.
     """
     path = pathlib.Path(run_directory) / 'flags.cfg'
     if not path.is_file():
@@ -69,14 +69,14 @@ def load_config(run_directory: os.PathLike) -> Config:
     try:
         return parse(Config, ['flags.cfg', f'--flagfile={path}'])
     except flags.Error as error:
-        raise UserError(f"'{path}' cannot be read ({error}); restore it, or train anew.") from error
+        raise UserError(f"'{path}' cannot be read ({error}); restore it, or train again.") from error
 
 
 def save_config(config: Config, run_directory: os.PathLike) -> None:
-    """Writes flags.cfg, which --flagfile reads. It appears whole or not at all."""
+    """Writes flags.cfg, which can be given as --flagfile. The file appears completely or not at all."""
     lines = [f'# python -m cyclegan_tf.train --flagfile={pathlib.Path(run_directory) / "flags.cfg"}']
     for name, value in dataclasses.asdict(config).items():
-        # What one invocation alone is about is not the run's.
+        # Flags that concern one invocation only are not part of the run.
         if name in ('continue_train', 'epoch', 'profile_steps') or value is None:
             continue
         lines.append(f'--{name}={str(value).lower() if isinstance(value, bool) else value}')

@@ -1,4 +1,4 @@
-"""The name of a run's directory: the run's name, and a suffix into which settings are filled."""
+"""The name of a run's directory: the run's name, and a suffix with the values of settings filled in."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from cyclegan_tf.errors import UserError
 
 
 def fill_in(name: str, suffix: str, settings: Mapping[str, Any]) -> str:
-    """('run', '{netG}_{load_size}', settings) -> 'run_resnet_9blocks_286'; without a suffix the name as it is.
+    """('run', '{netG}_{load_size}', settings) -> 'run_resnet_9blocks_286'; the name alone if there is no suffix.
 
     Raises:
-        UserError: the suffix names what is no setting, or is no format that Python can read.
+        UserError: the suffix names something that is not a setting, or is not a format string that Python can read.
     """
     if not suffix:
         return name
@@ -26,5 +26,5 @@ def fill_in(name: str, suffix: str, settings: Mapping[str, Any]) -> str:
             f"`suffix` ('{suffix}') cannot be filled in ({error}); write names of settings in braces, as in '{{netG}}'."
         ) from error
     if unknown is not None:
-        raise UserError(f"`suffix` ('{suffix}') names '{unknown}', which is no setting; mend it.")
+        raise UserError(f"`suffix` ('{suffix}') names '{unknown}', which is not a setting; correct it.")
     return f'{name}_{filled}'

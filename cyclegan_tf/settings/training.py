@@ -1,5 +1,8 @@
-"""The settings of every model's training: name, default, meaning, bounds. Names and defaults are the reference's unless
-noted; what a model has beside these, and the defaults that it changes, is in models.py."""
+"""The settings of training that all models share: names, defaults, meanings and bounds.
+
+Names and defaults are the reference's unless noted. What a model adds, and the defaults that it changes, is in
+models.py.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ MEASURES_OF_PAIRS = ('psnr', 'ssim')
 
 @dataclasses.dataclass(frozen=True)
 class FeatureConfig:
-    """What computes the features of kid and fid."""
+    """The network whose features KID and FID compare, and its input."""
 
     feature_extractor: str = setting(
         'inception_v3',
@@ -27,29 +30,29 @@ class FeatureConfig:
     )
     feature_size: Optional[str] = setting(
         None,
-        "size of the images that the feature network takes, a side or 'HEIGHTxWIDTH'; unset: what the network tells; "
-        'required if it takes any size',
+        "size of the images that the feature network takes, in pixels: a side or 'HEIGHTxWIDTH'; unset: the size that "
+        'the network states; required if it states none',
         group='evaluation',
     )
     feature_range: Optional[str] = setting(
         None,
-        "values that the feature network takes for black and white, as in '-1,1'; unset: those of inception_v3; "
-        'required for other networks that do not tell them',
+        "values of black and white pixels for the feature network, as in '-1,1'; unset: those of inception_v3; "
+        'required for other networks that do not state them',
         group='evaluation',
     )
     feature_output: Optional[str] = setting(
-        None, 'name of the output that holds the features, if the feature network has several', group='evaluation'
+        None, 'name of the output with the features, if the feature network has several outputs', group='evaluation'
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkRole:
-    """What a network of a model is for, in the model's own names of domains, 'A' and 'B'.
+    """What a network of a model is for, in terms of the model's own domains 'A' and 'B'.
 
     Attributes:
-        kind: 'generator', 'discriminator', or another, which its model makes itself.
+        kind: 'generator', 'discriminator', or another kind, which its model builds itself.
         inputs: the domains of the images that it takes, concatenated along the channels.
-        output: the domain of the images that a generator makes.
+        output: the domain of the images that a generator makes; None for other networks.
     """
 
     kind: str
@@ -59,7 +62,7 @@ class NetworkRole:
 
 @dataclasses.dataclass(frozen=True)
 class Config(FeatureConfig):
-    """What a run of any model is made from; a model's own class (see models.py) adds what it alone has.
+    """The settings of a run of any model; a model's own class (see models.py) adds what only that model has.
 
     flags.cfg in the run's directory holds all of it.
     """
@@ -81,7 +84,7 @@ class Config(FeatureConfig):
     name: str = setting('experiment_name', 'name of the run, whose directory is CHECKPOINTS_DIR/NAME', group='run')
     checkpoints_dir: str = setting('./checkpoints', 'folder that holds the directories of all runs', group='run')
     # Its choices are models.SETTINGS.
-    model: str = setting('cycle_gan', 'model that is trained', group='run', fixed=True)
+    model: str = setting('cycle_gan', 'model to train', group='run', fixed=True)
     continue_train: bool = setting(
         False,
         'continue the run of this name from a checkpoint; flags that are not given are taken from its flags.cfg',
@@ -100,15 +103,15 @@ class Config(FeatureConfig):
     )
     seed: int = setting(
         0,
-        'number that fixes the initial weights, the order of the images and every other random choice',
+        'random seed: fixes the initial weights, the order of the images and every other random choice',
         group='run',
         minimum=0,
         fixed=True,
     )
     verbose: bool = setting(
         False,
-        'print the layers of the networks, where the seconds up to the end of the first step go, and the traceback of '
-        'an error',
+        'print the layers of the networks, a breakdown of the time up to the end of the first step, and the traceback '
+        'of an error',
         group='run',
     )
     # ----------------------------------------------------------------------------------------------------------- data
@@ -122,17 +125,17 @@ class Config(FeatureConfig):
     )
     direction: str = setting(
         'AtoB',
-        "folder that plays the model's domain A: trainA (AtoB) or trainB (BtoA). Names of losses and pictures follow "
-        'the model; eval/, --keep_best and cyclegan_tf.translate follow the folders',
+        "folder that is the model's domain A: trainA (AtoB) or trainB (BtoA). Names of losses and pictures refer to "
+        "the model's domains; eval/, --keep_best and cyclegan_tf.translate refer to the folders",
         group='data',
         choices=('AtoB', 'BtoA'),
         fixed=True,
     )
     preprocess: str = setting(
         'resize_and_crop',
-        'how images are brought to size; resize_and_crop: resized to a square of load_size, then cropped; crop: '
-        'cropped; scale_width: resized to a width of load_size; scale_width_and_crop: the same, then cropped; none: '
-        'only their sides are rounded to what the networks accept',
+        'resizing and cropping of the images; resize_and_crop: resize to a square of load_size, then crop; crop: only '
+        'crop; scale_width: resize to a width of load_size; scale_width_and_crop: the same, then crop; none: only '
+        'round the sides to what the networks accept',
         group='data',
         choices=('resize_and_crop', 'crop', 'scale_width', 'scale_width_and_crop', 'none'),
         fixed=True,
@@ -144,8 +147,8 @@ class Config(FeatureConfig):
         minimum=1,
         fixed=True,
     )
-    crop_size: int = setting(256, 'side of the random crop, a square, in pixels', group='data', minimum=1, fixed=True)
-    no_flip: bool = setting(False, 'do not mirror images at random', group='data', fixed=True)
+    crop_size: int = setting(256, 'side of the square random crop, in pixels', group='data', minimum=1, fixed=True)
+    no_flip: bool = setting(False, 'do not flip images left to right at random', group='data', fixed=True)
     augment: str = setting(
         'none',
         'further random changes to the images of both domains; docs/augment.jpg shows each',
@@ -154,16 +157,23 @@ class Config(FeatureConfig):
         fixed=True,
     )
     input_nc: int = setting(
-        3, 'channels of the images of domain A: 3 colour, 1 gray', group='data', minimum=1, fixed=True
+        3, 'number of channels of the images of domain A; 3: colour, 1: gray', group='data', minimum=1, fixed=True
     )
     output_nc: int = setting(
-        3, 'channels of the images of domain B: 3 colour, 1 gray', group='data', minimum=1, fixed=True
+        3, 'number of channels of the images of domain B; 3: colour, 1: gray', group='data', minimum=1, fixed=True
     )
     serial_batches: bool = setting(
-        False, 'read the images in order, both domains in step, instead of in random order', group='data', fixed=True
+        False,
+        'read the images in order, those of the same index in both domains together, instead of in random order',
+        group='data',
+        fixed=True,
     )
     max_dataset_size: Optional[int] = setting(
-        None, 'number of images used from each folder, the first ones; unset: all', group='data', minimum=1, fixed=True
+        None,
+        'maximum number of images used from each folder, after sorting; unset: all',
+        group='data',
+        minimum=1,
+        fixed=True,
     )
     on_bad_image: str = setting(
         'error',
@@ -179,17 +189,17 @@ class Config(FeatureConfig):
         choices=('auto', 'memory', 'disk', 'none'),
     )
     cache_memory_mb: Optional[int] = setting(
-        None, 'most memory that --cache=auto takes, in MB; unset: half of the free memory', group='data', minimum=0
+        None, 'maximum memory that --cache=auto uses, in MB; unset: half of the free memory', group='data', minimum=0
     )
     cache_dir: Optional[str] = setting(
         None,
-        'folder for decoded images and for what is known about image files; unset: ~/.cache/cyclegan_tf',
+        'folder for decoded images and for the results of checking image files; unset: ~/.cache/cyclegan_tf',
         group='data',
     )
     data_dir: Optional[str] = setting(
         None, 'folder where TensorFlow Datasets keeps its data sets; unset: its own default', group='data'
     )
-    num_threads: int = setting(4, 'threads that decode images', group='data', minimum=1)
+    num_threads: int = setting(4, 'number of threads that decode images', group='data', minimum=1)
     # ------------------------------------------------------------------------------------------------------- networks
     netG: str = setting(
         'resnet_9blocks',
@@ -209,14 +219,14 @@ class Config(FeatureConfig):
     ndf: int = setting(64, "filters of the discriminators' first convolution", group='networks', minimum=1, fixed=True)
     n_layers_D: int = setting(
         3,
-        'convolutions with stride 2 in the discriminators of --netD=n_layers',
+        'number of convolutions with stride 2 in the discriminators of --netD=n_layers',
         group='networks',
         minimum=1,
         fixed=True,
     )
     norm: str = setting(
         'instance',
-        'normalisation in the networks',
+        'normalisation layers of the networks',
         group='networks',
         choices=('instance', 'batch', 'none'),
         fixed=True,
@@ -243,7 +253,7 @@ class Config(FeatureConfig):
     lambda_gp: float = setting(10.0, 'weight of the gradient penalty of --gan_mode=wgangp', group='losses', minimum=0.0)
     pool_size: int = setting(
         50,
-        'size of the pool of earlier generated images that the discriminators are shown; 0: no pool',
+        'number of earlier generated images that are kept to train the discriminators on; 0: none',
         group='losses',
         minimum=0,
         fixed=True,
@@ -251,14 +261,14 @@ class Config(FeatureConfig):
     # ------------------------------------------------------------------------------------------------------- training
     n_epochs: int = setting(
         100,
-        'epochs before those of --n_epochs_decay; --lr_policy=linear keeps the initial learning rate in them, cosine '
-        'lowers it to zero',
+        'number of epochs before those of --n_epochs_decay; --lr_policy=linear keeps the initial learning rate in '
+        'them, cosine lowers it to zero',
         group='training',
         minimum=1,
     )
     n_epochs_decay: int = setting(
         100,
-        'further epochs, in which --lr_policy=linear lowers the learning rate to zero',
+        'number of further epochs, in which --lr_policy=linear lowers the learning rate to zero',
         group='training',
         minimum=0,
     )
@@ -267,7 +277,8 @@ class Config(FeatureConfig):
     )
     accumulate_steps: int = setting(
         1,
-        'batches whose gradients are added up for one step: the effect of a batch so many times larger, in less memory',
+        'number of batches whose gradients are added up for one step: the effect of a batch that many times larger, '
+        'in less memory',
         group='training',
         minimum=1,
         fixed=True,
@@ -281,7 +292,7 @@ class Config(FeatureConfig):
         choices=('linear', 'step', 'plateau', 'cosine'),
     )
     lr_decay_iters: int = setting(
-        50, 'epochs between cuts of the learning rate by --lr_policy=step', group='training', minimum=1
+        50, 'epochs between reductions of the learning rate by --lr_policy=step', group='training', minimum=1
     )
     epoch_count: int = setting(
         1,
@@ -294,48 +305,48 @@ class Config(FeatureConfig):
         'float32',
         'number format of the convolutions; weights, Adam, statistics of norms, pictures and losses are always '
         'float32. bfloat16 and float16 are faster where the processor has instructions for them; float16 is the more '
-        'exact of the two, for GPUs, and scales losses so that gradients fit into it',
+        'precise of the two, is meant for GPUs, and uses loss scaling so that gradients fit its range',
         group='training',
         choices=PRECISIONS,
     )
     recompute_grads: bool = setting(
         False,
-        'save memory and take more time: compute activations of the generators again for the gradients, instead of '
-        'keeping them',
+        'recompute the activations of the generators for the gradients instead of keeping them, which saves memory and '
+        'takes more time',
         group='training',
     )
     jit_compile: str = setting(
         'auto',
-        'whether XLA compiles the training step, on several devices its losses and gradients; auto: on GPUs, if the '
-        'images have one size. On CPUs compiling takes many minutes, and the step is slower',
+        'whether XLA compiles the training step, or on several devices only its losses and gradients; auto: on GPUs, '
+        'if all images have the same size. On CPUs compiling takes many minutes, and the step is slower',
         group='training',
         choices=('auto', 'true', 'false'),
     )
     deterministic: str = setting(
         'auto',
-        'whether a seed gives the same weights to the last bit on the same devices; auto: on CPUs; it slows GPUs down',
+        'whether the same seed gives bit-identical weights on the same devices; auto: on CPUs; it slows GPUs down',
         group='training',
         choices=('auto', 'true', 'false'),
     )
     on_nan: str = setting(
         'stop',
         'what happens if a loss is not finite; stop: training ends; rollback: it returns to the last good checkpoint '
-        'and goes on with the images in another order, at most 3 times',
+        'and continues with the images in another order, at most 3 times',
         group='training',
         choices=('stop', 'rollback'),
     )
     # ----------------------------------------------------------------------------------------------------- evaluation
     eval_freq: Optional[int] = setting(
         None,
-        'epochs between measurements on the test images, which TensorBoard shows under eval/; unset: none are made',
+        'epochs between evaluations on the test images, which TensorBoard shows under eval/; unset: no evaluation',
         group='evaluation',
         minimum=1,
     )
     eval_metrics: Optional[str] = setting(
         None,
-        'measures, with commas between them: psnr and ssim (of pairs), kid, fid; or none; unset: psnr,ssim if most '
-        'images have a counterpart of the same size, else kid,fid. Cycle and identity errors of models that have them '
-        'are always measured',
+        'measures, separated by commas: psnr and ssim (of pairs), kid, fid; or none; unset: psnr,ssim if most images '
+        'have a counterpart of the same size, else kid,fid. Cycle and identity errors are always measured if the model '
+        'defines them',
         group='evaluation',
     )
     eval_images: Optional[int] = setting(
@@ -343,42 +354,44 @@ class Config(FeatureConfig):
     )
     eval_load_size: Optional[int] = setting(
         None,
-        'side of the square, or width, to which test images are resized for measuring; unset: crop_size, or load_size',
+        'side of the square, or width, to which test images are resized for measuring, in pixels; unset: crop_size, or '
+        'load_size',
         group='evaluation',
         minimum=8,
     )
     keep_best: Optional[str] = setting(
         None,
-        'measure whose best checkpoint is kept: psnr, ssim, kid, fid, cycle or identity, as the mean over the '
-        'directions, or of one of them as in psnr_AtoB; requires --eval_freq',
+        'measure whose best checkpoint is kept: psnr, ssim, kid, fid, cycle or identity, averaged over the directions, '
+        'or of one direction as in psnr_AtoB; requires --eval_freq',
         group='evaluation',
     )
     # ---------------------------------------------------------------------------------------------------------- files
     # Frequencies are in images, as in the reference.
-    print_freq: int = setting(100, 'images between lines of losses on the terminal', group='files', minimum=1)
+    print_freq: int = setting(100, 'images between printed lines of losses', group='files', minimum=1)
     display_freq: int = setting(
         400,
-        'images between pictures of training images in TensorBoard; the end of each epoch adds pictures of test '
-        'images, of large ones the centre',
+        'images between pictures of training images in TensorBoard. Pictures of test images follow after every epoch, '
+        'of large images only the centre',
         group='files',
         minimum=1,
     )
     save_latest_freq: int = setting(5000, 'images between checkpoints of the latest state', group='files', minimum=1)
     save_epoch_freq: int = setting(5, 'epochs between checkpoints that are kept', group='files', minimum=1)
-    # Departs from the reference: it keeps all, but of weights alone, a fourth of a state with Adam's and the pools.
+    # Departs from the reference: it keeps all checkpoints, but only their weights. A full state, with Adam's moments
+    # and the image pools, is four times as large.
     keep_checkpoints: int = setting(
-        5, 'number of epoch checkpoints that are kept, the newest; 0: all', group='files', minimum=0
+        5, 'number of the newest epoch checkpoints that are kept; 0: all', group='files', minimum=0
     )
     profile_steps: Optional[str] = setting(
-        None, "first and last step of which a profile is written for TensorBoard, as in '10,20'", group='files'
+        None, "first and last step of the profile written for TensorBoard, as in '10,20'", group='files'
     )
     # -------------------------------------------------------------------------------------------------------- devices
-    # A run may go on with others.
+    # A continued run may use other devices.
     strategy: str = setting(
         'auto',
         'devices that train together; mirrored: those of this machine; multi_worker: those of all machines that '
-        'TF_CONFIG, or Slurm, names; one_device: a single one; auto: multi_worker where TF_CONFIG names a cluster, '
-        'else mirrored',
+        'TF_CONFIG or Slurm names; one_device: a single one; auto: multi_worker if TF_CONFIG names a cluster, else '
+        'mirrored',
         group='devices',
         choices=('auto', 'mirrored', 'multi_worker', 'one_device'),
     )
@@ -387,7 +400,8 @@ class Config(FeatureConfig):
     )
     virtual_devices: int = setting(
         0,
-        'number of devices into which the CPU is split, to try several without having them; 0: it is not split',
+        'number of virtual devices into which the CPU is split, to try training on several devices without having '
+        'them; 0: the CPU is not split',
         group='devices',
         minimum=0,
     )
@@ -397,7 +411,9 @@ class Config(FeatureConfig):
         if not self.dataroot:
             raise UserError("`dataroot` ('') is required; set it to a folder with trainA and trainB, or to demo.")
         if self.dataset_mode == 'single':
-            raise UserError('`dataset_mode` (single) is to translate; training needs two domains: set it to unaligned.')
+            raise UserError(
+                '`dataset_mode` (single) is for translation only; training needs two domains: set it to unaligned.'
+            )
         if self.crops and self.preprocess != 'crop' and self.crop_size > self.load_size:
             raise UserError(
                 f'`crop_size` ({self.crop_size}) exceeds `load_size` ({self.load_size}); lower it or raise load_size.'
@@ -405,59 +421,64 @@ class Config(FeatureConfig):
         if self.crops and (self.crop_size % self.side_multiple or self.crop_size < self.least_side):
             least, multiple = self.least_side, self.side_multiple
             raise UserError(
-                f'`crop_size` ({self.crop_size}) is no multiple of {multiple} from {least} on, which netG {self.netG} '
-                f'and netD {self.netD} need; set it to one.'
+                f'`crop_size` ({self.crop_size}) has to be a multiple of {multiple} and at least {least} for netG '
+                f'{self.netG} and netD {self.netD}; change it.'
             )
         if self.recompute_grads and self.norm == 'batch':
             raise UserError(
-                '`recompute_grads` (true) would update the running statistics of norm batch twice in a step; set it to '
+                '`recompute_grads` (true) would update the running statistics of batch norm twice in a step; set it to '
                 'false, or norm to instance.'
             )
         validate_epoch(self.epoch)
         if self.eval_metrics is not None:
             split_names('eval_metrics', self.eval_metrics, MEASURES)
         if self.keep_best is not None:
-            name, _, way = self.keep_best.partition('_')
-            if name not in (*MEASURES, *self.test_errors) or way not in ('', *self.translating_networks):
+            name, _, direction = self.keep_best.partition('_')
+            if name not in (*MEASURES, *self.test_errors) or direction not in ('', *self.translating_networks):
                 known = ', '.join((*MEASURES, *self.test_errors))
-                ways = ' or '.join(f'_{direction}' for direction in self.translating_networks)
-                raise UserError(f"`keep_best` ('{self.keep_best}') is not one of: {known}, alone or with {ways}.")
+                directions = ' or '.join(f'_{direction}' for direction in self.translating_networks)
+                raise UserError(
+                    f"`keep_best` ('{self.keep_best}') is not one of: {known}, alone or followed by {directions}."
+                )
             if self.eval_freq is None:
-                raise UserError(f'`keep_best` ({self.keep_best}) needs `eval_freq`; set it to 1, say.')
+                raise UserError(f'`keep_best` ({self.keep_best}) needs `eval_freq`; set --eval_freq, for example to 1.')
             chosen = self.eval_metrics
             if chosen is not None and name in MEASURES and name not in split_names('eval_metrics', chosen, MEASURES):
                 raise UserError(f'`keep_best` ({name}) is not in `eval_metrics` ({chosen}); add it there.')
-        _ = self.profiled_steps, self.run_name  # both raise for a value that cannot be read
+        _ = self.profiled_steps, self.run_name  # both raise UserError if their settings cannot be read
 
     @staticmethod
     def mode_defaults(values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The defaults of flags that a mode inside the model changes beside the model's own, by name.
+        """Defaults of flags that a mode of the model changes, by name; they override the model's own defaults.
 
         Args:
-            values: of all settings, with the model's defaults where nothing is given.
+            values: all settings, with the model's defaults for those that were not given.
         """
         return {}
 
     @property
     def domains(self) -> tuple[str, str]:
-        """The data set's domains that play the model's A and B."""
+        """The domains of the data set that are the model's A and B."""
         return ('A', 'B') if self.direction == 'AtoB' else ('B', 'A')
 
     @property
     def channels(self) -> dict[str, int]:
-        """The model's domain -> channels of its images."""
+        """The number of channels of each domain of the model."""
         return {'A': self.input_nc, 'B': self.output_nc}
 
     @property
     def translating_networks(self) -> dict[str, str]:
-        """Direction, by the data set's domains -> the generator that translates in it: 'AtoB' -> 'G_A' and so on.
+        """Direction in the data set's domains -> the generator that translates in it: 'AtoB' -> 'G_A' and so on.
 
-        With --direction=BtoA, where the model's own A is the data set's B, it is G_B that makes B of A.
+        With --direction=BtoA the model's A is the data set's B, so that 'AtoB' -> 'G_B'.
         """
-        plays = dict(zip('AB', self.domains))
+        dataset_domain = dict(zip('AB', self.domains))
         generators = {name: role for name, role in self.networks.items() if role.kind == 'generator'}
-        found = {f'{plays[role.inputs[0]]}to{plays[role.output]}': name for name, role in generators.items()}
-        return dict(sorted(found.items()))
+        networks = {
+            f'{dataset_domain[role.inputs[0]]}to{dataset_domain[role.output]}': name
+            for name, role in generators.items()
+        }
+        return dict(sorted(networks.items()))
 
     @property
     def crops(self) -> bool:
@@ -466,24 +487,27 @@ class Config(FeatureConfig):
 
     @property
     def side_multiple(self) -> int:
-        """Of what the sides of images have to be multiples, in pixels."""
+        """The number of which both sides of an image have to be multiples, in pixels."""
         return int(self.netG[5:]) if self.netG.startswith('unet') else 4
 
     @property
     def least_side(self) -> int:
-        """The shortest side that the networks take, in pixels: a bottleneck of 2x2, and something left to judge."""
+        """The shortest side of an image that the networks take, in pixels.
+
+        The bottleneck of a generator then has at least 2x2 pixels, and a discriminator at least one output.
+        """
         layers = self.n_layers_D if self.netD == 'n_layers' else 3
-        judged = 1 if self.netD == 'pixel' else 3 * 2**layers
-        return -(-max(8, judged) // self.side_multiple) * self.side_multiple
+        for_discriminator = 1 if self.netD == 'pixel' else 3 * 2**layers
+        return -(-max(8, for_discriminator) // self.side_multiple) * self.side_multiple
 
     @property
     def run_name(self) -> str:
-        """The name with its suffix filled in."""
+        """The name of the run, with its suffix filled in."""
         return run_name.fill_in(self.name, self.suffix, dataclasses.asdict(self))
 
     @property
     def images_per_step(self) -> int:
-        """Images per domain in a step, over all devices."""
+        """Images of each domain in a step, over all devices."""
         return self.batch_size * self.accumulate_steps
 
     @property

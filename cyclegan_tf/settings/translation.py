@@ -1,4 +1,4 @@
-"""The settings of translating."""
+"""The settings of translating images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cyclegan_tf.settings.training import Config
 
 @dataclasses.dataclass(frozen=True)
 class TranslateConfig:
-    """What translating is made from: the files of --input, or a run's test images."""
+    """What is translated, the files of --input or a run's test images, and how."""
 
     name: str = same(Config, 'name')
     checkpoints_dir: str = same(Config, 'checkpoints_dir')
@@ -22,39 +22,39 @@ class TranslateConfig:
     )
     direction: Optional[str] = setting(
         None,
-        "direction of the translation in terms of the data set's folders, whatever the run was trained with; unset: "
-        'all directions of the run, but with --input only the first',
+        "direction of the translation between the data set's folders, whatever direction the run was trained with; "
+        'unset: all directions of the run, but with --input only the first',
         choices=('AtoB', 'BtoA', 'both'),
     )
     verbose: bool = setting(False, 'print the traceback of an error')
     # ----------------------------------------------------------------------------------------------------------- data
     input: Optional[str] = setting(
         None,
-        "images to translate: an image, a folder, or a quoted pattern as 'in/*.jpg'; unset: the run's test images, "
-        'with a results page',
+        "images to translate: an image, a folder, or a quoted pattern such as 'in/*.jpg'; unset: the run's test "
+        'images, with a results page',
         group='data',
     )
     resize: Optional[str] = setting(
         None,
-        "size to which the images of --input are resized first, 'WIDTHxHEIGHT'; unset: they keep their size",
+        "size to which the images of --input are resized first, 'WIDTHxHEIGHT' in pixels; unset: they keep their size",
         group='data',
     )
-    # Departs from the reference: it stops after 50 unless told otherwise, which surprises those who have more.
+    # Departs from the reference: its default is 50, which surprises users who have more images.
     num_test: Optional[int] = setting(
         None,
-        "number of images of each domain, or of --input, to translate, the first ones; unset: all (PyTorch's program: "
-        '50)',
+        'number of images to translate of each domain, or of --input, counted from the first; unset: all (the PyTorch '
+        'program: 50)',
         group='data',
         minimum=1,
     )
     phase: str = setting('test', 'part of the data set to translate', group='data', choices=('train', 'test'))
     dataroot: Optional[str] = setting(
-        None, 'images to translate, named as for training; unset: those of the run', group='data'
+        None, 'images to translate, specified as for training; unset: those of the run', group='data'
     )
     dataset_mode: Optional[str] = setting(
         None,
         'how the images are stored; unaligned, aligned: as in training; single: in the folder dataroot itself, all of '
-        "one domain, to be translated in one direction; unset: as the run's",
+        "one domain, to be translated in one direction; unset: the run's mode",
         group='data',
         choices=('unaligned', 'aligned', 'single'),
     )
@@ -63,22 +63,26 @@ class TranslateConfig:
     )
     load_size: Optional[int] = setting(
         None,
-        "side of the square, or width, to which images are resized; unset: the run's crop_size, or its load_size; with "
-        '--input they keep their size',
+        "side of the square, or width, to which images are resized, in pixels; unset: the run's crop_size, or its "
+        'load_size, but images of --input keep their size',
         group='data',
         minimum=8,
     )
-    num_threads: int = setting(2, 'threads that read images, and as many that write them', group='data', minimum=1)
+    num_threads: int = setting(
+        2, 'number of threads that read images, and of threads that write them', group='data', minimum=1
+    )
     # ---------------------------------------------------------------------------------------------------------- files
     output: Optional[str] = setting(
-        None, 'folder for the pictures of --input; unset: RESULTS_DIR/NAME/files_EPOCH', group='files'
+        None, 'folder for the translated images of --input; unset: RESULTS_DIR/NAME/files_EPOCH', group='files'
     )
     results_dir: str = setting(
-        './results', 'folder for pictures and results page, which are put into NAME/PHASE_EPOCH', group='files'
+        './results',
+        'folder for the results; translated images and the results page are written to NAME/PHASE_EPOCH in it',
+        group='files',
     )
     output_depth: str = setting(
         'auto',
-        'bits of the pictures that are written; auto: as many as the image had',
+        'bits per channel of the translated images; auto: as many as the image had',
         group='files',
         choices=('auto', '8', '16'),
     )
@@ -92,14 +96,15 @@ class TranslateConfig:
     )
     max_pixels: Optional[int] = setting(
         None,
-        'most pixels that are translated at once; larger images are translated in tiles; unset: what fits into half of '
-        "the machine's free memory; lower it where a GPU has less",
+        'maximum number of pixels translated in one piece; larger images are translated in tiles; unset: what fits '
+        "into half of the machine's free memory; lower it for a GPU with less memory",
         group='devices',
         minimum=1,
     )
     batch_size: int = setting(
         8,
-        'most images of --input that are translated at once, if they have one size and max_pixels allows it',
+        'maximum number of images of --input that are translated in a batch, if they have the same size and max_pixels '
+        'allows it',
         group='devices',
         minimum=1,
     )
@@ -108,8 +113,10 @@ class TranslateConfig:
         validate_fields(self)
         validate_epoch(self.epoch)
         if self.resize and self.load_size:
-            raise UserError(f'`resize` ({self.resize}) and `load_size` ({self.load_size}) exclude each other.')
-        _ = self.resized  # raises for a value that cannot be read
+            raise UserError(
+                f'`resize` ({self.resize}) and `load_size` ({self.load_size}) exclude each other; leave one out.'
+            )
+        _ = self.resized  # raises UserError if `resize` cannot be read
 
     @property
     def resized(self) -> Optional[tuple[int, int]]:
@@ -118,5 +125,5 @@ class TranslateConfig:
             return (self.load_size, self.load_size) if self.load_size else None
         parts = self.resize.lower().split('x')
         if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-            raise UserError(f"`resize` ('{self.resize}') is not 'WIDTHxHEIGHT' in pixels, as in 640x480; mend it.")
+            raise UserError(f"`resize` ('{self.resize}') is not 'WIDTHxHEIGHT' in pixels, as in 640x480; correct it.")
         return int(parts[0]), int(parts[1])

@@ -49,5 +49,5 @@ def test_what_cannot_be_converted_is_refused(found, wanted):
     assert not channels.can_become(found, wanted)
     image = np.zeros((4, 4, found), np.uint8)
     for convert in (channels.set_channels, lambda *of: channels.set_channels_of_floats(*of, white=255)):
-        with pytest.raises(channels.BadImage, match=f'it has {found} channels, which cannot be made {wanted}'):
+        with pytest.raises(channels.BadImage, match=f'it has {found} channels, which cannot be converted to {wanted}'):
             convert(image, wanted)

@@ -86,7 +86,7 @@ def test_orientation_is_applied_in_eight_and_sixteen_bits(photograph, orientatio
 # --------------------------------------------------------------------------------------------------- what is refused
 BAD = {
     'zero bytes': (lambda a: b'', 'empty'),
-    'text': (lambda a: b'once upon a time', 'no image of a known format'),
+    'text': (lambda a: b'once upon a time', 'not an image of a known format'),
     'cut JPEG': (lambda a: encode(a, 'JPEG')[:-600], 'truncated'),
     'cut JPEG with an end mark inside': (
         lambda a: encode(a, 'JPEG', exif=b'Exif\0\0thumbnail\xff\xd9')[:-600],

@@ -57,7 +57,7 @@ def test_tiff_of_five_channels_goes_into_a_model_of_five():
     array = np.random.default_rng(0).integers(0, 256, (8, 9, 5), np.uint8)
     data = tiff(array, photometric='minisblack', planarconfig='contig')
     np.testing.assert_array_equal(read(data, 5), array)
-    with pytest.raises(decode.BadImage, match='5 channels, which cannot be made 3'):
+    with pytest.raises(decode.BadImage, match='5 channels, which cannot be converted to 3'):
         read(data, 3)
 
 

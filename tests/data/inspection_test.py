@@ -28,7 +28,7 @@ def test_all_bad_images_are_reported_at_once_by_name_and_reason(bad_folder, tmp_
         assert reason in line and len(line.split(f'{name}: ')[1]) > 5
     with pytest.raises(UserError) as caught:
         inspection.refuse(lines, len(source))
-    assert str(caught.value).startswith(f'{len(REASONS)} of {len(source)} images cannot be used; mend them')
+    assert str(caught.value).startswith(f'{len(REASONS)} of {len(source)} images cannot be used; repair them')
     assert all(line in str(caught.value) for line in lines)
     assert inspection.describe(findings).endswith(f'; {len(REASONS)} cannot be used')
 
@@ -51,7 +51,7 @@ def test_a_file_that_may_not_be_read_is_reported_to_whom_it_is_forbidden(bad_fol
         for path, mode in ((place, 0o755), (cache, 0o777)):
             os.chmod(path, mode)
         _, output, error = program.run_python('-c', code, data, cache)
-    assert 'forbidden.png: it may not be read (permission denied)' in output, error
+    assert 'forbidden.png: it cannot be read (permission denied)' in output, error
 
 
 def test_bad_images_cost_no_memory(bad_folder, image_folders, tmp_path):
@@ -102,7 +102,7 @@ def test_images_in_both_domains_are_found_by_content(image_folders, tmp_path):
     found = inspection.duplicates(
         a, inspection.inspect(a, 2, str(tmp_path)), b, inspection.inspect(b, 2, str(tmp_path))
     )
-    assert len(found) == 1 and 'other name.png is the same as' in found[0] and found[0].endswith('trainA/2.png')
+    assert len(found) == 1 and 'other name.png is identical to' in found[0] and found[0].endswith('trainA/2.png')
 
 
 def test_a_description_counts_sizes_channels_depth_and_formats(tmp_path):
@@ -126,14 +126,14 @@ def test_channels_that_an_image_cannot_be_given_are_a_problem(image_folders, tmp
     for channels in (1, 3, 4):
         assert inspection.check_channels(findings, channels) == findings
     problems = {finding.problem for finding in inspection.check_channels(findings, 5)}
-    assert problems == {'it has 3 channels, which cannot be made 5'}
+    assert problems == {'it has 3 channels, which cannot be converted to 5'}
 
 
 def test_aligned_images_need_two_halves(tmp_path):
     (tmp_path / 'train').mkdir()
     Image.new('RGB', (1, 9)).save(tmp_path / 'train' / 'x.png')
     a, _ = sources.open_domains(str(tmp_path), 'train', 'aligned')
-    assert 'no two halves' in inspection.inspect(a, 1, str(tmp_path))[0].problem
+    assert 'cannot be split into halves' in inspection.inspect(a, 1, str(tmp_path))[0].problem
 
 
 def test_what_is_remembered_of_a_file_is_not_taken_for_another_at_the_same_place(tmp_path, monkeypatch):

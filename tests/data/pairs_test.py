@@ -38,7 +38,7 @@ def test_most_names_have_to_be_in_both_domains(tmp_path, names_a, names_b, expec
 
 def test_most_pairs_have_to_be_of_one_size(tmp_path):
     a, b = folders(tmp_path, 'abcde', 'abcde', size_b=(24, 30))
-    assert pairs.doubt(a, b, NONE) == 'most counterparts of the same name are of another size'
+    assert pairs.doubt(a, b, NONE) == 'most counterparts of the same name have another size'
     assert pairs.doubt(a, b, SQUARE) == pairs.doubt(a, b, NONE)
     for name in 'cd':
         Image.new('RGB', (20, 30)).save(tmp_path / 'testB' / f'{name}.png')

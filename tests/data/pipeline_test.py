@@ -89,7 +89,7 @@ def test_workers_take_disjoint_rows_that_are_together_the_batch(photographs_fold
 
 
 def test_workers_that_do_not_divide_the_batch_are_refused():
-    with pytest.raises(UserError, match=r'`batch_size` \(4\) does not divide over 3 workers'):
+    with pytest.raises(UserError, match=r'`batch_size` \(4\) cannot be divided among 3 workers'):
         pipeline.Stream(*demo_tables(), 4, 32, 0, workers=3)
 
 

@@ -103,7 +103,7 @@ def test_damaged_records_are_named(prepared, tmp_path, file_format, what):
     try:
         source = sources.open_domains(str(tmp_path / 'copy'), 'train')[0]
     except UserError as error:
-        assert 'is damaged: split trainA' in str(error) and 'prepare it anew' in str(error)
+        assert 'is damaged: split trainA' in str(error) and 'prepare it again' in str(error)
         return
     findings = inspection.inspect(source, 2, str(tmp_path / 'cache'))
     lines = inspection.bad_images(source, findings)
@@ -129,8 +129,8 @@ def test_what_was_left_unfinished_is_not_read(prepared, tmp_path):
 @pytest.mark.parametrize(
     'name, message',
     [
-        ('tfds:cycle_gan/horse2zebr', 'is no data set of TensorFlow Datasets .*check the name'),
-        ('tfds:there_is_no_such', 'is no data set of TensorFlow Datasets .*check the name, or --data_dir'),
+        ('tfds:cycle_gan/horse2zebr', 'is not a data set of TensorFlow Datasets .*check the name'),
+        ('tfds:there_is_no_such', 'is not a data set of TensorFlow Datasets .*check the name, or --data_dir'),
     ],
 )
 def test_unknown_data_sets_are_named(tmp_path, name, message):

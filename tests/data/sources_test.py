@@ -60,7 +60,7 @@ def test_folders_may_be_wherever_tensorflow_reaches():
 @pytest.mark.parametrize(
     'change, message',
     [
-        (lambda root: '/nowhere/at/all', "`dataroot` .'/nowhere/at/all'. is no folder; set it to"),
+        (lambda root: '/nowhere/at/all', "`dataroot` .'/nowhere/at/all'. is not a folder; set it to"),
         (
             lambda root: (root / 'trainB').rename(root / 'other') and root,
             r'has no folder trainB \(folders in it: other',

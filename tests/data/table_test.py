@@ -146,7 +146,7 @@ def test_images_that_were_away_for_a_moment_are_not_left_out_for_good(photograph
 def test_images_that_turn_bad_are_named_or_replaced_when_they_are_read(photographs_folder, tmp_path):
     strict, table = (make_table(photographs_folder, tmp_path, skip=skip) for skip in (False, True))
     cut_off(photographs_folder)
-    with pytest.raises(UserError, match=r'2\.png cannot be used: .*; replace it') as caught:
+    with pytest.raises(UserError, match=r'2\.png cannot be used: .*; replace or remove it') as caught:
         strict.row(2)
     assert strict.failure is caught.value
     np.testing.assert_array_equal(table.row(2), table.row(4))  # the next one that is whole

@@ -27,7 +27,9 @@ def test_load_size_at_test_time_keeps_the_proportions_that_preprocess_keeps(prep
 def test_load_size_at_test_time_is_refused_where_nothing_is_resized(preprocess):
     config = Config(dataroot='demo', preprocess=preprocess)
     assert test_images.make_test_geometry(config, None).uncropped(1024, 512) == (1024, 512)
-    with pytest.raises(UserError, match='`eval_load_size` .512. has no meaning under the preprocess .*; leave it out'):
+    with pytest.raises(
+        UserError, match='`eval_load_size` .512. has no meaning for this run, whose preprocess .*; leave it out'
+    ):
         test_images.make_test_geometry(config, 512, 'eval_load_size')
 
 

@@ -53,7 +53,7 @@ def test_under_skip_training_runs_on_the_rest(bad_folder, tmp_path, capsys):
     flags = (f'--dataroot={bad_folder}', '--name=run', '--on_bad_image=skip', *ONE_EPOCH)
     assert program.run_training(tmp_path / 'checkpoints', *flags) == 0
     output = capsys.readouterr().out
-    assert output.count('Left aside: ') == len(REASONS)
+    assert output.count('Skipped: ') == len(REASONS)
     good = 13 - 7 - (1 if 'forbidden.png' in REASONS else 0)
     assert f'{good} steps each of batch 1' in output
 
@@ -89,7 +89,7 @@ def test_the_program_names_an_image_that_turns_bad(image_folders, tmp_path, monk
 
     monkeypatch.setattr(training_data, 'open_training_data', open_and_break)
     flags = (f'--dataroot={image_folders}', '--name=run', '--cache=none', *ONE_EPOCH)
-    with pytest.raises(UserError, match=r'^\S+trainA/3\.png cannot be used: .*; replace it or take it out'):
+    with pytest.raises(UserError, match=r'^\S+trainA/3\.png cannot be used: .*; replace or remove it'):
         program.run_training(tmp_path / 'error', *flags)
     path.write_bytes(whole)
     assert program.run_training(tmp_path / 'skip', *flags, '--on_bad_image=skip') == 0
@@ -112,7 +112,7 @@ def test_what_there_is_is_said(image_folders, tmp_path, capsys):
     open_data(image_folders, tmp_path, '--preprocess=crop', '--crop_size=44', '--cache_memory_mb=0')
     output = capsys.readouterr().out
     assert 'Domain A, ' in output and 'trainA: 5 images, 48x40, colour, 8 bit, PNG.' in output
-    assert output.count('2.png is the same as') == 1
+    assert output.count('2.png is identical to') == 1
     assert 'Warning: 10 of 10 images are smaller than crop_size (44) and are enlarged.' in output
     assert f'Cache: 0.1 MB of decoded images exceed the 0 MB of memory for them and are kept in {tmp_path}.' in output
 
@@ -142,7 +142,7 @@ def test_differing_sizes_need_a_batch_of_one_and_no_pool(tmp_path):
     for part in ('trainA', 'trainB'):
         photographs(tmp_path / part, 3)
     for flags in (['--preprocess=none'], ['--preprocess=none', '--pool_size=0', '--batch_size=2']):
-        with pytest.raises(UserError, match='images differ in size .* needs --batch_size=1 and --pool_size=0'):
+        with pytest.raises(UserError, match='images differ in size .* requires --batch_size=1 and --pool_size=0'):
             open_data(tmp_path, tmp_path, *flags)
     with pytest.raises(UserError, match='`gan_mode` .wgangp. .*one size'):
         open_data(tmp_path, tmp_path, '--preprocess=none', '--pool_size=0', '--gan_mode=wgangp')
@@ -214,5 +214,5 @@ def test_aligned_pairs_are_learnt_from_and_measured(tmp_path, capsys):
 
 
 def test_training_on_a_single_domain_is_refused(image_folders, tmp_path):
-    with pytest.raises(UserError, match='`dataset_mode` .single. is to translate'):
+    with pytest.raises(UserError, match='`dataset_mode` .single. is for translation only'):
         open_data(image_folders, tmp_path, '--dataset_mode=single')

@@ -57,7 +57,7 @@ def test_no_cluster(environment, text):
         ('{"cluster": {"chief": ["a:1", "b:1"]}, "task": {"type": "chief", "index": 0}}', 'more than one chief'),
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', 'this is worker 1, which its'),
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}', 'this is chief 0, which its'),
-        ('{"cluster": {"worker": ["a:1"]}}', 'this is task -1, which its cluster does not have'),
+        ('{"cluster": {"worker": ["a:1"]}}', 'this process is task -1, which is not in its cluster'),
     ],
 )
 def test_a_broken_tf_config_is_named(environment, text, complaint):
@@ -84,7 +84,7 @@ def test_slurm_numbers_its_tasks_by_its_own_list_of_machines(environment):
 def test_slurm_tasks_dealt_out_in_turn_are_refused(environment):
     set_slurm(environment, JOB_ID=1, STEP_NUM_TASKS=4, STEP_NODELIST='n[1-2]', STEP_TASKS_PER_NODE='2(x2)')
     set_slurm(environment, PROCID=1, SLURMD_NODENAME='n2')
-    with pytest.raises(UserError, match='task 1 is on n2, not on n1; start all by srun --distribution=block'):
+    with pytest.raises(UserError, match='task 1 is on n2, not on n1; start all with srun --distribution=block'):
         read_cluster('multi_worker')
 
 

@@ -95,16 +95,20 @@ def test_one_cpu_takes_the_stream_as_it_is():
 @pytest.mark.parametrize(
     'settings, workers, complaint',
     [
-        (dict(batch_size=4), 3, r'`batch_size` \(4\) does not divide over 3 devices; set --batch_size=3 or 6\.'),
-        (dict(batch_size=2), 3, r'`batch_size` \(2\) does not divide over 3 devices; set --batch_size=3\.'),
-        (dict(batch_size=6), 4, r'`batch_size` \(6\) does not divide over 4 .*=4 or 8\.'),
+        (dict(batch_size=4), 3, r'`batch_size` \(4\) cannot be divided among 3 devices; set --batch_size=3 or 6\.'),
+        (dict(batch_size=2), 3, r'`batch_size` \(2\) cannot be divided among 3 devices; set --batch_size=3\.'),
+        (dict(batch_size=6), 4, r'`batch_size` \(6\) cannot be divided among 4 .*=4 or 8\.'),
         (
             dict(virtual_devices=2),
             1,
             r'over 2 devices; set --batch_size=2, or take fewer devices with --num_devices=1\.',
         ),
-        (dict(num_devices=3), 1, r'`num_devices` \(3\) is more than there are \(1 x CPU\); lower it, or split'),
-        (dict(num_devices=2, strategy='one_device'), 1, r'`num_devices` \(2\) does not go with strategy one_device'),
+        (
+            dict(num_devices=3),
+            1,
+            r'`num_devices` \(3\) exceeds the devices of this machine \(1 x CPU\); lower it, or split',
+        ),
+        (dict(num_devices=2, strategy='one_device'), 1, r'`num_devices` \(2\) cannot be used with strategy one_device'),
     ],
 )
 def test_what_does_not_fit_the_devices_is_refused(settings, workers, complaint):

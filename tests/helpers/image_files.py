@@ -71,12 +71,12 @@ def add_bad_images(image_folders):
 
 REASONS = {
     'zero.png': 'empty',
-    'text.jpg': 'no image of a known format',
+    'text.jpg': 'not an image of a known format',
     'cut.jpg': 'truncated',
     'checksum.png': '',
     'huge.png': '60000x60000',
     'ein Bild mit Lücken 馬.jpg': '',
-    'link.png': 'link that points nowhere',
+    'link.png': 'a broken link',
     'forbidden.png': 'permission denied',
 }
 if os.geteuid() == 0:  # who may read everything

@@ -162,20 +162,20 @@ def test_a_run_with_a_suffix_is_continued_by_it_alone(tmp_path):
             ['--dataroot=demo', '--crop_size=300'],
             '`crop_size` .300. exceeds `load_size` .286.; lower it or raise load_size',
         ),
-        (['--dataroot=demo', '--netG=unet_128', '--crop_size=200'], '`crop_size` .200. is no multiple of 128'),
-        (['--dataroot=demo', '--crop_size=250'], '`crop_size` .250. is no multiple of 4'),
+        (['--dataroot=demo', '--netG=unet_128', '--crop_size=200'], '`crop_size` .200. has to be a multiple of 128'),
+        (['--dataroot=demo', '--crop_size=250'], '`crop_size` .250. has to be a multiple of 4'),
         (
             ['--dataroot=demo', '--crop_size=16'],
-            '`crop_size` .16. is no multiple of 4 from 24 on, which ',
+            '`crop_size` .16. has to be a multiple of 4 and at least 24 for netG ',
         ),
-        (['--dataroot=demo', '--dataset_mode=single'], '`dataset_mode` .single. is to translate'),
+        (['--dataroot=demo', '--dataset_mode=single'], '`dataset_mode` .single. is for translation only'),
         (['--dataroot=demo', '--input_nc=1'], '`lambda_identity` .0.5. needs equal channels'),
-        (['--dataroot=demo', '--recompute_grads', '--norm=batch'], '`recompute_grads` .true. .* norm batch twice'),
+        (['--dataroot=demo', '--recompute_grads', '--norm=batch'], '`recompute_grads` .true. .* of batch norm twice'),
         (['--dataroot=demo', '--batch_size=0'], '`batch_size` .0. is below 1; raise it'),
         (['--dataroot=demo', '--seed=-1'], '`seed` .-1. is below 0; raise it'),
         (['--dataroot=demo', '--epoch=first'], "`epoch` .'first'. is neither"),
         (['--dataroot=demo', '--profile_steps=5'], '`profile_steps` .* is not two numbers'),
-        (['--dataroot=demo', 'photos'], "'photos' is no flag"),
+        (['--dataroot=demo', 'photos'], "'photos' is not a flag"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(arguments, message):
@@ -412,7 +412,7 @@ def test_a_models_domains_and_channels_follow_the_direction(sketch):
 def test_the_best_is_kept_of_what_a_model_measures(sketch):
     assert parse(*SKETCH, '--keep_best=psnr_AtoB').keep_best == 'psnr_AtoB'
     for measure in ('psnr_BtoA', 'cycle', 'identity_AtoB'):
-        with pytest.raises(UserError, match='`keep_best` .* is not one of: psnr, ssim, kid, fid, alone or with _AtoB'):
+        with pytest.raises(UserError, match='`keep_best` .* is not one of: psnr, ssim, kid, fid, alone or .* _AtoB'):
             parse(*SKETCH, f'--keep_best={measure}')
     assert parse('--dataroot=demo', '--keep_best=identity_BtoA', '--eval_freq=1').keep_best == 'identity_BtoA'
 
@@ -447,7 +447,7 @@ def test_a_value_of_the_pytorch_programs_that_is_not_there_is_told_from_a_mistak
 
 def test_models_that_are_not_there_say_what_to_do():
     for model, message in (
-        ('pix2pix', 'this model is not there yet; choose one of: cycle_gan$'),
+        ('pix2pix', 'this model is not available yet; choose one of: cycle_gan$'),
         ('test', 'it is python -m cyclegan_tf.translate --dataset_mode=single here, which needs no --model'),
         ('cutt', 'value should be one of <cycle_gan>'),
     ):

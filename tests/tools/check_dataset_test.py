@@ -60,7 +60,7 @@ def test_program_exits_0_where_all_is_well_1_where_not_and_2_for_bad_flags(tmp_p
     lines = error[error.index('tools/check_dataset.py:') :].splitlines()
     assert lines[0].startswith('tools/check_dataset.py: 2 of 15 images cannot be used')
     assert re.fullmatch(r'  data/trainA/1\.png: .*truncated.*', lines[1])
-    assert lines[2:] == ['  data/testB/no.jpg: it is no image of a known format']
+    assert lines[2:] == ['  data/testB/no.jpg: it is not an image of a known format']
 
     status, _, error = run('--crop_size=30')
     assert status == 2 and '`crop_size` (30)' in error
@@ -82,13 +82,13 @@ def test_images_that_are_in_both_domains_are_named(check, image_folders):
     (image_folders / 'trainB' / 'copy.png').write_bytes((image_folders / 'trainA' / '3.png').read_bytes())
     text = check()
     assert '1 image is in trainA and in trainB' in text
-    assert f'{image_folders}/trainB/copy.png is the same as {image_folders}/trainA/3.png' in text
+    assert f'{image_folders}/trainB/copy.png is identical to {image_folders}/trainA/3.png' in text
 
 
 def test_training_folders_are_required_and_test_folders_looked_at_as_far_as_they_are_there(check, image_folders):
     (image_folders / 'testB').rename(image_folders / 'elsewhere')
     text = check()
-    assert 'Not all test images are there' in text and 'no folder testB' in text and 'testA 2 images' in text
+    assert 'Some test images are missing' in text and 'no folder testB' in text and 'testA 2 images' in text
     (image_folders / 'testA' / 'empty.png').touch()
     with pytest.raises(UserError, match=r'1 of 13 images .*\n.*testA/empty\.png: the file is empty'):
         check()
@@ -99,13 +99,17 @@ def test_training_folders_are_required_and_test_folders_looked_at_as_far_as_they
 
 def test_images_with_too_many_channels_cannot_be_used(check, image_folders):
     save(image_folders / 'trainB' / 'five.tif', 48, 40, channels=5)
-    with pytest.raises(UserError, match=r'1 of 15 .*\n.*five\.tif: it has 5 channels, which cannot be made 3'):
+    with pytest.raises(UserError, match=r'1 of 15 .*\n.*five\.tif: it has 5 channels, which cannot be converted to 3'):
         check()
     # By direction the model's A, which has input_nc channels, is the one folder or the other.
     flags = ('--lambda_identity=0', '--input_nc=5')
-    with pytest.raises(UserError, match=r'8 of 15 .*\n.*trainA/0\.png: it has 3 channels, which cannot be made 5'):
+    with pytest.raises(
+        UserError, match=r'8 of 15 .*\n.*trainA/0\.png: it has 3 channels, which cannot be converted to 5'
+    ):
         check(*flags)
-    with pytest.raises(UserError, match=r'7 of 15 .*\n.*trainB/0\.png: it has 3 channels, which cannot be made 5'):
+    with pytest.raises(
+        UserError, match=r'7 of 15 .*\n.*trainB/0\.png: it has 3 channels, which cannot be converted to 5'
+    ):
         check(*flags, '--direction=BtoA')
 
 

@@ -56,7 +56,7 @@ def pictures_of(directory):
 @pytest.mark.slow
 @pytest.mark.parametrize('one_generator', [('--g_b', 'AtoB'), ('--g_a', 'BtoA')], indirect=True)
 def test_one_generator_translates_one_direction(one_generator, capsys):
-    assert 'No image is translated AtoB before the run is trained' in capsys.readouterr().out
+    assert 'No image can be translated AtoB before the run is trained' in capsys.readouterr().out
     data = f'--dataroot={one_generator / "data"}'
     assert translate(one_generator, data) == 0
     assert pictures_of(one_generator) == ['cat_fake_A.png', 'cat_real_B.png', 'cat_true_A.png']
@@ -79,11 +79,11 @@ def test_one_generator_translates_one_direction(one_generator, capsys):
 
 @pytest.mark.slow
 def test_one_generator_can_be_trained_on_images_that_are_named_then(one_generator):
-    with pytest.raises(UserError, match=r"`dataroot` \('none \(weights from PyTorch\)'\) is no folder; set it to"):
+    with pytest.raises(UserError, match=r"`dataroot` \('none \(weights from PyTorch\)'\) is not a folder; set it to"):
         translate(one_generator)
     data = f'--dataroot={one_generator / "data"}'
     train = ('--name=run', '--continue_train', '--n_epochs=1', '--n_epochs_decay=0')
-    with pytest.raises(UserError, match=r"`dataroot` \('none \(weights from PyTorch\)'\) is no folder; set it to"):
+    with pytest.raises(UserError, match=r"`dataroot` \('none \(weights from PyTorch\)'\) is not a folder; set it to"):
         program.run_training(one_generator, *train, small=False)
     assert program.run_training(one_generator, *train, data, small=False) == 0
     assert translate(one_generator) == 0
@@ -150,13 +150,13 @@ def files(made_files, tmp_path, monkeypatch):
         (['--g_a=good.pth', '--d_b=good.pth'], '`d_b` .* holds a generator'),
         (['--g_a=vgg.pth'], r'`g_a` .* holds no layer of a generator \(its first keys: features.0.weight\)'),
         (['--g_a=whole.pth'], r'`g_a` .* cannot be read as weights \(UnpicklingError\)'),
-        (['--g_a=nested.pth'], '`g_a` .* holds something else than a state_dict'),
+        (['--g_a=nested.pth'], '`g_a` .* holds something other than a state_dict'),
         (['--g_a=nan.pth'], r'`g_a` .* holds weights that are not finite \(model.4.bias\)'),
         (['--g_a=complex.pth'], r'`g_a` .* holds tensors that are sparse or complex \(model.4.bias\)'),
         (['--g_a=sparse.pth'], r'`g_a` .* holds tensors that are sparse or complex \(model.4.bias\)'),
         (['--g_a=cut.pth'], '`g_a` .* cannot be read as weights'),
         (['--g_a=text.pth'], '`g_a` .* cannot be read as weights'),
-        (['--g_a=nowhere.pth'], r"`g_a` \('.*nowhere.pth'\) is no file"),
+        (['--g_a=nowhere.pth'], r"`g_a` \('.*nowhere.pth'\) is not a file"),
         (['--d_a=judge.pth'], '`g_a` .* or `g_b` is required'),
         (['--g_a=good.pth', '--continue_train'], '`continue_train` .True. is of training'),
         (['--g_a=good.pth', '--preprocess=none'], '`preprocess` .none. leaves open .* set --pool_size=0'),
@@ -190,7 +190,7 @@ def test_what_fits_is_taken_without_a_flag(files):
 def test_nothing_is_exported_over_a_file(files):
     import_weights(files, '--g_a=good.pth', '--ndf=4', '--crop_size=32', '--preprocess=none', '--pool_size=0')
     (files / 'latest_net_G_A.pth').write_text('precious')
-    with pytest.raises(UserError, match="latest_net_G_A.pth' exists, which is never overwritten; set `output` to"):
+    with pytest.raises(UserError, match="latest_net_G_A.pth' exists, and is never overwritten; set `output` to"):
         export_weights(files, files)
     assert (files / 'latest_net_G_A.pth').read_text() == 'precious'
     with pytest.raises(UserError, match='`output` .*text.pth.* cannot be written'):
@@ -236,7 +236,7 @@ def test_the_files_are_those_of_the_models_networks(files, one_way, capsys):
         assert list(state) == list(expected) and all(torch.equal(state[key], expected[key]) for key in expected)
 
     assert import_weights(files, *one_way, '--g=good.pth', '--direction=BtoA', name='back') == 0
-    assert 'Without a file, new as for a training that begins: D\nRun' in capsys.readouterr().out
+    assert 'Without a file, so with initial weights as in a new training: D\nRun' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_workers_that_do_not_end_after_a_failure_are_ended(monkeypatch):
 def test_the_flags_of_training_stand_behind_two_dashes():
     config, flags = launch_local.parse(['launch_local', '--workers=3', '--', '--name=a', '--', '--b'])
     assert (config.workers, flags) == (3, ['--name=a', '--', '--b'])
-    with pytest.raises(UserError, match="have to stand behind '--'"):
+    with pytest.raises(UserError, match="have to follow '--'"):
         launch_local.parse(['launch_local', '--workers=3', '--name=a'])
     with pytest.raises(UserError, match=r'`workers` \(0\) is below 1'):
         launch_local.parse(['launch_local', '--workers=0', '--'])

@@ -143,7 +143,9 @@ def test_what_is_there_is_never_overwritten(tmp_path, image_folders, prepare):
     prepare()
     before = {path: path.read_bytes() for path in (tmp_path / 'records').rglob('*.*') if path.is_file()}
     (image_folders / 'trainA' / '0.png').unlink()
-    with pytest.raises(UserError, match='`output` .*records.* holds data/1.0.0 already; set --name or --output'):
+    with pytest.raises(
+        UserError, match='`output` .*records.* holds data/1.0.0 already; set another --name or --output'
+    ):
         prepare()
     assert {path: path.read_bytes() for path in before} == before
     assert prepare('--name=second') == 0
@@ -158,7 +160,7 @@ def test_broken_images_are_listed_before_anything_is_written_or_left_aside(tmp_p
         prepare()
     assert not list((tmp_path / 'records').rglob('*'))
     assert prepare('--on_bad_image=skip') == 0
-    assert len(re.findall('Left aside: .*(?:1.png|five.tif): ', capsys.readouterr().out)) == 2
+    assert len(re.findall('Skipped: .*(?:1.png|five.tif): ', capsys.readouterr().out)) == 2
     found = sources.open_domains(str(tmp_path / 'records'), 'train')[0]
     image_folders.joinpath('trainA', '1.png').unlink()
     assert_same_images(found, sources.open_domains(str(image_folders), 'train')[0])
@@ -174,7 +176,7 @@ def test_a_failure_while_writing_leaves_nothing_that_looks_complete(tmp_path, im
     (image_folders / 'trainB' / '4.png').rename(tmp_path / 'away')  # after it was looked at
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         shards = {split: record_files.make_shards(source, 2, pool, 2) for split, (source, _) in splits.items()}
-        with pytest.raises(UserError, match=r'^/.*trainB/4\.png cannot be used: there is no such file'):
+        with pytest.raises(UserError, match=r'^/.*trainB/4\.png cannot be used: the file does not exist'):
             record_files.write(config, shards, record_files.make_features([]))
     assert not list((tmp_path / 'records' / 'data').iterdir())
     (tmp_path / 'away').rename(image_folders / 'trainB' / '4.png')

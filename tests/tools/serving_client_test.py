@@ -183,16 +183,16 @@ def bad_folder(folder):
 def test_refused_images_are_named_and_all_others_are_done(exported, tmp_path, protocol, batch, capsys):
     images = bad_folder(tmp_path / 'in')
     with serve(exported, batch=batch) as server:
-        with pytest.raises(UserError, match='^3 of 6 images could not be translated and were left aside.$'):
+        with pytest.raises(UserError, match='^3 of 6 images could not be translated and were skipped.$'):
             call(server, tmp_path / 'in', tmp_path / 'out', '--concurrency=5', protocol=protocol)
         if batch:  # in which the good were refused with the bad at first
             assert max(size for batcher in server.batchers.values() for size in batcher.sizes) > 1
     printed = capsys.readouterr()
     assert f'3 pictures are in {tmp_path}/out.' in printed.out
-    lines = [line for line in printed.err.splitlines() if line.startswith('Left aside')]
-    assert lines[0] == f"Left aside: {tmp_path}/in/b.png: The image's 4002000 pixels are more than 4000000."
-    assert lines[1] == f'Left aside: {tmp_path}/in/d.jpg: it is no image of a known format'
-    assert lines[2].startswith(f'Left aside: {tmp_path}/in/e.png: ') and len(lines) == 3
+    lines = [line for line in printed.err.splitlines() if line.startswith('Skipped')]
+    assert lines[0] == f"Skipped: {tmp_path}/in/b.png: The image's 4002000 pixels are more than 4000000."
+    assert lines[1] == f'Skipped: {tmp_path}/in/d.jpg: it is not an image of a known format'
+    assert lines[2].startswith(f'Skipped: {tmp_path}/in/e.png: ') and len(lines) == 3
     assert {path.name for path in (tmp_path / 'out').iterdir()} == {'a.png', 'c.png', 'f.png'}
     for name, pixels in images.items():
         assert np.array_equal(pixels_of(tmp_path / 'out' / f'{name}.png'), answer(pixels))
@@ -311,7 +311,7 @@ def test_ctrl_c_ends_the_program_though_the_server_does_not_answer(exported, tmp
 
 def test_the_port_of_grpc_is_told_from_one_for_rest(server, tmp_path):
     picture(tmp_path / 'in.png')
-    with pytest.raises(UserError, match=r"`server` \('localhost:\d+'\) speaks no HTTP; set --protocol=grpc"):
+    with pytest.raises(UserError, match=r"`server` \('localhost:\d+'\) does not speak HTTP; set --protocol=grpc"):
         call(server.grpc, tmp_path / 'in.png', tmp_path / 'out.png')
     with pytest.raises(UserError, match='does not answer .*HTTP/2.*set --server and --protocol'):
         call(server.rest, tmp_path / 'in.png', tmp_path / 'out.png', '--retries=0', protocol='grpc')
@@ -328,7 +328,7 @@ def test_models_that_answer_something_else_are_named(tmp_path, protocol):
     tf.saved_model.save(model, str(tmp_path / 'other' / '1'), signatures={'serving_default': model.serve})
     picture(tmp_path / 'in.bmp')
     with ServingServer({'other': tmp_path / 'other'}) as server:
-        with pytest.raises(UserError, match=r"`model` \('other'\) answers something else than a picture"):
+        with pytest.raises(UserError, match=r"`model` \('other'\) answers with something other than a picture"):
             call(server, tmp_path / 'in.bmp', tmp_path / 'out.png', protocol=protocol, model='other')
     assert not (tmp_path / 'out.png').exists()
 
@@ -354,7 +354,7 @@ def test_busy_servers_are_asked_again(exported, tmp_path, protocol, capsys):
     with serve(exported, before=always) as server:
         with pytest.raises(UserError, match='1 of 1'):
             call(server, tmp_path / 'in.png', tmp_path / 'other.png', '--retries=1', protocol=protocol)
-    assert f'Left aside: {tmp_path}/in.png: OOM when allocating tensor' in capsys.readouterr().err
+    assert f'Skipped: {tmp_path}/in.png: OOM when allocating tensor' in capsys.readouterr().err
 
 
 @BOTH
@@ -367,7 +367,7 @@ def test_an_image_that_takes_too_long_is_left_aside(exported, tmp_path, protocol
             flags = ('--timeout=2', '--concurrency=1')
             call(server, tmp_path / 'in', tmp_path / 'out', *flags, protocol=protocol)
         slow.set()
-    assert re.search(r'Left aside: .*/0.png: no answer .*raise --timeout', capsys.readouterr().err)
+    assert re.search(r'Skipped: .*/0.png: no answer .*raise --timeout', capsys.readouterr().err)
     assert [path.name for path in (tmp_path / 'out').iterdir()] == ['1.png']
 
 
@@ -410,7 +410,7 @@ def test_pictures_appear_whole_or_not_at_all(exported, tmp_path):
     [
         ((), r'IN and OUT are needed, .*\(0 names'),
         (('in.png', 'a', 'b'), r'\(3 names'),
-        (('nothing.png', 'out.png'), r"IN \('nothing.png'\) is no file or folder"),
+        (('nothing.png', 'out.png'), r"IN \('nothing.png'\) is not a file or folder"),
         (('in.png', 'out.jpg'), r"OUT \('out.jpg'\) does not end in .png"),
         (('in.png', 'in.png'), r"OUT \('in.png'\) is also an image to translate"),
         (('.', '.'), r"OUT \('in.png'\) is also an image to translate"),
@@ -418,7 +418,7 @@ def test_pictures_appear_whole_or_not_at_all(exported, tmp_path):
         (('empty', 'out'), r"IN \('empty'\) holds no images"),
         (('--server=no:port', 'in.png', 'out.png'), r"`server` \('no:port'\) is not HOST:PORT"),
         (('--server=h:99999', 'in.png', 'out.png'), r"`server` \('h:99999'\) is not HOST:PORT"),
-        (('--ca=in.png', 'in.png', 'out.png'), r"`ca` \('in.png'\) goes with an encrypted connection only"),
+        (('--ca=in.png', 'in.png', 'out.png'), r"`ca` \('in.png'\) is for encrypted connections only"),
         (('--model=', 'in.png', 'out.png'), r"`model` \(''\) is required"),
     ],
 )

@@ -72,7 +72,7 @@ def test_a_refused_image_is_named_and_the_next_request_is_answered(server, tmp_p
     (tmp_path / 'in').mkdir()
     Image.new('RGB', (400, 400)).save(tmp_path / 'in' / 'large.png')
     Image.fromarray(photograph()).save(tmp_path / 'in' / 'small.png')
-    with pytest.raises(UserError, match='1 of 2 images could not be translated and were left aside'):
+    with pytest.raises(UserError, match='1 of 2 images could not be translated and were skipped'):
         ask(server, protocol, 'run_AtoB', tmp_path / 'in', tmp_path / 'out')
     error = capsys.readouterr().err
     assert 'large.png' in error and 'The image has 400x400 pixels; this model takes at most 40,000 of them' in error

@@ -90,7 +90,7 @@ def test_directions_name_the_folders_whatever_the_runs_direction_was(runs):
         (np.zeros((9, 9, 3), np.uint8), 'AB', "`direction` .'AB'. is not one of: AtoB, BtoA"),
         (np.zeros((9, 9), np.uint8), 'AtoB', r'shape \(9, 9\) are neither'),
         (np.zeros((9, 9, 3), np.int32), 'AtoB', 'dtype int32 are not one of'),
-        (np.zeros((9, 9, 5), np.uint8), 'AtoB', '5 channels, which cannot be made 3'),
+        (np.zeros((9, 9, 5), np.uint8), 'AtoB', '5 channels, which cannot be converted to 3'),
         (np.zeros((9, 9, 1), np.float32), 'AtoB', '1 channels do not fit a network that takes 3'),
     ],
 )
@@ -221,7 +221,7 @@ def test_a_folder_is_translated_with_its_subfolders_and_bad_files_are_named(runs
         program.run_translation(runs['colour'].parent, *flags)
     captured = capsys.readouterr()
     assert f'Wrote 5 pictures to {tmp_path / "out"} (' in captured.out
-    assert 'bad name ä.jpg: it is no image of a known format' in captured.err
+    assert 'bad name ä.jpg: it is not an image of a known format' in captured.err
     assert files(tmp_path / 'out') == ['deep.png', 'gray.png', 'odd.png', 'sub/a_jpg.png', 'sub/a_png.png']
     loaded = cyclegan_tf.load(runs['colour'])
     odd = imagecodecs.png_decode((tmp_path / 'out' / 'odd.png').read_bytes())
@@ -243,7 +243,7 @@ def test_one_file_a_pattern_both_directions_and_other_sizes(runs, inputs, tmp_pa
     for path in (tmp_path / 'size').iterdir():
         picture = imagecodecs.png_decode(path.read_bytes())
         assert picture.shape[:2] == (31, 50) and picture.dtype == np.uint8
-    with pytest.raises(UserError, match='`input` .* as a pattern it matches none'):
+    with pytest.raises(UserError, match='`input` .* matches no file as a pattern'):
         run(f'--input={inputs}/*.bmp')
 
 

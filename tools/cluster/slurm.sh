@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Trains on several machines of a Slurm cluster: sbatch tools/cluster/slurm.sh FLAGS OF cyclegan_tf.train
 #
-# One task a machine, with all the GPUs asked for on it. --checkpoints_dir and --dataroot have to be on a disk that all
-# machines see. Submitting it again with --continue_train goes on; Slurm's own warning before the time is up does the
-# same by itself, below.
+# One task per machine, with all the GPUs that are requested there. --checkpoints_dir and --dataroot have to be on a
+# disk that all machines can see. To continue the run, submit the job again with --continue_train. When its time is
+# nearly up, Slurm warns the job, which then saves its state and requeues itself (see below).
 #
-# Where the first machine failed, its lock on the run may be left: nobody can tell from elsewhere whether its process
-# still writes. The job that Slurm starts anew then names the lock's file and ends; delete the file once that machine is
-# surely off or was started anew, and submit again with --continue_train.
+# If the first machine failed, its lock on the run may remain: other machines cannot tell whether its process is still
+# writing. The job that Slurm starts again then names the lock file and ends. Delete that file once you are sure that
+# the machine is off or was restarted, and submit the job again with --continue_train.
 #SBATCH --job-name=cyclegan
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -21,7 +21,8 @@
 set -euo pipefail
 
 python=${PYTHON:-python3} flags=(--strategy=multi_worker "$@")
-# Where the run is, as the program itself reads its flags, those of flag files too; wrong ones end the job here.
+# The run's directory, from the flags as the program itself reads them, including flag files. Wrong flags end the job
+# here.
 run=$("$python" -c '
 import os, sys
 from cyclegan_tf.runtime.program import run_program
@@ -30,16 +31,16 @@ def show(settings):
     print(os.path.join(settings[0].checkpoints_dir, settings[0].run_name))
     return 0
 run_program("cyclegan_tf.train", parse_training, show)' "${flags[@]}")
-# Slurm starts the same command again when it has taken the machines away, and when we ask for it. Before the first
-# checkpoint there is nothing to go on from.
+# Slurm runs this script again when it has taken the machines away, and when we requeue the job. Before the first
+# checkpoint there is nothing to continue from.
 if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] && compgen -G "$run/*/checkpoint" > /dev/null; then
   flags+=(--continue_train)
 fi
 
-# --kill-on-bad-exit: where one worker fails the others end too. They stop by themselves at SIGTERM, all at one step.
+# --kill-on-bad-exit: if one worker fails, the others end, too. On SIGTERM all of them stop after the same step.
 status=0
 srun --kill-on-bad-exit=1 --wait=120 "$python" -m cyclegan_tf.train "${flags[@]}" || status=$?
-# 143: stopped by the warning, with its state saved.
+# 143: stopped by Slurm's warning, with the state saved.
 if [ "$status" -eq 143 ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi
