@@ -93,7 +93,7 @@ def test_a_direction_that_the_model_has_not_is_refused(trained, tmp_path, asked)
     other = {'AtoB': 'BtoA', 'BtoA': 'AtoB'}[direction]
     flag = f'--direction={other if asked == "the other" else "both"}'
     messages = {
-        'the other': f"`direction` .'{other}'. is not one of: {direction}, which model tiny of this run translates",
+        'the other': f"`direction` .'{other}'. is not one of: {direction}, the directions of model tiny of this run",
         'both': f'`direction` .both. asks for two, but model tiny of this run translates only {direction}',
     }
     message = messages[asked]

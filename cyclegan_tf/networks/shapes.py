@@ -33,7 +33,7 @@ def check_images(x: tf.Tensor, channels: int, smallest_side: int = 1, multiple: 
         )
     for name, side in (('height', height), ('width', width)):
         if side is not None and side < smallest_side:
-            raise UserError(f'The {name} of the images ({side}) is below the minimum, {smallest_side}; enlarge them.')
+            raise UserError(f'The {name} of the images ({side}) is below {smallest_side}, the minimum; enlarge them.')
         if side is not None and side % multiple:
             raise UserError(
                 f'The {name} of the images ({side}) is not a multiple of {multiple}, as this U-Net needs; '

@@ -241,10 +241,13 @@ def test_files_that_are_no_network_are_refused(tmp_path):
     'images, message',
     [
         ([], '`images` is empty; give at least one image'),
-        ([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint16)], r'`images`, at 1, is uint16 \(8, 8, 3\)'),
-        (np.zeros((2, 8, 8), np.uint8), r'`images`, at 0, is uint8 \(8, 8\); give uint8 \[height, width, 1, 3 or 4\]'),
-        (np.zeros((2, 8, 8, 2), np.uint8), r'`images`, at 0, is uint8 \(8, 8, 2\)'),
-        (np.zeros((2, 8, 0, 3), np.uint8), r'`images`, at 0, is uint8 \(8, 0, 3\)'),
+        ([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint16)], r'`images` at index 1 is uint16 \(8, 8, 3\)'),
+        (
+            np.zeros((2, 8, 8), np.uint8),
+            r'`images` at index 0 is uint8 \(8, 8\); give uint8 \[height, width, 1, 3 or 4\]',
+        ),
+        (np.zeros((2, 8, 8, 2), np.uint8), r'`images` at index 0 is uint8 \(8, 8, 2\)'),
+        (np.zeros((2, 8, 0, 3), np.uint8), r'`images` at index 0 is uint8 \(8, 0, 3\)'),
     ],
 )
 def test_images_that_are_none_are_refused(tmp_path, images, message):

@@ -11,12 +11,12 @@ from cyclegan_tf.networks import make_generator
 @pytest.mark.parametrize(
     'name, layers, message',
     [
-        ('resnet_6blocks', (0, 25), r'`layers` .0,25. has 25; the layers of this generator .* from 0 to 24'),
-        ('resnet_6blocks', (-1,), r'`layers` .-1. has -1; the layers of this generator .* from 0 to 24'),
+        ('resnet_6blocks', (0, 25), r'`layers` .0,25. contains 25; the layers of this generator .* from 0 to 24'),
+        ('resnet_6blocks', (-1,), r'`layers` .-1. contains -1; the layers of this generator .* from 0 to 24'),
         (
             'unet_128',
             (0, 4),
-            r'`layers` .0,4. are numbers .* which a U-Net is not; make a generator with name resnet_9blocks',
+            r'`layers` .0,4. are indices .* which a U-Net is not; make a generator with name resnet_9blocks',
         ),
     ],
 )

@@ -192,7 +192,7 @@ def test_tiles_keep_memory_within_what_max_pixels_asks_for():
 
 
 def test_a_tile_needs_some_pixels_of_its_own(runs):
-    with pytest.raises(UserError, match=r'`max_pixels` .1000. leaves nothing .* raise it to 200704'):
+    with pytest.raises(UserError, match=r'`max_pixels` .1000. is too small for a tile .* raise it to 200704'):
         cyclegan_tf.load(runs['colour'], max_pixels=1000)
 
 
