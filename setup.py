@@ -25,7 +25,7 @@ setuptools.setup(
     long_description_content_type='text/markdown',
     license='MIT',
     packages=setuptools.find_packages(include=['cyclegan_tf', 'cyclegan_tf.*']),
-    package_data={'cyclegan_tf.translation': ['gallery.css', 'gallery.js']},
+    package_data={'cyclegan_tf.translation': ['gallery.html', 'gallery.css', 'gallery.js']},
     python_requires='>=3.10,<3.14',
     install_requires=[
         'tensorflow==2.15.1' + OLD,
@@ -46,6 +46,7 @@ setuptools.setup(
         'imagecodecs>=2023.7,<2026.2' + OLD,  # later ones want NumPy 2, which TensorFlow 2.15 does not take
         'imagecodecs>=2024.9' + NEW,
         'netpbmfile>=2023.8',
+        'jinja2>=3.1,<4',
         'psutil>=5.9',
         'tqdm>=4.60,<5',
         'urllib3>=2,<3',

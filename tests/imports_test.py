@@ -35,6 +35,7 @@ ONLY = {
     'tensorflow_datasets': {'data/records'},
     'tensorflow_serving': {'serving/warmup'},
     'tf2onnx': {'serving/conversion'},
+    'jinja2': {'translation/gallery'},
 }
 
 
