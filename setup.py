@@ -12,6 +12,7 @@ OLD = "; python_version < '3.12'"  # tensorflow-addons' last release supports no
 NEW = "; python_version >= '3.12'"
 
 DEMO = ['scikit-image>=0.22,<1', 'scikit-learn>=1.3,<2']
+BENCHMARK = ['matplotlib>=3.8,<4']
 # The messages of TensorFlow Serving's requests; each release wants its own TensorFlow.
 SERVING = ['tensorflow-serving-api==2.15.1' + OLD, 'tensorflow-serving-api==2.21.*' + NEW]
 # Releases of onnx after 1.17 want a protobuf that TensorFlow 2.15 cannot load.
@@ -54,11 +55,13 @@ setuptools.setup(
     extras_require={
         'gpu': ['tensorflow[and-cuda]==2.15.1' + OLD, 'tensorflow[and-cuda]==2.21.*' + NEW],
         'demo': DEMO,
+        'benchmark': BENCHMARK,
         'serving': SERVING,
         'onnx': ONNX,
         'torch': ['torch==2.13.0'],
         'test': [
             *DEMO,
+            *BENCHMARK,
             *SERVING,
             *ONNX,
             'onnxruntime>=1.17',

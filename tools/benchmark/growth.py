@@ -54,6 +54,14 @@ class GrowthConfig:
                 self.training(crop_size=side)
             except UserError as error:
                 raise UserError(f'`sizes` ({self.sizes}): {error}') from error
+        if self.write:
+            try:  # now, not when all has been measured
+                import matplotlib  # noqa: F401
+            except ImportError as error:
+                raise UserError(
+                    "Matplotlib is not installed, which --write needs; install cyclegan_tf's extra 'benchmark': "
+                    "pip install '.[benchmark]'."
+                ) from error
 
     def training(self, **changes: Any) -> dict[str, Any]:
         """Settings of cyclegan_tf.train.
