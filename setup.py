@@ -47,6 +47,7 @@ setuptools.setup(
         'imagecodecs>=2023.7,<2026.2' + OLD,  # later ones want NumPy 2, which TensorFlow 2.15 does not take
         'imagecodecs>=2024.9' + NEW,
         'netpbmfile>=2023.8',
+        'filelock>=4.1,<5',
         'jinja2>=3.1,<4',
         'psutil>=5.9',
         'tqdm>=4.60,<5',

@@ -36,6 +36,7 @@ ONLY = {
     'tensorflow_serving': {'serving/warmup'},
     'tf2onnx': {'serving/conversion'},
     'jinja2': {'translation/gallery'},
+    'filelock': {'runs/lock'},
 }
 
 
