@@ -12,6 +12,7 @@ OLD = "; python_version < '3.12'"  # tensorflow-addons' last release supports no
 NEW = "; python_version >= '3.12'"
 
 DEMO = ['scikit-image>=0.22,<1', 'scikit-learn>=1.3,<2']
+BENCHMARK = ['matplotlib>=3.8,<4']
 # The messages of TensorFlow Serving's requests; each release wants its own TensorFlow.
 SERVING = ['tensorflow-serving-api==2.15.1' + OLD, 'tensorflow-serving-api==2.21.*' + NEW]
 # Releases of onnx after 1.17 want a protobuf that TensorFlow 2.15 cannot load.
@@ -25,7 +26,7 @@ setuptools.setup(
     long_description_content_type='text/markdown',
     license='MIT',
     packages=setuptools.find_packages(include=['cyclegan_tf', 'cyclegan_tf.*']),
-    package_data={'cyclegan_tf.translation': ['gallery.css', 'gallery.js']},
+    package_data={'cyclegan_tf.translation': ['gallery.html', 'gallery.css', 'gallery.js']},
     python_requires='>=3.10,<3.14',
     install_requires=[
         'tensorflow==2.15.1' + OLD,
@@ -46,6 +47,8 @@ setuptools.setup(
         'imagecodecs>=2023.7,<2026.2' + OLD,  # later ones want NumPy 2, which TensorFlow 2.15 does not take
         'imagecodecs>=2024.9' + NEW,
         'netpbmfile>=2023.8',
+        'filelock>=4.1,<5',
+        'jinja2>=3.1,<4',
         'psutil>=5.9',
         'tqdm>=4.60,<5',
         'urllib3>=2,<3',
@@ -53,11 +56,13 @@ setuptools.setup(
     extras_require={
         'gpu': ['tensorflow[and-cuda]==2.15.1' + OLD, 'tensorflow[and-cuda]==2.21.*' + NEW],
         'demo': DEMO,
+        'benchmark': BENCHMARK,
         'serving': SERVING,
         'onnx': ONNX,
         'torch': ['torch==2.13.0'],
         'test': [
             *DEMO,
+            *BENCHMARK,
             *SERVING,
             *ONNX,
             'onnxruntime>=1.17',

@@ -37,6 +37,8 @@ ONLY = {
     'tqdm': {'runtime/console'},
     'tensorflow_serving': {'serving/warmup'},
     'tf2onnx': {'serving/conversion'},
+    'jinja2': {'translation/gallery'},
+    'filelock': {'runs/lock'},
 }
 
 

@@ -79,6 +79,8 @@ def lead(
         Watch(cluster, lock.release) as watch,
         StopSignals(lock.release) as stop_signals,
     ):
+        if lock.warning:
+            console.line(lock.warning)
         if lock.taken_over:
             console.line(f'Took over the lock of {lock.taken_over}, which no longer runs.')
         return run(config, stored, run_directory, cluster, console, watch, stop_signals, times)

@@ -346,7 +346,13 @@ def test_rows_are_ordered_by_score_and_found_by_name(tmp_path):
     assert '<option' not in page.read_text()
 
 
-def test_the_package_ships_style_and_script():
+def test_style_and_script_go_into_the_page_as_they_are(tmp_path):
+    text = write(tmp_path, row(tmp_path, 'one')).read_text()
+    for kind in ('css', 'js'):  # although the template's language has brackets that they might hold
+        assert pathlib.Path(gallery.__file__).with_suffix(f'.{kind}').read_text().strip() in text
+
+
+def test_the_package_ships_template_style_and_script():
     import setuptools
 
     given = {}
@@ -356,4 +362,4 @@ def test_the_package_ships_style_and_script():
         exec(compile(setup.read_text(), setup, 'exec'), {'__file__': str(setup)})
     finally:
         setuptools.setup = real
-    assert {'gallery.css', 'gallery.js'} <= set(given['package_data']['cyclegan_tf.translation'])
+    assert {'gallery.html', 'gallery.css', 'gallery.js'} <= set(given['package_data']['cyclegan_tf.translation'])

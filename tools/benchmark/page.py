@@ -6,7 +6,6 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
-from benchmark import plot
 from cyclegan_tf.errors import UserError
 
 LOW = 0.6  # parts that reach less of the peak are explained below the table
@@ -37,10 +36,12 @@ def write(result: Mapping[str, Any], command: str, path: pathlib.Path) -> None:
     Raises:
         UserError: they cannot be written.
     """
+    from benchmark import plot  # Matplotlib, which nobody else needs
+
     picture = path.with_suffix('.png')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        plot.draw(result).save(picture, optimize=True)
+        plot.draw(result).savefig(picture)
         path.write_text('\n'.join(lines(result, command, picture.name)) + '\n')
     except OSError as error:
         raise UserError(f"`output` ('{path}') cannot be written ({error.strerror}); set it to another.") from error

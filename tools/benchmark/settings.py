@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import itertools
 import shlex
 from collections.abc import Sequence
@@ -218,6 +219,11 @@ class GrowthConfig:
                 self.training(crop_size=side)
             except UserError as error:
                 raise UserError(f'`sizes` ({self.sizes}): {error}') from error
+        if self.write and importlib.util.find_spec('matplotlib') is None:  # now, not after hours of measuring
+            raise UserError(
+                "Matplotlib is not installed, which --write needs; install cyclegan_tf's extra 'benchmark': "
+                "pip install '.[benchmark]'."
+            )
 
     def training(self, **changes: Any) -> dict[str, Any]:
         """Settings of cyclegan_tf.train.

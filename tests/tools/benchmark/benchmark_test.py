@@ -21,7 +21,7 @@ def test_processes_that_are_measured_begin_without_tensorflow_and_pytorch():
         f'import runpy, sys; sys.path.insert(0, {str(program.ROOT / "tools")!r})\n'
         f'load = runpy.run_path({TOOL!r})["load"]\n'
         'for name in ("train", "translate", "growth"): assert load(name).work\n'
-        'print({"tensorflow", "torch", "absl"} & set(sys.modules))'
+        'print({"tensorflow", "torch", "absl", "matplotlib"} & set(sys.modules))'
     )
     status, output, error = program.run_python('-c', code, real=True)
     assert (status, output) == (0, 'set()\n'), error
