@@ -144,7 +144,7 @@ def test_differing_sizes_need_a_batch_of_one_and_no_pool(tmp_path):
     for flags in (['--preprocess=none'], ['--preprocess=none', '--pool_size=0', '--batch_size=2']):
         with pytest.raises(UserError, match='images differ in size .* requires --batch_size=1 and --pool_size=0'):
             open_data(tmp_path, tmp_path, *flags)
-    with pytest.raises(UserError, match='`gan_mode` .wgangp. .*one size'):
+    with pytest.raises(UserError, match='`gan_mode` .wgangp. .*same size'):
         open_data(tmp_path, tmp_path, '--preprocess=none', '--pool_size=0', '--gan_mode=wgangp')
     assert open_data(tmp_path, tmp_path, '--preprocess=none', '--pool_size=0').sizes == (None, None)
 

@@ -263,7 +263,7 @@ def test_an_output_folder_within_the_input_is_not_read(runs, tmp_path, capsys):
     for _ in range(2):
         flags = ['--name=colour', f'--input={folder}', f'--output={folder / "out"}']
         assert program.run_translation(runs['colour'].parent, *flags) == 0
-        assert '1 picture in' in capsys.readouterr().out
+        assert 'Wrote 1 picture to' in capsys.readouterr().out
         assert files(folder) == ['a.jpg', 'out/a.png']
 
 
