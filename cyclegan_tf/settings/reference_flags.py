@@ -158,7 +158,7 @@ ABSENT_VALUES = {
     },
     'norm': {'syncbatch': 'batch norm always covers the whole batch on all devices here, so set batch'},
     'dataset_mode': {
-        'colorization': 'images are not made gray here, so put gray ones into trainA',
+        'colorization': 'set --input_nc=1, which converts the images of trainA to gray',
         'singleimage': 'training on a single image is not available',
         'template': 'use folders of images, or prepare records with tools/prepare_records.py',
     },
