@@ -1,7 +1,7 @@
 """One process at a time trains in a run's directory.
 
-It holds the kernel's flock on the lock file, which ends with the process however that ends. The file names it: for
-people, and for those to whom flock tells nothing, as to another machine, or on a file system without it.
+The process holds the kernel's flock on the lock file, which ends with the process, however that ends. The file names
+the process: for people, and for cases in which flock says nothing, such as another machine or a file system without it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from cyclegan_tf.runtime.files import whole_file
 
 NAME = '.lock'  # in the run's directory
 
-# What flock fails with on file systems that have none: Lustre without -o flock, NFS without its lock service, some of
-# FUSE's.
+# The errors of flock on file systems that do not have it: Lustre without -o flock, NFS without its lock service, some
+# file systems by FUSE.
 _NO_FLOCK = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 
-_PATIENCE = 0.2  # seconds for a process that gives the lock back meanwhile
-_SETTLE = 1.0  # seconds that are longer than a process takes from reading the file to writing it
-_LARGEST = 2**16  # bytes; a lock file has some 200
+_PATIENCE = 0.2  # seconds to wait for a process that is just releasing the lock
+_SETTLE = 1.0  # seconds; more than a process needs between reading the file and writing it
+_LARGEST = 2**16  # bytes; a lock file has about 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Holder:
         process: its number there.
         birth: which start of that number it is, from the kernel; empty where the kernel does not tell.
         since: when it took the lock, for people.
-        flock: whether it has flock; not in files of earlier versions, which had it only while they looked.
+        flock: whether it holds flock. Earlier versions, whose files lack this, held flock only while they looked.
     """
 
     host: str
@@ -54,12 +54,12 @@ class Holder:
         return f'process {self.process} on {self.host}, since {self.since}'
 
     def text(self) -> str:
-        """The lock file's."""
+        """The text of the lock file."""
         return json.dumps(dataclasses.asdict(self)) + '\n'
 
 
 class RunLock:
-    """Held as a context. Programs that only read a run take none.
+    """The lock of a run, held as a context. Programs that only read a run do not need it.
 
     Args:
         run_directory: exists and can be written.
@@ -71,7 +71,7 @@ class RunLock:
 
     def __init__(self, run_directory: pathlib.Path):
         self._directory, self._path = run_directory, run_directory / NAME
-        # thread_local: it is given back from other threads too.
+        # Not thread_local, since other threads release it, too.
         self._flock = filelock.UnixFileLock(
             self._path, timeout=_PATIENCE, thread_local=False, fallback_to_soft=False, on_acquired=self._take
         )
@@ -83,26 +83,26 @@ class RunLock:
         """Takes the lock.
 
         Raises:
-            UserError: another process has it, or one on another machine, of which cannot be known if it still runs.
+            UserError: another process holds it, or is named by it on another machine, where it may still run.
         """
         while self._own is None:
             try:
                 self._flock.acquire()  # calls _take
             except filelock.Timeout:
-                raise self._in_use(self._holder_if_told()) from None
+                raise self._in_use(self._holder_if_known()) from None
             except OSError as error:
                 if error.errno not in _NO_FLOCK:
                     raise UserError(
-                        f"'{self._path}' cannot be locked ({error.strerror}); mend that, or, if nobody trains this "
-                        f'run, delete it.'
+                        f"'{self._path}' cannot be locked ({error.strerror}); correct that, or, if no process "
+                        f'trains this run, delete it.'
                     ) from error
                 self.warning = (
-                    f"Warning: the file system of '{self._directory}' has no flock ({error.strerror}); whether another "
-                    f'process trains this run is told by machine, process and start in {NAME} alone.'
+                    f"Warning: the file system of '{self._directory}' has no flock ({error.strerror}), so only the "
+                    f'machine, process and start time in {NAME} tell whether another process trains this run.'
                 )
                 self._take_without_flock()
             else:
-                if self._own is None:  # given back between opening it and flock; another may be in its place
+                if self._own is None:  # released between our open and flock; another file may be in its place
                     self._flock.release()
         return self
 
@@ -110,47 +110,48 @@ class RunLock:
         self.release()
 
     def release(self) -> None:
-        """Gives the lock back, if it is still this process's; may be called again, and from another thread."""
+        """Releases the lock, if this process still holds it; may be called again, and from another thread."""
         own, self._own = self._own, None
         if own is None:
             return
-        # Where nothing can be written any more it stays, and is taken over, as after a kill; and where the directory
-        # was removed, nothing is left to lock.
+        # If nothing can be written any more, the file stays and is taken over, as after a kill. If the directory was
+        # removed, nothing is left to release.
         with contextlib.suppress(OSError):
             if self._path.read_bytes() == own.text().encode():
-                self._path.unlink()  # first: nobody is to find it without flock
+                self._path.unlink()  # first, so that nobody finds the file without flock
         with contextlib.suppress(OSError):
             self._flock.release()
 
     def _take(self, descriptor: int) -> None:
-        """With flock on this open file: writes who holds it, unless it is the lock no more.
+        """Writes this process's name into the open file, which it has locked by flock, if that is still the lock file.
 
         Raises:
-            UserError: a process that may still run is named there; or nothing can be written.
+            UserError: the file names a process that may still run; or it cannot be written.
         """
         try:
             if not _is_at(self._path, descriptor):
                 return
             holder = self._parse(os.pread(descriptor, _LARGEST, 0))
-            # Who had flock has it no more. An earlier version never did, nor who found none.
+            # A process of this machine that held flock has ended. Earlier versions, and processes that found no flock,
+            # never held it.
             if holder is not None and not (holder.flock and holder.host == socket.gethostname()):
                 self._refuse_if_alive(holder)
             own = _this_process(flock=True)
-            # Not by another file in its place, which would be without flock.
+            # In this file, since a new one in its place would not be locked by flock.
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, own.text().encode(), 0)
             os.fsync(descriptor)  # else other machines would not see it
-        except OSError as error:  # which is none of flock's
+        except OSError as error:  # not from flock, whose errors are handled by the caller
             raise UserError(
-                f"'{self._path}' cannot be written ({error.strerror}); mend that, or set another --name."
+                f"'{self._path}' cannot be written ({error.strerror}); correct that, or set another --name."
             ) from error
         self._own, self.taken_over = own, holder
 
     def _take_without_flock(self) -> None:
-        """Writes who holds the lock, where the file alone tells.
+        """Writes this process's name into the file, which alone decides where there is no flock.
 
         Raises:
-            UserError: a process that may still run is named there, or has come at the same time.
+            UserError: the file names a process that may still run; or another process came at the same time.
         """
         holder = self._read()
         if holder is not None:
@@ -158,7 +159,7 @@ class RunLock:
         own = _this_process(flock=False)
         with whole_file(self._path) as partial:
             partial.write_text(own.text())
-        # Of those that came before one of them was named, the last one's name stays.
+        # Of several processes that found no holder, the last one's name remains.
         time.sleep(_SETTLE)
         last = self._read()
         if last != own:
@@ -173,16 +174,16 @@ class RunLock:
 
     def _parse(self, text: bytes) -> Optional[Holder]:
         if not text:
-            return None  # just made; or its maker was killed before it could write
+            return None  # just created; or the process that created it was killed before it could write
         try:
             return Holder(**json.loads(text))
         except (ValueError, TypeError) as error:
             raise UserError(
-                f"'{self._path}' says not who trains this run ({error}); if nobody does, delete it."
+                f"'{self._path}' does not name the process that trains this run ({error}); if none does, delete it."
             ) from error
 
-    def _holder_if_told(self) -> Optional[Holder]:
-        """Of a lock that is held; its file may be just being written, or not be readable on another machine."""
+    def _holder_if_known(self) -> Optional[Holder]:
+        """The holder of a lock that is held; None while the file is being written, or if it cannot be read."""
         try:
             return self._read()
         except (UserError, OSError):
@@ -192,7 +193,7 @@ class RunLock:
         if holder.host != socket.gethostname():
             raise UserError(
                 f"run '{self._directory}' is in use by {holder}; wait for it, set another --name, or, if that process "
-                f"is no more, delete '{self._path}'."
+                f"no longer exists, delete '{self._path}'."
             )
         if _is_alive(holder):
             raise self._in_use(holder)
@@ -218,7 +219,7 @@ def _is_at(path: pathlib.Path, descriptor: int) -> bool:
 
 
 def _birth(process: int) -> str:
-    """What tells this start of a process number from others: the boot and the kernel's clock then."""
+    """What tells a process from others with the same number: the boot of the machine and the process's start time."""
     try:
         boot = pathlib.Path('/proc/sys/kernel/random/boot_id').read_text().strip()
         status = pathlib.Path(f'/proc/{process}/stat').read_text()

@@ -164,11 +164,11 @@ def test_the_lock_of_another_machine_is_refused_with_what_to_do(tmp_path, flock)
     left = dict(host=socket.gethostname() + '-2', process=1, birth='', since='2020-01-01 00:00:00', flock=flock)
     left = left_behind(tmp_path, **left)
     for _ in range(2):  # it stays as it is
-        with pytest.raises(UserError, match='process 1 on .*-2, since 2020.*if that process is no more, delete .*lock'):
+        with pytest.raises(UserError, match='process 1 on .*-2, since 2020.*if that process no longer exists, delete .*lock'):
             RunLock(tmp_path).__enter__()
         assert json.loads((tmp_path / NAME).read_text()) == left
     (tmp_path / NAME).write_text('{')
-    with pytest.raises(UserError, match='says not who trains this run .*; if nobody does, delete it'):
+    with pytest.raises(UserError, match='does not name the process that trains this run .*; if none does, delete it'):
         RunLock(tmp_path).__enter__()
 
 
@@ -236,7 +236,7 @@ def test_without_flock_number_and_birth_decide(tmp_path):
     third = in_process(tmp_path, NO_FLOCK + HOLD)
     number, warning = third.before[0].split(maxsplit=1)
     assert int(number) == first.pid
-    assert 'has no flock (Function not implemented); whether another process trains this run is told by' in warning
+    assert 'has no flock (Function not implemented), so only the machine, process and start time' in warning
     third.communicate('')
     assert not list(tmp_path.iterdir())
 
