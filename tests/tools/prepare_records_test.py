@@ -204,7 +204,7 @@ def test_few_images_are_read_ahead(image_folders):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         (shard,) = record_files.make_shards(counting, 1, pool, 2)
         assert next(shard())[1]['image'].read() == source.read(0)
-    assert sorted(asked) == list(range(2 * record_files.WINDOW))
+    assert sorted(asked) == list(range(2 * record_files.AHEAD))
 
 
 def test_aligned_images_are_stored_whole(tmp_path, image_folders, prepare, capsys):
