@@ -285,7 +285,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_the_last_checkpoint_stays(
 
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_before_the_first_checkpoint_is_not_said_to_have_one(quick):
-    with pytest.raises(UserError, match=r'stops and there is no checkpoint yet\. Lower --lr, .*, and start again\.$'):
+    with pytest.raises(UserError, match=r'stops, and there is no checkpoint yet\. Lower --lr, .*, and start again\.$'):
         program.run_training(*quick, '--lr=1e30', '--norm=none')
 
 

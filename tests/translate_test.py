@@ -58,7 +58,7 @@ def test_the_program_translates_and_exits_with_a_sentence_where_it_cannot(drawn,
     Image.fromarray(photograph(16, 16)).save(tmp_path / 'x.png')
     flags = ('--name=run', f'--checkpoints_dir={drawn}', f'--output={tmp_path / "out"}', '--direction=AtoB')
     status, output, error = program.finish(program.start('translate', *flags, f'--input={tmp_path}/x.png', real=True))
-    assert status == 0 and f'1 picture in {tmp_path / "out"}' in output, error
+    assert status == 0 and f'Wrote 1 picture to {tmp_path / "out"}' in output, error
     assert Image.open(tmp_path / 'out' / 'x.png').size == (16, 16)
     status, _, error = program.finish(program.start('translate', *flags, f'--input={tmp_path}/y.png'))
     assert status == 1 and error.count('cyclegan_tf.translate: `input`') == 1 and 'Traceback' not in error

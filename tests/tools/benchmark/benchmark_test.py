@@ -160,7 +160,7 @@ def test_pipeline_measures_where_images_are_kept(of_all):
         (['translate', '--size=30'], 2, '`size` (30) is not a multiple of 4'),
         (['growth', '--sizes=32,30'], 2, '`sizes` (32,30): `crop_size` (30) has to be a multiple of 4'),
         (['all', '--translate=--cooking=1'], 2, "Unknown command line flag 'cooking'"),
-        (['all', "--train='"], 2, 'cannot be read (No closing quotation)'),
+        (['all', "--train='"], 2, 'cannot be parsed (No closing quotation)'),
         (['--help'], 0, 'python tools/benchmark.py train|translate|pipeline|serving|growth|all'),
         (['serving', '--help'], 0, 'format_size'),
     ],
