@@ -101,7 +101,7 @@ def test_one_cpu_takes_the_stream_as_it_is():
         (
             dict(virtual_devices=2),
             1,
-            r'over 2 devices; set --batch_size=2, or take fewer devices with --num_devices=1\.',
+            r'among 2 devices; set --batch_size=2, or take fewer devices with --num_devices=1\.',
         ),
         (
             dict(num_devices=3),
