@@ -133,7 +133,10 @@ def test_files_python_and_a_served_model_give_the_same_in_the_only_direction(tra
 @pytest.mark.parametrize(
     'flag, message',
     [
-        ('--keep_best=cycle', r"`keep_best` \('cycle'\) is not one of: psnr, ssim, kid, fid, alone or followed by _AtoB\."),
+        (
+            '--keep_best=cycle',
+            r"`keep_best` \('cycle'\) is not one of: psnr, ssim, kid, fid, alone or followed by _AtoB\.",
+        ),
         ('--keep_best=psnr_BtoA', r"`keep_best` \('psnr_BtoA'\) is not one of"),
         ('--lambda_identity=0.5', '`lambda_identity` .*cycle_gan.*tiny'),
     ],

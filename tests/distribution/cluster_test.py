@@ -53,10 +53,16 @@ def test_no_cluster(environment, text):
         ('{"cluster"', 'cannot be read .*; set it as in'),
         ('[1]', 'cannot be read'),
         ('{"cluster": {"worker": ["one"]}, "task": {"type": "worker", "index": 0}}', "'one' has no port"),
-        ('{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "ps", "index": 0}}', "tasks of 'ps'"),
+        ('{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "ps", "index": 0}}', "tasks of type 'ps'"),
         ('{"cluster": {"chief": ["a:1", "b:1"]}, "task": {"type": "chief", "index": 0}}', 'more than one chief'),
-        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', 'this is worker 1, which its'),
-        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}', 'this is chief 0, which its'),
+        (
+            '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+            'this process is worker 1, which is not in its cluster',
+        ),
+        (
+            '{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}',
+            'this process is chief 0, which is not in its cluster',
+        ),
         ('{"cluster": {"worker": ["a:1"]}}', 'this process is task -1, which is not in its cluster'),
     ],
 )

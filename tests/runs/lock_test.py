@@ -164,7 +164,7 @@ def test_the_lock_of_another_machine_is_refused_with_what_to_do(tmp_path, flock)
     left = dict(host=socket.gethostname() + '-2', process=1, birth='', since='2020-01-01 00:00:00', flock=flock)
     left = left_behind(tmp_path, **left)
     for _ in range(2):  # it stays as it is
-        with pytest.raises(UserError, match='process 1 on .*-2, since 2020.*if that process no longer exists, delete .*lock'):
+        with pytest.raises(UserError, match='process 1 on .*-2, since 2020.*if that process no longer exists, delete'):
             RunLock(tmp_path).__enter__()
         assert json.loads((tmp_path / NAME).read_text()) == left
     (tmp_path / NAME).write_text('{')
