@@ -107,12 +107,15 @@ def test_the_page_shows_its_pictures_with_and_without_scripts(tmp_path, scripts)
         assert taken == 2
         page.write_text(text)
         assert '[hidden], html:not(.scripted) .scripted { display: none' in text
-    browse(page.as_uri(), tmp_path / 'profile', '--window-size=1200,1000', f'--screenshot={tmp_path / "shot.png"}')
-    count = painted(tmp_path / 'shot.png')
-    whole = 256 * 256
-    for colour, pictures in ((RED, 1.5), (BLUE, 1.5), ((30, 200, 30), 1), ((200, 200, 30), 1)):
-        # The overview's comparison adds a half of the first two, of which captions and handle cover a little.
-        assert count(colour) == pytest.approx(pictures * whole, rel=0.06), colour
+    # The overview's comparison adds a half of the first two, of which captions and handle cover a little.
+    expected = {RED: 1.5, BLUE: 1.5, (30, 200, 30): 1, (200, 200, 30): 1}
+    for _ in range(4):  # pictures are decoded beside the page, and a busy machine may take the screenshot before them
+        browse(page.as_uri(), tmp_path / 'profile', '--window-size=1200,1000', f'--screenshot={tmp_path / "shot.png"}')
+        count = painted(tmp_path / 'shot.png')
+        found = {colour: count(colour) / 256**2 for colour in expected}
+        if found == pytest.approx(expected, rel=0.06):
+            break
+    assert found == pytest.approx(expected, rel=0.06)
     assert 'Title &amp; more' in page.read_text()
 
 
