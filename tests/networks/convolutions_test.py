@@ -96,4 +96,6 @@ def test_a_bias_has_the_sum_of_all_pixels_gradients(name, layer, precision):
         return tape.gradient(loss, bias)
 
     expected = gradient(wide)
-    np.testing.assert_allclose(gradient(network), expected, rtol=0, atol=0.02 * np.abs(expected).max())
+    # Behind the discriminator's first convolution come others, whose rounding is that of the largest elements.
+    size = np.abs(expected).max() if name == 'basic' else np.abs(expected)
+    assert (np.abs(gradient(network) - expected) <= 0.02 * size).all()

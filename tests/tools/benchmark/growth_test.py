@@ -121,7 +121,7 @@ def test_the_page_gives_reasons_only_where_little_is_reached(tmp_path):
     assert 'Measured on 2020-02-29 with' in text and 'in the first table' not in text  # 0.5 s in both
     assert '(speed.png)' in text and '0.5 (0.4 to 0.6)' in text and '2 CPUs, some processor' in text
     picture = tmp_path / 'docs' / 'speed.png'
-    assert picture.stat().st_size < 200_000
+    assert picture.stat().st_size < 100_000
     with Image.open(picture) as image:
         assert image.width == 1000
         pixels = np.asarray(image.convert('RGB')).reshape(-1, 3)
