@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import functools
@@ -72,6 +73,14 @@ class Devices:
         if self.workers == 1:
             return table
         return self._add(tf.constant(table)).numpy() // self.local_replicas  # each replica has added its worker's
+
+    def part(self) -> None:
+        """Waits until all workers have called it; after that, each may end on its own."""
+        self.exchange([0])
+        # A worker whose exchange is complete may end before its answer has reached the others, whose exchange then
+        # fails. So there are two: in the second one, a worker that is gone has had all answers to the first.
+        with contextlib.suppress(tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
+            self.exchange([0])
 
     @functools.cached_property
     def _add(self):

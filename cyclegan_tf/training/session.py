@@ -176,7 +176,7 @@ def run(
 
 def part(devices: Devices, watch: Watch) -> None:
     """Waits until all workers are done and the chief has saved; after that, each may end on its own."""
-    devices.exchange([0])
+    devices.part()
     watch.end()  # closing the stream of images may take longer than other workers exist
 
 

@@ -117,6 +117,27 @@ def test_what_does_not_fit_the_devices_is_refused(settings, workers, complaint):
         open_devices(described, **{'strategy': 'mirrored', 'batch_size': 1, **settings})
 
 
+_PART = """
+import os, sys
+from cyclegan_tf.distribution.cluster import read_cluster
+from cyclegan_tf.distribution.devices import open_devices
+devices = open_devices(read_cluster('mirrored'), 'mirrored', 2)
+if devices.is_chief:
+    devices.part()
+    print('parted', flush=True)
+else:
+    devices.exchange([0])
+    os._exit(0)  # before the answer to a second exchange
+"""
+
+
+def test_worker_that_is_done_may_end_before_the_others():
+    processes = [program.start_python('-c', _PART, TF_CONFIG=config) for config in launch_local.make_tf_configs(2)]
+    (status, output, error), (other, _, _) = (program.finish(process, timeout=120) for process in processes)
+    assert status == other == 0, error
+    assert 'parted' in output
+
+
 @pytest.mark.slow
 def test_replicas_and_workers_make_no_difference(image_folders, tmp_path):
     cases = dict.fromkeys(('one device', '2 replicas', '2 workers'), ('dropout',))

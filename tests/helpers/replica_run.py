@@ -95,7 +95,7 @@ def main() -> None:
     if devices.is_chief:
         np.savez(path, **results)
     # No worker ends before all are through with their last step.
-    devices.exchange([0])
+    devices.part()
 
 
 if __name__ == '__main__':
