@@ -119,6 +119,46 @@ def test_before_training_a_signal_stops_at_once_and_gives_the_lock_back(quick, t
     assert not (tmp_path / 'run' / lock.NAME).exists()
 
 
+# Starts a program in a terminal of its own, and closes that once the program has printed what matches.
+_IN_TERMINAL = """
+import fcntl, os, pty, re, runpy, signal, struct, sys, termios
+printed, module, *flags = sys.argv[1:]
+process, terminal = pty.fork()
+if not process:
+    sys.stdout, sys.stderr = (open(number, 'w', buffering=1, closefd=False) for number in (1, 2))
+    sys.argv = [module, *flags]
+    runpy.run_module(module, run_name='__main__', alter_sys=True)
+fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 100, 0, 0))  # else a bar has no room
+read = b''
+while not re.search(printed.encode(), read):
+    try:
+        read += os.read(terminal, 1000)
+    except OSError:  # the program has ended
+        sys.exit(read.decode())
+os.kill(process, signal.SIGHUP)  # as a shell does in addition to the kernel
+os.close(terminal)
+print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+"""
+
+
+def test_a_closed_terminal_stops_training_with_its_state_saved(quick, tmp_path):
+    flags = [*quick, f'--checkpoints_dir={tmp_path}', '--n_epochs=2000']
+    _, output, error = program.run_python('-c', _IN_TERMINAL, r'[1-9]\d*/\d+ \[', 'cyclegan_tf.train', *flags)
+    assert output.strip() == '129', error
+    assert checkpoints.find(tmp_path / 'run', 'latest').step >= 1
+    assert not (tmp_path / 'run' / lock.NAME).exists()
+
+
+def test_with_nohup_training_goes_on(quick, tmp_path):
+    code = 'import runpy, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); runpy.run_module("cyclegan_tf.train", '
+    flags = [*quick, f'--checkpoints_dir={tmp_path}', '--print_freq=1', '--n_epochs=1', '--n_epochs_decay=0']
+    process = program.start_python('-c', code + 'run_name="__main__")', *flags)
+    wait_for(process, 'step 2/')
+    process.send_signal(signal.SIGHUP)
+    status, output, error = program.finish(process)
+    assert status == 0 and 'Done: 5 steps' in output, error
+
+
 @pytest.mark.slow
 def test_a_second_signal_stops_at_once(real, tmp_path):
     # Steps of about a second.

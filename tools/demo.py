@@ -49,7 +49,9 @@ def main(parsed: tuple[Config, list[str]]) -> int:
 
 def run(program: str, *flags: str) -> int:
     """Runs cyclegan_tf.PROGRAM and returns its exit status. That program alone decides what a signal does."""
-    signal.signal(signal.SIGINT, lambda *_: None)  # the terminal sends Ctrl-C to both processes
+    for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends Ctrl-C, and that it is closed, to both processes
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
     with subprocess.Popen([sys.executable, '-m', f'cyclegan_tf.{program}', *flags]) as process:
         signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
         status = process.wait()

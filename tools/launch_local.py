@@ -70,8 +70,9 @@ def main(settings: tuple[LaunchConfig, list[str]]) -> int:
                 worker.send_signal(number)
 
     # Before the first worker starts, so that no worker is left behind.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, pass_on)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has SIGHUP ignored
+            signal.signal(number, pass_on)
     for i, tf_config in enumerate(make_tf_configs(config.workers)):
         workers.append(start(i, flags, {'TF_CONFIG': tf_config, **shares[i]}))
     readers = [threading.Thread(target=show, args=(i, worker)) for i, worker in enumerate(workers) if i]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import math
@@ -35,9 +36,9 @@ def make_folder(argument: str, value: str, folder: pathlib.Path) -> pathlib.Path
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(folder / '.writable') as probe:
-            probe.touch()
-        (folder / '.writable').unlink()
+        probe = folder / f'.{unique_name()}.part'  # of this process alone, since others may probe at the same time
+        probe.touch()
+        probe.unlink()
     except OSError as error:
         raise UserError(f"`{argument}` ('{value}') cannot be written ({error.strerror}); set it to another.") from error
     return folder
@@ -73,10 +74,15 @@ def sync(paths: Iterable[pathlib.Path]) -> None:
         OSError: the disk is full, or a file no longer exists.
     """
     paths = list(paths)
-    for path in (*paths, *dict.fromkeys(path.parent for path in paths)):
+    folders = dict.fromkeys(path.parent for path in paths)
+    for path in (*paths, *folders):
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            # Some file systems, such as CIFS, cannot do that for folders, and take care of names themselves.
+            if path not in folders or error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+                raise
         finally:
             os.close(descriptor)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Optional
 
 import psutil
@@ -62,16 +65,53 @@ def missing_gpu_warning(device_files: pathlib.Path = pathlib.Path('/dev')) -> Op
     )
 
 
-def free_memory() -> int:
-    """Bytes of memory that this process may still use: the machine's, or its control group's if that has less."""
+def free_memory(
+    groups: pathlib.Path = pathlib.Path('/proc/self/cgroup'), mount: pathlib.Path = pathlib.Path('/sys/fs/cgroup')
+) -> int:
+    """Bytes of memory that this process may still use: the machine's, or less if its control group or one around that
+    has less left. What the kernel caches of files counts as free.
+
+    Args:
+        groups: Linux's list of the groups that this process is in, see cgroups(7).
+        mount: where groups have their folders.
+    """
     free = psutil.virtual_memory().available
-    for limit, used in (
-        ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory.current'),
-        ('/sys/fs/cgroup/memory/memory.limit_in_bytes', '/sys/fs/cgroup/memory/memory.usage_in_bytes'),
-    ):
-        paths = pathlib.Path(limit), pathlib.Path(used)
-        if all(path.is_file() for path in paths):
-            maximum, current = (path.read_text().strip() for path in paths)
-            if maximum != 'max':
-                free = min(free, max(0, int(maximum) - int(current)))
+    with contextlib.suppress(OSError):  # another system than Linux
+        for line in groups.read_text().splitlines():
+            _, controllers, path = line.split(':', 2)
+            if not controllers:
+                hierarchy, names = mount, _MEMORY_FILES
+            elif 'memory' in controllers.split(','):
+                hierarchy, names = mount / 'memory', _MEMORY_FILES_OF_VERSION_1
+            else:
+                continue
+            # In a container, the path may be that outside of it, while the container's own group is the mount.
+            own = hierarchy / path.lstrip('/')
+            for folder in (own, *own.parents):
+                free = min(free, _left_in_group(folder, *names))
+                if folder == hierarchy:
+                    break
     return free
+
+
+# Files of a group in both versions of control groups: the limit, what is used, and what of that are the kernel's caches
+# of files, which it gives up when memory is needed.
+_MEMORY_FILES = 'memory.max', 'memory.current', ('active_file', 'inactive_file')
+_MEMORY_FILES_OF_VERSION_1 = (
+    'memory.limit_in_bytes',
+    'memory.usage_in_bytes',
+    ('total_active_file', 'total_inactive_file'),
+)
+
+
+def _left_in_group(folder: pathlib.Path, limit: str, used: str, cached: Sequence[str]) -> float:
+    """Bytes that are left in a group; infinity without a limit."""
+    try:
+        maximum = (folder / limit).read_text().strip()
+        if maximum == 'max':
+            return math.inf
+        current = int((folder / used).read_text())
+        statistics = dict(line.split() for line in (folder / 'memory.stat').read_text().splitlines())
+    except OSError:
+        return math.inf  # there is no such group here, or it has no limit
+    return max(0, int(maximum) - current + sum(int(statistics.get(name, 0)) for name in cached))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from absl import flags
@@ -23,6 +26,13 @@ def run_program(program: str, parse_argv: Callable[[list[str]], Any], main: Call
         parse_argv: argv -> settings.
         main: settings -> exit status.
     """
+    _restart_in_utf8()
+    for name in ('stdout', 'stderr'):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')  # for names of files that the terminal cannot show
+            if stream.isatty():
+                setattr(sys, name, _Terminal(stream))
     argv = [program, *sys.argv[1:]]
     verbose = any(argument in ('--verbose', '-verbose', '--verbose=true') for argument in argv)
     try:
@@ -45,6 +55,42 @@ def run_program(program: str, parse_argv: Callable[[list[str]], Any], main: Call
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+class _Terminal:
+    """The stream of a terminal that may be closed: writing to it then does nothing."""
+
+    def __init__(self, stream: io.TextIOWrapper):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """As a text stream's."""
+        with self._unless_closed():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """As a text stream's."""
+        with self._unless_closed():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _unless_closed() -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+
+
+def _restart_in_utf8() -> None:
+    """Restarts Python in its UTF-8 mode if the locale has another encoding: TensorFlow takes all paths for UTF-8."""
+    if sys.getfilesystemencoding() not in ('utf-8', 'UTF-8'):
+        os.execv(sys.executable, [sys.executable, '-X', 'utf8', *sys.orig_argv[1:]])
 
 
 def _complain(program: str, error: Exception, verbose: bool) -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first signal asks for an orderly stop, the second one stops the program immediately."""
+"""SIGTERM, SIGINT and SIGHUP: the first one asks for an orderly stop, the second one stops the program immediately."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import threading
 from collections.abc import Callable
 from typing import Optional
 
-_NUMBERS = (signal.SIGTERM, signal.SIGINT)
+_NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopSignals:
     """A context that handles these signals. It does nothing outside the main thread, where Python forbids handlers.
+
+    SIGHUP stays ignored if it is when the program starts, as with nohup; and it counts once, since a shell and the
+    kernel both send it when a terminal is closed.
 
     Args:
         at_once: called, in another thread, before the process is ended immediately.
@@ -37,7 +40,9 @@ class StopSignals:
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
         self._old_descriptor = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        self._old_handlers = {number: signal.signal(number, self._note) for number in _NUMBERS}
+        ignores_hangup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        self._numbers = [number for number in _NUMBERS if not (ignores_hangup and number == signal.SIGHUP)]
+        self._old_handlers = {number: signal.signal(number, self._note) for number in self._numbers}
         self._watcher = threading.Thread(target=self._watch, name='stop-signals', daemon=True)
         self._watcher.start()
         return self
@@ -55,7 +60,7 @@ class StopSignals:
     def renew(self) -> None:
         """Replaces TensorFlow's own handler of SIGTERM, which a strategy over several machines installs."""
         if self._catches:
-            for number in _NUMBERS:
+            for number in self._numbers:
                 signal.signal(number, self._note)
 
     def defer(self) -> None:
@@ -72,12 +77,13 @@ class StopSignals:
             self.number = number
 
     def _watch(self) -> None:
-        received_count = 0
+        received_count, hung_up = 0, False
         while received := self._reader.recv(64):
             for number in received:
-                if number not in _NUMBERS:
+                if number not in self._numbers:
                     continue  # another handler in this process deals with it
-                received_count += 1
+                received_count += not (hung_up and number == signal.SIGHUP)
+                hung_up = hung_up or number == signal.SIGHUP
                 if received_count > 1 or not self._is_deferred:
                     self._at_once()
                     os._exit(128 + number)

@@ -207,6 +207,7 @@ def _keep(status: int, output: int, error: int, request: bytes) -> None:
 def _run(function, arguments, cwd, env) -> None:
     """In the process of its own."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # even if the tests were started with nohup
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)

@@ -1,9 +1,9 @@
-"""Instructions for a precision, from Linux's description of the processor; a GPU that TensorFlow does not find."""
+"""What this machine has: instructions for a precision, a GPU that TensorFlow does not find, memory that is left."""
 
 import pytest
 import tensorflow as tf
 
-from cyclegan_tf.runtime.hardware import half_precision_warning, missing_gpu_warning
+from cyclegan_tf.runtime.hardware import free_memory, half_precision_warning, missing_gpu_warning
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,50 @@ def test_a_gpu_that_is_there_and_not_found_is_missed(tmp_path, monkeypatch, file
     warning = missing_gpu_warning(tmp_path)
     assert (warning is not None) == warns
     assert not warns or (str(tmp_path / file) in warning and "pip install '.[gpu]'" in warning)
+
+
+# Memory of this process's group, of one around it, and of the machine, of which tests know that it is more.
+GROUPS = {
+    'version 2': ('0::/job/step', 'job', ('memory.max', 'memory.current'), ('active_file', 'inactive_file')),
+    'version 1': (
+        '9:cpu,cpuacct:/x\n4:memory:/job/step\n0::/other',
+        'memory/job',
+        ('memory.limit_in_bytes', 'memory.usage_in_bytes'),
+        ('total_active_file', 'total_inactive_file'),
+    ),
+}
+
+
+@pytest.mark.parametrize('version', GROUPS)
+def test_memory_is_limited_by_the_groups_of_this_process(tmp_path, version):
+    lines, job, names, cached = GROUPS[version]
+    (tmp_path / 'cgroup').write_text(lines + '\n')
+
+    def group(folder, *values, of_files=(0, 0)):
+        folder = tmp_path / 'mount' / folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, value in zip(names, values):
+            (folder / name).write_text(f'{value}\n')
+        statistics = ''.join(f'{name} {value}\n' for name, value in zip(cached, of_files))
+        (folder / 'memory.stat').write_text('anon 1\n' + statistics)
+
+    def free():
+        return free_memory(tmp_path / 'cgroup', tmp_path / 'mount')
+
+    unlimited = 'max' if version == 'version 2' else 2**63 - 4096
+    whole = free()  # no group has files yet
+    group(f'{job}/step', unlimited, 5000)
+    assert abs(free() - whole) < whole / 2
+    group(job, 9000, 5000)
+    assert free() == 4000
+    group(f'{job}/step', 8000, 7000, of_files=(300, 500))  # the kernel gives up what it has cached of files
+    assert free() == 1800
+    group(f'{job}/step', 8000, 9000)
+    assert free() == 0
+
+
+def test_in_a_container_the_group_is_the_mount_itself(tmp_path):
+    (tmp_path / 'cgroup').write_text('0::/docker/0123\n')
+    for name, value in (('memory.max', 7000), ('memory.current', 1000), ('memory.stat', 'active_file 10')):
+        (tmp_path / name).write_text(str(value))
+    assert free_memory(tmp_path / 'cgroup', tmp_path) == 6010
