@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
+import os
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional, TypeVar
@@ -51,6 +53,47 @@ class _ChoiceParser(flags.EnumParser):
         return super().parse(argument)
 
 
+class _Flags(flags.FlagValues):
+    """absl's flags, but flag files are UTF-8 whatever the locale, with or without a byte order mark."""
+
+    def read_flags_from_files(self, argv: Sequence[str], force_gnu: bool = True) -> list[str]:
+        """The arguments, with the lines of a file in place of each --flagfile."""
+        return self._expand(list(argv), ())
+
+    def _expand(self, arguments: Sequence[str], opened: tuple[str, ...]) -> list[str]:
+        expanded, rest = [], iter(arguments)
+        for argument in rest:
+            name, equals, path = argument.partition('=')
+            if argument == '--':
+                return [*expanded, argument, *rest]
+            if name not in ('--flagfile', '-flagfile'):
+                expanded.append(argument)
+                continue
+            if not equals:
+                path = next(rest, None)
+                if path is None:
+                    raise flags.IllegalFlagValueError('--flagfile has no value; name a file.')
+            path = os.path.expanduser(path.strip())
+            if path in opened:
+                raise flags.CantOpenFlagFileError(f"`flagfile` ('{path}') includes itself.")
+            expanded += self._expand(_read_flag_file(path), (*opened, path))
+        return expanded
+
+
+def _read_flag_file(path: str) -> list[str]:
+    """The lines of a flag file that hold flags."""
+    try:
+        with open(path, 'rb') as file:
+            data = file.read()
+    except OSError as error:
+        raise flags.CantOpenFlagFileError(f"`flagfile` ('{path}') cannot be read ({error.strerror}).") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b'\0' in data:
+        raise flags.CantOpenFlagFileError(f"`flagfile` ('{path}') is no UTF-8 text, but UTF-16; store it as UTF-8.")
+    text = data.decode('utf-8-sig', 'surrogateescape')  # paths need not be text
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith(('#', '//'))]
+
+
 def define_flags(config_class: type[C], refused: Mapping[str, str] = REFUSED) -> flags.FlagValues:
     """Defines a flag for each field of a dataclass, with its name, default and meaning, apart from absl's global FLAGS.
 
@@ -60,7 +103,7 @@ def define_flags(config_class: type[C], refused: Mapping[str, str] = REFUSED) ->
     Config stands for the settings of all models: each field of any model becomes one flag. Until read_training_flags
     knows the model, shared fields have the defaults of Config, and the others those of the first model that has them.
     """
-    values = flags.FlagValues()
+    values = _Flags()
     all_models = config_class is Config
     owners_by_flag = owners() if all_models else {}
     classes = [Config, *SETTINGS.values()] if all_models else [config_class]

@@ -80,4 +80,5 @@ def save_config(config: Config, run_directory: os.PathLike) -> None:
         if name in ('continue_train', 'epoch', 'profile_steps') or value is None:
             continue
         lines.append(f'--{name}={str(value).lower() if isinstance(value, bool) else value}')
-    write_whole(pathlib.Path(run_directory) / 'flags.cfg', ('\n'.join(lines) + '\n').encode())
+    text = '\n'.join(lines) + '\n'
+    write_whole(pathlib.Path(run_directory) / 'flags.cfg', text.encode(errors='surrogateescape'))
