@@ -42,7 +42,7 @@ setuptools.setup(
         'absl-py>=1.4,<3',
         'protobuf',  # of a version that TensorFlow asks for
         'numpy>=1.23,<3',
-        'pillow>=10.3',
+        'pillow>=11.3',
         'tifffile>=2023.7',
         'imagecodecs>=2023.7,<2026.2' + OLD,  # later ones want NumPy 2, which TensorFlow 2.15 does not take
         'imagecodecs>=2024.9' + NEW,

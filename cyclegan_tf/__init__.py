@@ -32,8 +32,9 @@ def load(run_directory, epoch='latest', max_pixels=None):
 
     Returns:
         A cyclegan_tf.translation.translator.Translator. Its translate(images, direction=None) takes uint8, uint16 or
-        float images, the latter in [-1, 1], as [h, w, c] or [n, h, w, c] of any size. `direction` is 'AtoB' or 'BtoA';
-        None: AtoB, or the only direction that the run has.
+        float images, the latter in [-1, 1], as [h, w, c] or [n, h, w, c] of any size; for a run with a value range it
+        takes numbers in that range. `direction` is 'AtoB' or 'BtoA'; None: AtoB, or the only direction that the run
+        has.
 
     Raises:
         cyclegan_tf.errors.UserError: the run or the checkpoint does not exist, or `epoch` is none of these values.

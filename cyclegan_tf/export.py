@@ -36,7 +36,8 @@ def main(settings: ExportConfig) -> int:
     config = run_flags.load_config(run_directory)
     translator = Translator.from_checkpoint(config, checkpoints.find(run_directory, settings.epoch))
     wanted = {one.name: one for one in translator.choose(settings.direction)}
-    export(Exported(config, translator.step, wanted), settings)
+    ranges = {name: translator.value_ranges(name) for name in wanted}
+    export(Exported(config, translator.step, wanted, ranges), settings)
     return 0
 
 

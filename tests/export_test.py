@@ -226,7 +226,8 @@ def test_the_card_tells_of_the_run_and_its_measures(runs, tmp_path):
         assert words in card, words
     assert all(other not in card for other in ('724.5', '700.5', '15.25', '0.25', 'inf '))
     loaded = cyclegan_tf.load(runs / 'run')
-    exported = model_card.Exported(loaded.config, loaded.step, loaded.translations)
+    ranges = {name: (None, None) for name in loaded.translations}
+    exported = model_card.Exported(loaded.config, loaded.step, loaded.translations, ranges)
     settings = ExportConfig(output='x', results_dir='/nowhere')
     assert 'None were found' in model_card.model_card(exported, 'BtoA', 'x', settings)
 

@@ -20,14 +20,16 @@ def report(config: Config) -> None:
         UserError: training images are missing; or images cannot be used, and the message lists all of them.
     """
     print(f'{config.dataroot}, {config.dataset_mode}:', flush=True)
+    cache_dir = inspection.choose_cache_dir(config.cache_dir, lambda line: print(f'  {line}'))
     lines, total = [], 0
     for phase in ('train', 'test'):
         parts = open_phase(config, phase)
         findings = {}
         for part, (source, channels) in parts.items():
-            findings[part] = inspection.inspect(source, config.num_threads, config.cache_dir)
+            findings[part] = inspection.inspect(source, config.num_threads, cache_dir)
             print(f'  {part:7} {inspection.describe(findings[part])}{halves(source)}', flush=True)
-            for note in notes_on_sizes(config, findings[part]):
+            flag = training_data.RANGE_FLAGS.get('AB'[config.domains.index(part[-1])] if part[-1] in 'AB' else 'A')
+            for note in (*inspection.notes(source, findings[part], flag), *notes_on_sizes(config, findings[part])):
                 print(f'  {"":7} {note}')
             lines += inspection.bad_images(source, findings[part])
             lines += misfits(source, findings[part], channels)
@@ -67,7 +69,8 @@ def open_domains_alone(config, phase, channels) -> dict[str, tuple[sources.Sourc
         folder = os.path.join(os.path.expanduser(config.dataroot), f'{phase}{domain}')
         if tf.io.gfile.isdir(folder):
             try:
-                (source,) = sources.open_domains(folder, phase, 'single', config.max_dataset_size)
+                options = [training_data.read_options(config)[domain]]
+                (source,) = sources.open_domains(folder, phase, 'single', config.max_dataset_size, options=options)
             except UserError:
                 continue  # it holds no images, which open_phase's message says of the first such folder
             parts[f'{phase}{domain}'] = source, channels[domain]

@@ -26,7 +26,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 from cyclegan_tf.errors import UserError  # noqa: E402
 from cyclegan_tf.runtime.program import run_program  # noqa: E402
 from cyclegan_tf.settings import flags  # noqa: E402
-from cyclegan_tf.settings.fields import setting, validate_fields  # noqa: E402
+from cyclegan_tf.settings.fields import same, setting, validate_fields  # noqa: E402
+from cyclegan_tf.settings.training import Config  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +66,7 @@ class RecordsConfig:
         group='files',
         minimum=1,
     )
+    max_image_pixels: Optional[int] = same(Config, 'max_image_pixels')
     num_threads: int = setting(4, 'threads that read images', group='data', minimum=1)
     cache_dir: Optional[str] = setting(
         None, 'folder for the results of checking image files; unset: ~/.cache/cyclegan_tf', group='data'
@@ -118,5 +120,7 @@ def main(config: RecordsConfig) -> int:
 
 if __name__ == '__main__':
     # As after SIGINT, what is half written is removed.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
     run_program('tools/prepare_records.py', parse, main)

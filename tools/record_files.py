@@ -13,12 +13,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
-import imagecodecs
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from cyclegan_tf.data import decode, inspection, sources
+from cyclegan_tf.data import decode, inspection, png, sources
+from cyclegan_tf.data.pictures import MAX_PIXELS, ReadOptions
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.console import progress_bar
 from cyclegan_tf.runtime.threads import map_ahead
@@ -41,7 +41,8 @@ def store(config: RecordsConfig) -> None:
             the message lists all of them.
     """
     check_output(config)
-    splits = leave_aside(config, open_splits(config))
+    cache_dir = inspection.choose_cache_dir(config.cache_dir, print)
+    splits = leave_aside(config, open_splits(config), cache_dir)
     headers = {}
     for split, (_, findings) in splits.items():
         print(f'{split}: {inspection.describe(findings)}.', flush=True)
@@ -87,14 +88,14 @@ def open_splits(config: RecordsConfig) -> dict[str, sources.Source]:
         for split in [phase] if config.dataset_mode == 'aligned' else [f'{phase}A', f'{phase}B']:
             folder = os.path.join(os.path.expanduser(config.dataroot), split)
             if tf.io.gfile.isdir(folder):
-                (splits[split],) = sources.open_domains(folder, phase, 'single')
+                (splits[split],) = sources.open_domains(folder, phase, 'single', options=[read_options(config)])
             elif phase == 'train':
                 raise UserError(f"`dataroot` ('{config.dataroot}') has no folder {split}; set it to one that has.")
     return splits
 
 
 def leave_aside(
-    config: RecordsConfig, splits: Mapping[str, sources.Source]
+    config: RecordsConfig, splits: Mapping[str, sources.Source], cache_dir: Optional[str]
 ) -> dict[str, tuple[sources.Source, list[inspection.Finding]]]:
     """The images of each split that can be stored, and their findings.
 
@@ -103,7 +104,9 @@ def leave_aside(
     """
     lines, kept = [], {}
     for split, source in splits.items():
-        findings = [storable(finding) for finding in inspection.inspect(source, config.num_threads, config.cache_dir)]
+        findings = [storable(finding) for finding in inspection.inspect(source, config.num_threads, cache_dir)]
+        for line in inspection.notes(source, findings):
+            print(line)
         lines += inspection.bad_images(source, findings)
         good = [i for i, finding in enumerate(findings) if finding.problem is None]
         kept[split] = source.select(good), [findings[i] for i in good]
@@ -118,13 +121,22 @@ def leave_aside(
 
 
 def storable(finding: inspection.Finding) -> inspection.Finding:
-    """The finding, with a problem if there are more than four channels, which only TIFF has, and PNG cannot hold."""
-    if finding.problem is not None or finding.header.channels <= 4:
+    """The finding, with a problem if there are channels beyond gray, colour and alpha, which PNG cannot hold."""
+    header = finding.header
+    if finding.problem is not None or header.channels in (1, 3) or (header.channels in (2, 4) and header.has_alpha):
         return finding
-    return dataclasses.replace(finding, problem=f'it has {finding.header.channels} channels; records hold at most 4')
+    what = '' if header.channels > 4 else ', none of them alpha'
+    return dataclasses.replace(
+        finding, problem=f'it has {header.channels} channels{what}; records hold gray and colour, with or without alpha'
+    )
 
 
-def encode(data: bytes) -> bytes:
+def read_options(config: RecordsConfig) -> ReadOptions:
+    """How images are read: with all their channels, whatever networks will take."""
+    return ReadOptions(channels=(), max_pixels=config.max_image_pixels or MAX_PIXELS)
+
+
+def encode(data: bytes, options: ReadOptions) -> bytes:
     """An encoded image as it is stored: JPEG and PNG as they are, others as PNG, upright, with the same pixels.
 
     Raises:
@@ -132,8 +144,7 @@ def encode(data: bytes) -> bytes:
     """
     if data.startswith(STORED_AS_THEY_ARE):
         return data
-    array = decode.to_array(decode.decode(data))
-    return imagecodecs.png_encode(np.ascontiguousarray(array[..., 0] if array.shape[-1] == 1 else array))
+    return png.encode(decode.to_array(decode.decode(data, options)))
 
 
 # ------------------------------------------------------------------------------------------------------------- writing
@@ -154,7 +165,7 @@ def make_shards(source: sources.Source, count: int, pool: concurrent.futures.Exe
 
     def read(index):
         try:
-            return encode(source.read(index))
+            return encode(source.read(index), source.options)
         except decode.BadImage as error:  # it could be decoded when it was checked
             raise source.error(index, error) from error
 

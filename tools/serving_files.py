@@ -10,16 +10,14 @@ import pathlib
 import struct
 from collections.abc import Sequence
 
-import imagecodecs
-import numpy as np
 from PIL import Image
 
-from cyclegan_tf.data import decode
+from cyclegan_tf.data import decode, folders, png
+from cyclegan_tf.data.pictures import ORIENTATION, upright
 from cyclegan_tf.errors import UserError
 
 _JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
 _EXIF_WITHIN = 1 << 17  # EXIF data are in one of a JPEG's first segments, each of which has at most 64 kB
-_ORIENTATION = 0x0112  # a tag of EXIF
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,18 +57,14 @@ def plan(source: pathlib.Path, output: pathlib.Path) -> list[Task]:
 
 def _images(folder: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
     """The images in a folder with its subfolders, but not the results of an earlier call if OUT is inside of it."""
-    paths = []
-    for directory, subfolders, files in os.walk(folder):
-        subfolders[:] = [name for name in subfolders if not _same(os.path.join(directory, name), output)]
-        paths += [pathlib.Path(directory, name) for name in files if name.lower().endswith(decode.EXTENSIONS)]
+    results = pathlib.Path(os.path.realpath(output))
+    paths = [pathlib.Path(path) for path in folders.find_images(str(folder)).paths]
+    if results != pathlib.Path(os.path.realpath(folder)):
+        paths = [path for path in paths if results not in pathlib.Path(os.path.realpath(path)).parents]
     if not paths:
         endings = ' '.join(ending[1:] for ending in decode.EXTENSIONS)
         raise UserError(f"IN ('{folder}') holds no images; put files there that end in one of: {endings}.")
-    return sorted(paths)
-
-
-def _same(one: str, other: pathlib.Path) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
+    return paths
 
 
 def _output_names(paths: Sequence[str]) -> list[str]:
@@ -103,10 +97,12 @@ def sendable(data: bytes) -> bytes:
     """
     if (data.startswith(_JPEG) and not _is_turned(data)) or data.startswith(_PNG) or _is_plain_bmp(data):
         return data
-    pixels = decode.to_array(decode.decode(data))
-    if pixels.shape[-1] > 4:
-        raise decode.BadImage(f'it has {pixels.shape[-1]} channels; at most 4 can be translated')
-    return imagecodecs.png_encode(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
+    picture, metadata = decode.decode_with_metadata(data, decode.ReadOptions(channels=()))
+    pixels = decode.to_array(picture)
+    if metadata.has_bands:
+        what = '' if pixels.shape[-1] > 4 else ', none of them alpha'
+        raise decode.BadImage(f'it has {pixels.shape[-1]} channels{what}; gray and colour can be translated')
+    return png.encode(pixels)
 
 
 def _is_turned(data: bytes) -> bool:
@@ -114,8 +110,8 @@ def _is_turned(data: bytes) -> bool:
     if b'Exif' not in data[:_EXIF_WITHIN]:
         return False
     try:
-        return Image.open(io.BytesIO(data)).getexif().get(_ORIENTATION, 1) != 1
-    except (OSError, ValueError, SyntaxError):  # Pillow's, for a damaged header; the server reports what is wrong
+        return upright(Image.open(io.BytesIO(data)).getexif().get(ORIENTATION, 1)) != 1
+    except Exception:  # Pillow raises anything on broken metadata; the server reports what else is wrong
         return False
 
 

@@ -49,8 +49,8 @@ def make_augment(
         jit_compile: compile with XLA; meant for images of a single size, since it compiles again for every other size.
 
     Returns:
-        A function of images, uint8 or uint16 [batch, h, w, c], and random integers, int32 [batch, n] in [0, 2**24) with
-        n = NUMBERS + policy.num_random. It returns float32 [batch, h', w', c] in [-1, 1].
+        A function of images, uint8, uint16 or float32 in [-1, 1], [batch, h, w, c], and random integers, int32
+        [batch, n] in [0, 2**24) with n = NUMBERS + policy.num_random. It returns float32 [batch, h', w', c] in [-1, 1].
     """
     if policy is None:
         return tf.function(
@@ -95,11 +95,16 @@ def _to_unit(images: tf.Tensor) -> tf.Tensor:
 
     It multiplies, since a product is the same everywhere: XLA and TensorFlow's graph optimizer turn a division by a
     constant into a product, and plain execution does not. It does not compute x / 127.5 - 1, which exceeds 1 under XLA.
+    Floats in [-1, 1] stay as they are.
     """
+    if images.dtype == tf.float32:
+        return images
     max_level = float(np.iinfo(images.dtype.as_numpy_dtype).max)
     return (2 * tf.cast(images, tf.float32) - max_level) * np.float32(1 / max_level)
 
 
 def _to_levels(images: tf.Tensor) -> tf.Tensor:
-    """Levels to float32 in [0, 255]; 16-bit levels become fractions."""
+    """Levels, or floats in [-1, 1], to float32 in [0, 255]; 16-bit levels become fractions."""
+    if images.dtype == tf.float32:
+        return (images + 1) * 127.5
     return tf.cast(images, tf.float32) / (np.iinfo(images.dtype.as_numpy_dtype).max / 255)

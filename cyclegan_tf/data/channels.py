@@ -27,12 +27,12 @@ def require_channels(channels: int, wanted: int) -> None:
 
 
 def set_channels(picture: Picture, channels: int) -> Picture:
-    """Converts an image of 8 or 16 bits to another number of channels.
+    """Converts an image to another number of channels.
 
-    Gray becomes colour, or colour becomes gray (ITU-R 601-2, rounded to whole levels); alpha is dropped or added.
+    Gray becomes colour, or colour becomes gray (ITU-R 601-2, levels rounded to whole ones); alpha is dropped or added.
 
     Args:
-        picture: a Pillow image, or uint8 or uint16 [h, w, c].
+        picture: a Pillow image, or uint8, uint16, or float32 in [-1, 1], [h, w, c].
         channels: number of channels of the result, which has the type of `picture`.
 
     Raises:
@@ -45,6 +45,8 @@ def set_channels(picture: Picture, channels: int) -> Picture:
         return picture if picture.mode == _MODES[channels] else picture.convert(_MODES[channels])
     if picture.shape[-1] == channels:
         return picture
+    if picture.dtype == np.float32:
+        return _set_channels(picture, channels, 1.0, _gray_floats)
     return _set_channels(picture, channels, np.iinfo(picture.dtype).max, _gray_levels)
 
 

@@ -1,4 +1,4 @@
-"""Images that Pillow does not decode as they are: those of 16 bits, and TIFFs of kinds that it does not know."""
+"""Images whose values Pillow does not decode as they are: PNG, PPM, JPEG 2000 and AVIF of more than 8 bits; arrays."""
 
 from __future__ import annotations
 
@@ -7,102 +7,85 @@ import io
 import imagecodecs
 import netpbmfile
 import numpy as np
-import tifffile
 from PIL import Image
 
-from cyclegan_tf.data.pictures import ORIENTATION, BadImage, Header, limit_pixels
+from cyclegan_tf.data.pictures import BadImage, Header, ReadOptions, fill_range, kind_of, limit_pixels, turn
+
+_NPY = b'\x93NUMPY'  # the first bytes of an array's file (numpy.lib.format)
 
 
-def is_deep(image: Image.Image, data: bytes) -> bool:
-    """Whether a channel has more than 8 bits; `image` is `data` as Pillow opened it, of which no pixel is decoded."""
+def bits(image: Image.Image, data: bytes) -> int:
+    """Bits per channel; `image` is `data` as Pillow opened it, of which no pixel is decoded. 8 if there are fewer."""
     if image.format == 'PNG':
-        return data[24] == 16  # bit depth in the header chunk (PNG specification, 11.2.2)
-    if image.format == 'TIFF':
-        return max(image.tag_v2.get(tifffile.TIFF.TAGS['BitsPerSample'], (8,))) > 8
+        return max(8, data[24])  # bit depth in the header chunk (PNG specification, 11.2.2)
     if image.format == 'PPM':
-        return image.mode == 'I' or any(isinstance(t.args, tuple) and t.args[1] > 255 for t in image.tile)
-    return False
+        deep = image.mode == 'I' or any(isinstance(t.args, tuple) and t.args[1] > 255 for t in image.tile)
+        return 16 if deep else 8
+    if image.format == 'JPEG2000':
+        at = data.find(b'\xff\x51')  # the marker of the sizes, 40 bytes before the first component's depth less 1
+        return max(8, (data[at + 40] & 0x7F) + 1) if 0 <= at < len(data) - 40 else 8
+    if image.format == 'AVIF':
+        at = data.find(b'av1C')  # AV1 in ISO base media files, 2.3.3: two flags say 10 bits or 12
+        flags = data[at + 6] if 0 <= at < len(data) - 6 else 0
+        return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
+    return 8
 
 
-def decode_deep(data: bytes, format: str, orientation: int) -> np.ndarray:
-    """An image for which is_deep holds, upright: uint16 [h, w, c] over the whole range.
+def decode_deep(image: Image.Image, data: bytes, orientation: int, raw: bool) -> np.ndarray:
+    """An image of more than 8 bits, upright: uint16 [h, w, c] over the whole range, or the values as they are.
 
     Args:
+        image: `data` as Pillow opened it.
         data: the encoded image.
-        format: 'PNG', 'TIFF' or 'PPM', as Pillow names it.
-        orientation: EXIF's, from 1 to 8; a TIFF's own is read from it.
+        orientation: EXIF's, from 1 to 8.
+        raw: whether values are returned as they are stored.
 
     Raises:
         BadImage, or what a decoder raises on broken data, which is of every kind.
     """
-    if format == 'TIFF':
-        return decode_tiff(data)
-    if format == 'PNG':
-        array = imagecodecs.png_decode(data)
-    else:
+    if image.format == 'PNG':
+        array, maximum = imagecodecs.png_decode(data), 65535
+    elif image.format == 'PPM':
         with netpbmfile.NetpbmFile(io.BytesIO(data)) as file:
-            array = _scale(file.asarray(), file.maxval)
-    return _turn(array.reshape(*array.shape[:2], -1).astype(np.uint16, copy=False), orientation)
+            array, maximum = file.asarray(), file.maxval
+    elif image.format == 'JPEG2000':
+        array, maximum = imagecodecs.jpeg2k_decode(data), 2 ** bits(image, data) - 1
+    else:
+        array, maximum = imagecodecs.avif_decode(data), 2 ** bits(image, data) - 1
+    if array.dtype.kind != 'u' or array.dtype.itemsize > 2:
+        raise BadImage(f'its values are {array.dtype}, which {image.format} is not read with; convert it to TIFF')
+    array = array if raw else fill_range(array, maximum)
+    return turn(array.reshape(*array.shape[:2], -1).astype(np.uint16, copy=False), orientation)
 
 
-def read_tiff_header(data: bytes) -> Header:
-    """The header of a TIFF of any kind; raises as decode_deep."""
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page = file.pages[0]
-        height, width, channels = page.imagelength, page.imagewidth, page.samplesperpixel
-        limit_pixels(width, height)
-        if _tiff_orientation(page) >= 5:
-            width, height = height, width
-        channels = 3 if page.photometric == tifffile.PHOTOMETRIC.SEPARATED else channels
-        return Header(width, height, channels, 16 if page.bitspersample > 8 else 8, 'TIFF')
+# --------------------------------------------------------------------------------------------------------------- arrays
+def is_array(data: bytes) -> bool:
+    """Whether the data is an array's file, as numpy.save writes it."""
+    return data.startswith(_NPY)
 
 
-def decode_tiff(data: bytes) -> np.ndarray:
-    """The first page of a TIFF of any kind, upright: uint8 or uint16 [h, w, c]; raises as decode_deep."""
-    read_tiff_header(data)  # which holds the limit
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page = file.pages[0]
-        array = page.asarray()
-        if array.dtype.kind != 'u' or array.dtype.itemsize > 2:
-            raise BadImage(f'its pixels are {array.dtype}; store it with 8 or 16 bits')
-        if page.axes.startswith('S'):  # one plane after the other
-            array = np.moveaxis(array, 0, -1)
-        array = array.reshape(page.imagelength, page.imagewidth, -1)
-        array = _scale(array, 2**page.bitspersample - 1)
-        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-            array = np.iinfo(array.dtype).max - array
-        if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
-            array = _without_inks(array)
-        return _turn(array, _tiff_orientation(page))
+def decode_array(data: bytes, options: ReadOptions) -> np.ndarray:
+    """An array's file: [h, w], [h, w, c], or [c, h, w] if only its first length is a number of channels in `options`.
+
+    Returns:
+        [h, w, c] of the stored type.
+
+    Raises:
+        BadImage: it is no image; or values are not numbers; or as decode_deep.
+    """
+    array = np.load(io.BytesIO(data), allow_pickle=False)
+    if array.dtype.kind not in 'buif' or array.ndim not in (2, 3) or not array.size:
+        raise BadImage(f'it is an array of {array.dtype} {list(array.shape)}, not of numbers [height, width, channels]')
+    if array.ndim == 2:
+        array = array[..., None]
+    elif array.shape[0] in options.channels and array.shape[-1] not in options.channels:
+        array = np.moveaxis(array, 0, -1)
+    limit_pixels(array.shape[1], array.shape[0], options.max_pixels)
+    return np.ascontiguousarray(array)
 
 
-def _without_inks(array: np.ndarray) -> np.ndarray:
-    """[h, w, cyan magenta yellow black] -> [h, w, red green blue] without profiles, as Pillow does it in 8 bits."""
-    if array.shape[-1] != 4:
-        raise BadImage(f'its colours are those of {array.shape[-1]} inks; store it as RGB')
-    max_level = np.iinfo(array.dtype).max
-    light = (max_level - array.astype(np.uint64)) * (max_level - array[..., 3:].astype(np.uint64))
-    return ((light[..., :3] + max_level // 2) // max_level).astype(array.dtype)
-
-
-def _tiff_orientation(page: tifffile.TiffPage) -> int:
-    tag = page.tags.get(ORIENTATION)
-    return 1 if tag is None else int(tag.value)
-
-
-def _scale(array: np.ndarray, maximum: int) -> np.ndarray:
-    """0..maximum -> the full range of uint8 or uint16."""
-    dtype = np.uint8 if maximum <= 255 else np.uint16
-    max_level = np.iinfo(dtype).max
-    if maximum == max_level:
-        return array.astype(dtype, copy=False)
-    return np.round(array.astype(np.float64) * (max_level / maximum)).astype(dtype)
-
-
-def _turn(array: np.ndarray, orientation: int) -> np.ndarray:
-    """[h, w, c] as the EXIF orientation says (EXIF 2.32, tag 0x0112)."""
-    if orientation >= 5:
-        array = array.swapaxes(0, 1)
-    vertical = orientation in (3, 4, 7, 8)
-    horizontal = orientation in (2, 3, 6, 7)
-    return np.ascontiguousarray(array[:: -1 if vertical else 1, :: -1 if horizontal else 1])
+def read_array_header(data: bytes, options: ReadOptions) -> Header:
+    """The header of an array's file; raises as decode_array."""
+    array = decode_array(data, options)
+    height, width, count = array.shape
+    return Header(width, height, count, 8 * array.dtype.itemsize, 'NPY', kind=kind_of(array.dtype))

@@ -14,6 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 from cyclegan_tf.data import decode
+from cyclegan_tf.data.levels import values_to_float
 from cyclegan_tf.errors import UserError
 
 
@@ -30,7 +31,11 @@ class Source:
         list_names: () -> one unique name for each image, without suffix; images of two domains with the same name are
             a pair.
         half: None, or 'left' or 'right': only that half of each image (dataset_mode aligned).
-        decoded: index -> the decoded image with both halves; None: `data` is decoded on every call.
+        decoded: index -> the decoded image with both halves, and what else its file says; None: `data` is decoded on
+            every call.
+        options: how the files are read.
+        path: index -> the path of a local file, None if it is none.
+        notes: lines about what was found beside the images, for the user.
     """
 
     count: int
@@ -40,7 +45,10 @@ class Source:
     stamp: Callable[[int], str]
     list_names: Callable[[], Sequence[str]]
     half: Optional[str] = None
-    decoded: Optional[Callable[[int], decode.Picture]] = None
+    decoded: Optional[Callable[[int], tuple[decode.Picture, decode.Metadata]]] = None
+    options: decode.ReadOptions = decode.PLAIN
+    path: Callable[[int], Optional[str]] = lambda index: None
+    notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return self.count
@@ -51,12 +59,24 @@ class Source:
         return tuple(self.list_names())
 
     def picture(self, index: int) -> decode.Picture:
-        """One decoded image, upright.
+        """One decoded image, upright; with a value range, float32 [h, w, c] in [-1, 1].
 
         Raises:
             decode.BadImage: it cannot be read or decoded; the message is the reason.
         """
-        return self.cut(self.decoded(index) if self.decoded else decode.decode(self.read(index)))
+        return self.picture_with_metadata(index)[0]
+
+    def picture_with_metadata(self, index: int) -> tuple[decode.Picture, decode.Metadata]:
+        """`picture`, and what else its file says."""
+        if self.decoded:
+            picture, metadata = self.decoded(index)
+        else:
+            picture, metadata = decode.decode_with_metadata(self.read(index), self.options)
+        if self.half is not None:
+            picture, metadata = self.cut(picture), dataclasses.replace(metadata, geotiff={})
+        if self.options.value_range is not None:
+            picture = values_to_float(decode.to_array(picture), self.options.value_range)
+        return picture, metadata
 
     def read(self, index: int) -> bytes:
         """The encoded image.
@@ -84,7 +104,9 @@ class Source:
 
     def cut_header(self, header: decode.Header) -> decode.Header:
         """The header of what `cut` returns."""
-        return header if self.half is None else dataclasses.replace(header, width=header.width // 2)
+        if self.half is None:
+            return header
+        return dataclasses.replace(header, width=header.width // 2, values=None)  # its values are those of both halves
 
     def select(self, indices: Sequence[int]) -> Source:
         """A source of these images only, in this order."""
@@ -97,6 +119,7 @@ class Source:
             stamp=lambda i: self.stamp(indices[i]),
             list_names=lambda: [self.names[i] for i in indices],
             decoded=self.decoded and (lambda i: self.decoded(indices[i])),
+            path=lambda i: self.path(indices[i]),
         )
 
     def error(self, index: int, problem: Exception) -> UserError:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Optional
 
 import numpy as np
@@ -19,10 +19,10 @@ from cyclegan_tf.data.channels import require_channels
 from cyclegan_tf.data.image_source import Source
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.console import progress_bar
-from cyclegan_tf.runtime.files import write_whole
+from cyclegan_tf.runtime.files import make_folder, write_whole
 from cyclegan_tf.runtime.threads import map_ahead
 
-_VERSION = 2  # of the stored findings; raise it when the checks change
+_VERSION = 3  # of the stored findings; raise it when the checks change
 _AHEAD = 64  # images that are read ahead, for each thread
 
 
@@ -40,20 +40,50 @@ def default_cache_dir() -> str:
     return os.path.join(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'cyclegan_tf')
 
 
+def choose_cache_dir(given: Optional[str], warn: Callable[[str], None]) -> Optional[str]:
+    """The folder for findings and caches, which exists afterwards.
+
+    Args:
+        given: the value of --cache_dir; None: default_cache_dir(), if that can be written.
+        warn: called with a line if it cannot.
+
+    Returns:
+        The folder; None if there is none, and nothing is remembered.
+
+    Raises:
+        UserError: the given folder cannot be written.
+    """
+    if given is not None:
+        make_folder('cache_dir', given, pathlib.Path(given))
+        return given
+    default = default_cache_dir()
+    try:
+        make_folder('cache_dir', default, pathlib.Path(default))
+    except UserError as error:
+        cause = error.__cause__.strerror
+        warn(
+            f"Warning: '{default}' cannot be written ({cause}), so nothing is remembered of images that are checked or "
+            f'decoded; set --cache_dir to a folder that can be written.'
+        )
+        return None
+    return default
+
+
 def inspect(source: Source, threads: int, cache_dir: Optional[str] = None) -> list[Finding]:
-    """Checks every image; decodes only those that checksums or end markers do not show to be complete.
+    """Checks every image; decodes only those that checksums or end markers do not show to be complete, or that have
+    more than 8 bits.
 
     Findings are stored with the name, size and time of the image, so that only new and changed images are read again.
 
     Args:
         source: the images.
         threads: number of threads that read.
-        cache_dir: a local directory for the findings; None: default_cache_dir().
+        cache_dir: a local directory for the findings; None: they are not stored.
 
     Returns:
         One finding for each image, in order.
     """
-    stored = _StoredFindings(source, default_cache_dir() if cache_dir is None else cache_dir)
+    stored = _StoredFindings(source, cache_dir)
 
     def check(index):
         stamp = source.stamp(index)
@@ -77,7 +107,7 @@ def _check(source: Source, index: int) -> Finding:
         return Finding(None, str(error), '')
     digest = hashlib.sha256(data).hexdigest()
     try:
-        header = source.cut_header(decode.check(data))
+        header = source.cut_header(decode.check(data, source.options))
         if not header.width:
             return Finding(None, 'it is one pixel wide and cannot be split into halves', digest)
         return Finding(header, None, digest)
@@ -99,13 +129,17 @@ def _with_channels(finding: Finding, channels: int) -> Finding:
 
 
 class _StoredFindings:
-    """Findings of earlier checks, in one file for each source."""
+    """Findings of earlier checks, in one file for each source and way to read it; none without a directory."""
 
-    def __init__(self, source: Source, directory: str):
-        name = hashlib.sha256(f'{source.where} {source.half}'.encode()).hexdigest()[:24]
-        self._path = os.path.join(directory, 'headers', f'{name}.json')
+    def __init__(self, source: Source, directory: Optional[str]):
+        # A name that is no text in the locale's encoding has surrogates.
+        name = f'{source.where} {source.half} {source.options}'.encode(errors='surrogateescape')
         self._known: dict[str, list] = {}
         self._changed = False
+        self._path = None
+        if directory is None:
+            return
+        self._path = os.path.join(directory, 'headers', f'{hashlib.sha256(name).hexdigest()[:24]}.json')
         try:
             with open(self._path, encoding='utf-8') as file:
                 stored = json.load(file)
@@ -118,16 +152,20 @@ class _StoredFindings:
 
     def get(self, stamp: str) -> Optional[Finding]:
         known = self._known.get(stamp)
-        return None if known is None else Finding(decode.Header(*known[0]), None, known[1])
+        if known is None:
+            return None
+        header = decode.Header(**known[0])
+        values = header.values and tuple(header.values)
+        return Finding(dataclasses.replace(header, values=values), None, known[1])
 
     def put(self, stamp: str, finding: Finding) -> None:
         # Images with problems are checked again each time: a permission may have been given, or a link repaired.
         if finding.problem is None:
-            self._known[stamp] = [list(dataclasses.astuple(finding.header)), finding.digest]
+            self._known[stamp] = [dataclasses.asdict(finding.header), finding.digest]
             self._changed = True
 
     def save(self) -> None:
-        if not self._changed:
+        if not self._changed or self._path is None:
             return
         write_whole(pathlib.Path(self._path), json.dumps({'version': _VERSION, 'findings': self._known}).encode())
 
@@ -173,16 +211,69 @@ def describe(findings: Sequence[Finding]) -> str:
             f'{len(sizes)} sizes from {min(widths)}x{min(heights)} to {max(widths)}x{max(heights)}, median '
             f'{int(np.median([h.width for h in headers]))}x{int(np.median([h.height for h in headers]))}'
         )
-    names = {1: 'gray', 2: 'gray with alpha', 3: 'colour', 4: 'colour with alpha'}
     parts = [
         f'{len(headers)} images',
         size,
-        _counted(names.get(header.channels, f'{header.channels} channels') for header in headers),
-        _counted(f'{header.bits} bit' for header in headers),
+        _counted(map(_channels_in_words, headers)),
+        _counted(f'{header.bits} bit{_KINDS[header.kind]}' for header in headers),
         _counted(header.format for header in headers),
     ]
     bad = len(findings) - len(headers)
     return ', '.join(parts) + (f'; {bad} cannot be used' if bad else '')
+
+
+# numpy.dtype.kind -> what to add to the number of bits.
+_KINDS = {'u': '', 'i': ' signed', 'f': ' floating point'}
+
+
+def _channels_in_words(header: decode.Header) -> str:
+    if header.channels in (2, 4) and not header.has_alpha:
+        return f'{header.channels} channels'
+    names = {1: 'gray', 2: 'gray with alpha', 3: 'colour', 4: 'colour with alpha'}
+    return names.get(header.channels, f'{header.channels} channels')
+
+
+def notes(source: Source, findings: Sequence[Finding], flag: str = 'value_range') -> list[str]:
+    """Lines about how the images are read that the user should know, beside their description.
+
+    Args:
+        source, findings: the images.
+        flag: the name of the flag that sets the range of their values.
+    """
+    headers = {i: finding.header for i, finding in enumerate(findings) if finding.problem is None}
+    lines = list(source.notes)
+    noted = [i for i, header in headers.items() if header.note]
+    if noted:
+        others = f', and {len(noted) - 1} more like it' if len(noted) > 1 else ''
+        lines.append(f'{source.label(noted[0])}: {headers[noted[0]].note}{others}.')
+    known = [header.values for header in headers.values() if header.values is not None]
+    if known:
+        low, high = min(values[0] for values in known), max(values[1] for values in known)
+        lines += _notes_on_values(source.options.value_range, low, high, flag)
+    return lines
+
+
+def _notes_on_values(value_range: Optional[tuple[float, float]], low: float, high: float, flag: str) -> list[str]:
+    """Whether the values, from `low` to `high`, fill the range that they are given."""
+    if value_range is None:
+        if high >= _HARDLY_USED:
+            return []
+        ends = f'--{flag}=0,{2 ** max(8, int(high).bit_length()) - 1}'
+        both = ' (in both domains, unless --value_range_B says otherwise)' if flag == 'value_range' else ''
+        return [
+            f'Values go from {low:,.0f} to {high:,.0f} of 65,535, which makes the images dark; {ends} maps these to '
+            f'black and white{both}.'
+        ]
+    share = (min(high, value_range[1]) - max(low, value_range[0])) / (value_range[1] - value_range[0])
+    found = f'Values go from {low:g} to {high:g}'
+    of_range = f'the range {value_range[0]:g},{value_range[1]:g}'
+    if low < value_range[0] or high > value_range[1]:
+        return [f'{found}; those beyond {of_range} are clipped.']
+    return [f'{found}, which is {share:.0%} of {of_range}.'] if share < _LITTLE else [f'{found}.']
+
+
+_HARDLY_USED = 2**14  # a largest value of 16 bits below it suggests that fewer bits are meant
+_LITTLE = 0.25  # share of a value range
 
 
 def _counted(values) -> str:

@@ -14,7 +14,9 @@ import tensorflow as tf
 from PIL import Image
 
 from cyclegan_tf.data import decode, demo, records
+from cyclegan_tf.data.folders import find_images
 from cyclegan_tf.data.image_source import Source, stamp_file, unique_names
+from cyclegan_tf.data.pictures import ReadOptions
 from cyclegan_tf.errors import UserError
 
 DATASET_MODES = ('unaligned', 'aligned', 'single')
@@ -26,6 +28,7 @@ def open_domains(
     dataset_mode: str = 'unaligned',
     max_size: Optional[int] = None,
     data_dir: Optional[str] = None,
+    options: Sequence[ReadOptions] = (),
 ) -> tuple[Source, ...]:
     """The images of the data set's domains, in the order A, B.
 
@@ -38,6 +41,7 @@ def open_domains(
             domain.
         max_size: maximum number of images of each domain, the first ones after sorting; None: all.
         data_dir: the folder of prepared data sets; None: the default of TensorFlow Datasets.
+        options: how the files of each source are read; empty: with the default options.
 
     Returns:
         Two sources, or one for 'single'.
@@ -46,16 +50,24 @@ def open_domains(
         UserError: a folder or split is missing, or holds no images.
     """
     parts = {'unaligned': [f'{phase}A', f'{phase}B'], 'aligned': [phase], 'single': ['']}[dataset_mode]
-    opened = [_open_part(dataroot, part, data_dir) for part in parts]
+    options = options or [decode.PLAIN, decode.PLAIN]
+    opened = [
+        dataclasses.replace(_open_part(dataroot, part, data_dir, arrays=of_part.raw), options=of_part)
+        for part, of_part in zip(parts, options)
+    ]
     if max_size is not None:
         opened = [source.select(range(min(max_size, len(source)))) for source in opened]
     if dataset_mode == 'aligned':
-        shared = _remember_last(opened[0])
-        return tuple(dataclasses.replace(shared, half=half) for half in ('left', 'right'))
+        channels = tuple(dict.fromkeys(count for of_half in options for count in of_half.channels))
+        of_halves = [dataclasses.replace(of_half, channels=channels) for of_half in options]
+        shared = _remember_last(dataclasses.replace(opened[0], options=of_halves[0]))
+        halves = zip(('left', 'right'), of_halves)
+        a, b = (dataclasses.replace(shared, half=half, options=of_half) for half, of_half in halves)
+        return a, dataclasses.replace(b, notes=())  # they are about the same files
     return tuple(opened)
 
 
-def _open_part(dataroot: str, part: str, data_dir: Optional[str]) -> Source:
+def _open_part(dataroot: str, part: str, data_dir: Optional[str], arrays: bool) -> Source:
     if dataroot == 'demo':
         if part not in ('trainA', 'trainB', 'testA', 'testB'):
             raise UserError(
@@ -78,39 +90,42 @@ def _open_part(dataroot: str, part: str, data_dir: Optional[str]) -> Source:
         prepared = records.find_directory(root)
         if prepared is not None:
             return records.open_directory(prepared, part)
-    return _folder_source(root, part)
+    return _folder_source(root, part, arrays)
 
 
-def _folder_source(root: str, part: str) -> Source:
+def _folder_source(root: str, part: str, arrays: bool) -> Source:
+    """The images of a folder and its subfolders; `arrays`: with the files of arrays among them."""
     folder = os.path.join(root, part) if part else root
     if not tf.io.gfile.isdir(folder):
         folders = sorted(name.rstrip('/') for name in tf.io.gfile.listdir(root))
         present = ', '.join(name for name in folders if tf.io.gfile.isdir(os.path.join(root, name))) or 'none'
         raise UserError(f"`dataroot` ('{root}') has no folder {part} (folders in it: {present}); put the images there.")
-    paths = []
-    try:
-        for directory, _, files in tf.io.gfile.walk(folder):
-            paths += [os.path.join(directory, name) for name in files if name.lower().endswith(decode.EXTENSIONS)]
-    except UnicodeDecodeError as error:
-        raise UserError(f"a file name in '{folder}' is not UTF-8 ({error.object!r}); rename that file.") from error
-    # Departs from the reference: paths are sorted before max_dataset_size limits them, so that every machine takes the
-    # same ones.
-    paths.sort()
-    if not paths:
+    listing = find_images(folder, arrays)
+    if not listing.paths:
         endings = ' '.join(ending[1:] for ending in decode.EXTENSIONS)
-        raise UserError(f"'{folder}' holds no images; put files there that end in one of: {endings}.")
-    return _files_source(paths, folder)
+        beside = f' ({listing.passed_over})' if listing.passed_over else ''
+        raise UserError(f"'{folder}' holds no images{beside}; put files there that end in one of: {endings}.")
+    source = _files_source(listing.paths, folder)
+    notes = [f"Passed over in '{folder}': {listing.passed_over}."] if listing.passed_over else []
+    return dataclasses.replace(source, notes=notes)
 
 
-def open_files(place: str) -> Source:
+def open_files(place: str, options: ReadOptions = decode.PLAIN) -> Source:
     """Opens one image, a folder of images with its subfolders, or the images that match a pattern with *, ? or [].
+
+    Args:
+        place: the file, folder or pattern.
+        options: how the files are read.
 
     Raises:
         UserError: the file does not exist, or no file matches.
     """
-    place = os.path.expanduser(place)
+    return dataclasses.replace(_open_files(os.path.expanduser(place), options.raw), options=options)
+
+
+def _open_files(place: str, arrays: bool) -> Source:
     if tf.io.gfile.isdir(place):
-        return _folder_source(place, '')
+        return _folder_source(place, '', arrays)
     if tf.io.gfile.exists(place):
         return _files_source([place], os.path.dirname(place))
     paths = sorted(path for path in tf.io.gfile.glob(place) if not tf.io.gfile.isdir(path))
@@ -127,12 +142,14 @@ def _files_source(paths: Sequence[str], folder: str) -> Source:
         label=lambda index: paths[index],
         data=lambda index: _read(paths[index]),
         stamp=lambda index: stamp_file(paths[index]),
+        path=lambda index: None if '://' in paths[index] else paths[index],
         list_names=lambda: unique_names([os.path.relpath(path, folder or '.') for path in paths]),
     )
 
 
 def _read(path: str) -> bytes:
-    with tf.io.gfile.GFile(path, 'rb') as file:
+    # Local files by Python, which also reads names that are no text in the locale's encoding.
+    with tf.io.gfile.GFile(path, 'rb') if '://' in path else open(path, 'rb') as file:
         return file.read()
 
 
@@ -160,8 +177,9 @@ def _remember_last(source: Source) -> Source:
 
     def decoded(index):
         if getattr(memory, 'index', None) != index:
-            memory.index, memory.picture = None, decode.decode(source.read(index))
+            memory.index = None
+            memory.decoded = decode.decode_with_metadata(source.read(index), source.options)
             memory.index = index
-        return memory.picture
+        return memory.decoded
 
     return dataclasses.replace(source, decoded=decoded)

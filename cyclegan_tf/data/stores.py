@@ -46,7 +46,7 @@ class MemoryStore:
 
     Args:
         elements: total number of elements.
-        dtype: uint8 or uint16.
+        dtype: uint8, uint16 or float32.
     """
 
     def __init__(self, elements: int, dtype: np.dtype):
@@ -168,7 +168,7 @@ def _remove_leftovers(directory: str) -> None:
 def choose(
     cache: str,
     size: int,
-    directory: str,
+    directory: Optional[str],
     limit: Optional[int] = None,
     stored: Callable[[], int] = lambda: 0,
 ) -> tuple[str, str]:
@@ -177,7 +177,7 @@ def choose(
     Args:
         cache: 'memory', 'disk', 'none', or 'auto': memory if the images fit, else disk if they fit there, else none.
         size: of all decoded images, in bytes.
-        directory: for 'disk'.
+        directory: for 'disk'; None: there is none.
         limit: maximum memory to use, in bytes; None: MEMORY_SHARE of the free memory.
         stored: returns how many of these bytes are in the directory already; called only if that matters.
 
@@ -187,14 +187,15 @@ def choose(
     Raises:
         UserError: the images do not fit where `cache` asks for.
     """
-    _remove_leftovers(directory)
+    if directory is not None:
+        _remove_leftovers(directory)
     memory = free_memory() * MEMORY_SHARE if limit is None else limit
-    disk = _free_disk(directory) * _DISK_SHARE
+    disk = 0 if directory is None else _free_disk(directory) * _DISK_SHARE
     need = f'{size / 1e6:,.1f} MB of decoded images'
     if cache == 'auto':
         if size <= memory:
             return 'memory', f'{need} are kept in memory'
-        if size - stored() <= disk:
+        if directory is not None and size - stored() <= disk:
             return 'disk', f'{need} exceed the {memory / 1e6:,.0f} MB of memory for them and are kept in {directory}'
         return 'none', f'{need} fit neither into memory nor onto the disk: images are decoded each time'
     if cache == 'memory' and size > free_memory():
@@ -202,6 +203,8 @@ def choose(
             f'`cache` (memory) needs {size / 1e6:,.0f} MB, but {free_memory() / 1e6:,.0f} MB are free; '
             f'set it to disk or none.'
         )
+    if cache == 'disk' and directory is None:
+        raise UserError('`cache` (disk) has no folder that can be written; set --cache_dir to one.')
     if cache == 'disk' and (missing := size - stored()) > disk:
         raise UserError(
             f"`cache` (disk) needs {missing / 1e6:,.0f} MB more in '{directory}', where "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import functools
 import hashlib
 import threading
@@ -20,7 +21,7 @@ from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.console import progress_bar
 from cyclegan_tf.runtime.threads import map_ahead
 
-_VERSION = 2  # of the files in the disk cache; raise it when decoding changes
+_VERSION = 3  # of the files in the disk cache; raise it when decoding changes
 _AHEAD = 16  # images that are decoded ahead, for each thread
 
 
@@ -35,7 +36,8 @@ class ImageTable:
         skip_bad: leave out an image that turns out to be broken, or replace it by another; otherwise it is an error.
 
     Attributes:
-        dtype: uint16 if any image has 16 bits, else uint8; images of 8 bits among images of 16 are scaled up.
+        dtype: float32 if a value range maps the images; else uint16 if any image has 16 bits, else uint8; images of 8
+            bits among images of 16 are scaled up.
         size: (height, width) of all images; None if they differ.
         replaced: how often a broken image was replaced by another one after the table was filled.
         failure: the last error that `row` raised, for callers that see only TensorFlow's version of it.
@@ -52,7 +54,7 @@ class ImageTable:
         self._source, self._skip_bad, self._geometry = source, skip_bad, geometry
         self.channels = channels
         deep = any(header.bits > 8 for header in headers)
-        self.dtype = np.dtype(np.uint16 if deep else np.uint8)
+        self.dtype = np.dtype(np.float32 if source.options.raw else np.uint16 if deep else np.uint8)
         sizes = np.array([geometry.loaded(header.width, header.height)[::-1] for header in headers], np.int64)
         self._sizes = sizes  # [n, 2]: height, width
         self._starts = np.concatenate([[0], np.cumsum(sizes[:, 0] * sizes[:, 1] * channels)])
@@ -135,7 +137,7 @@ class ImageTable:
                 and right; None: no crop.
 
         Returns:
-            uint8 or uint16 [h, w, c]; a view if the images are cached in memory.
+            uint8, uint16, or float32 in [-1, 1], [h, w, c]; a view if the images are cached in memory.
 
         Raises:
             UserError: the image is broken, and skip_bad is false.
@@ -173,7 +175,7 @@ class ImageTable:
             raise self._source.error(place, error) from error
 
     def _decode(self, place: int) -> np.ndarray:
-        """One image of the source, uint8 or uint16 [h, w, c]."""
+        """One image of the source, [h, w, c], of this dtype."""
         picture = set_channels(self._source.picture(place), self.channels)
         height, width = self._sizes[place]
         image = decode.to_array(resize(picture, int(width), int(height)))
@@ -184,8 +186,10 @@ class ImageTable:
     @functools.cached_property
     def _key(self) -> str:
         """The name of the cache file: different for other images, sizes, depths or numbers of channels."""
-        digest = hashlib.sha256(f'{_VERSION} {self.channels} {self.dtype} {self._source.half} '.encode())
+        options = dataclasses.replace(self._source.options, max_pixels=0)  # which changes nothing in what is read
+        how = f'{_VERSION} {self.channels} {self.dtype} {self._source.half} {options} '
+        digest = hashlib.sha256(how.encode())
         digest.update(np.ascontiguousarray(self._sizes).tobytes())
         for index in range(len(self._source)):
-            digest.update(self._source.stamp(index).encode() + b'\n')
+            digest.update(self._source.stamp(index).encode(errors='surrogateescape') + b'\n')
         return digest.hexdigest()[:32]

@@ -74,7 +74,7 @@ def open_test_pictures(config: Config, count: int, console: Console) -> Optional
         domain_pictures = []
         for index in range(len(source)):
             try:
-                picture = preprocess.read_uncropped(source, index, geometry, channels)
+                picture, _ = preprocess.read_uncropped(source, index, geometry, channels)
                 domain_pictures.append(_centre(picture, longest)[None])
             except decode.BadImage as error:
                 console.line(f'Skipped: {source.label(index)}: {error}')

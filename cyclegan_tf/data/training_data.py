@@ -8,11 +8,15 @@ from typing import Optional
 
 from cyclegan_tf.data import inspection, pipeline, sources, stores
 from cyclegan_tf.data.geometry import Geometry
+from cyclegan_tf.data.pictures import MAX_PIXELS, ReadOptions
 from cyclegan_tf.data.table import ImageTable
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.console import Console
 from cyclegan_tf.runtime.start_times import StartTimes
 from cyclegan_tf.settings.training import Config
+
+# The model's domain -> the flag that sets the range of its images' values.
+RANGE_FLAGS = {'A': 'value_range', 'B': 'value_range_B'}
 
 _SHOWN = 5  # duplicates that are listed; the others are only counted
 
@@ -73,9 +77,20 @@ def make_geometry(config: Config) -> Geometry:
     return Geometry(config.preprocess, config.load_size, config.crop_size, config.side_multiple, config.least_side)
 
 
+def read_options(config: Config) -> dict[str, ReadOptions]:
+    """How the files of the data set's domains 'A' and 'B' are read for a run."""
+    return {
+        domain: ReadOptions(
+            (channels,), value_range, config.tiff_pages == 'channels', config.max_image_pixels or MAX_PIXELS
+        )
+        for domain, channels, value_range in zip(config.domains, config.channels.values(), config.value_ranges.values())
+    }
+
+
 def open_sources(config: Config, phase: str, max_size: Optional[int]) -> tuple[sources.Source, ...]:
     """The images of both domains in one phase, in the order of the model's A and B."""
-    opened = sources.open_domains(config.dataroot, phase, config.dataset_mode, max_size, config.data_dir)
+    options = [read_options(config)[domain] for domain in 'AB']
+    opened = sources.open_domains(config.dataroot, phase, config.dataset_mode, max_size, config.data_dir, options)
     named = dict(zip('AB', opened))
     return tuple(named[domain] for domain in config.domains)
 
@@ -95,12 +110,14 @@ def open_training_data(
         UserError: folders are missing; or images cannot be used, and the message lists all of them (with on_bad_image
             skip only if too few are left).
     """
-    cache_dir = config.cache_dir or inspection.default_cache_dir()
+    cache_dir = inspection.choose_cache_dir(config.cache_dir, console.line)
     skip = config.on_bad_image == 'skip'
     opened = open_sources(config, 'train', config.max_dataset_size)
     findings = [inspection.inspect(source, config.num_threads, cache_dir) for source in opened]
     for label, source, checked in zip('AB', opened, findings):
         console.line(f'Domain {label}, {source.where}: {inspection.describe(checked)}.')
+        for line in inspection.notes(source, checked, RANGE_FLAGS[label]):
+            console.line(f'Domain {label}: {line}')
     wanted = list(config.channels.values())
     findings = [inspection.check_channels(checked, channels) for checked, channels in zip(findings, wanted)]
     kept = _usable(config, opened, findings, console)

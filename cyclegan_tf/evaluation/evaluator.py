@@ -15,6 +15,7 @@ from cyclegan_tf.data import decode, pairs, preprocess, sources
 from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.data.levels import to_uint8
 from cyclegan_tf.data.test_images import make_test_geometry
+from cyclegan_tf.data.training_data import read_options
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluation import features, metrics
 from cyclegan_tf.evaluation.results import Results
@@ -47,6 +48,7 @@ class TestImages:
         sources: 'A' and 'B' -> the images.
         geometry: their size.
         channels: 'A' and 'B' -> number of channels.
+        pairs_asked: whether images of the same name are pairs: 'yes', 'no' or 'auto'.
     """
 
     __test__ = False  # not a test, although its name looks like one to pytest
@@ -54,6 +56,7 @@ class TestImages:
     sources: Mapping[str, sources.Source]
     geometry: Geometry
     channels: Mapping[str, int]
+    pairs_asked: str = 'auto'
 
     @functools.cached_property
     def pairs(self) -> Mapping[str, Mapping[str, int]]:
@@ -62,9 +65,9 @@ class TestImages:
         return {domain: pairs.find(self.sources[domain], self.sources[other]) for domain, other in directions}
 
     @functools.cached_property
-    def doubt(self) -> Optional[str]:
-        """Why images of the same name are probably not pairs; None if nothing suggests that."""
-        return pairs.doubt(self.sources['A'], self.sources['B'], self.geometry)
+    def decision(self) -> pairs.Decision:
+        """Whether these are pairs, and why."""
+        return pairs.decide(self.pairs_asked, self.sources['A'], self.sources['B'], self.geometry)
 
     def read(self, domain: str, index: int) -> np.ndarray:
         """Float32 [h, w, c] in [-1, 1].
@@ -72,7 +75,7 @@ class TestImages:
         Raises:
             BadImage: the image cannot be used.
         """
-        return preprocess.read_uncropped(self.sources[domain], index, self.geometry, self.channels[domain])
+        return preprocess.read_uncropped(self.sources[domain], index, self.geometry, self.channels[domain])[0]
 
 
 def open_test_images(
@@ -88,9 +91,12 @@ def open_test_images(
         UserError: folders are missing, or load_size, the value of `argument`, does not fit this run.
     """
     geometry = make_test_geometry(config, load_size, argument)
-    domains = sources.open_domains(config.dataroot, phase, config.dataset_mode, count, config.data_dir)
+    options = read_options(config)
+    domains = sources.open_domains(
+        config.dataroot, phase, config.dataset_mode, count, config.data_dir, [options[domain] for domain in 'AB']
+    )
     channels = dict(zip(config.domains, config.channels.values()))
-    return TestImages(dict(zip('AB', domains)), geometry, channels)
+    return TestImages(dict(zip('AB', domains)), geometry, channels, config.pairs)
 
 
 def choose_measures(asked: Optional[str], images: TestImages, argument: str = 'metrics') -> tuple[str, ...]:
@@ -108,10 +114,11 @@ def choose_measures(asked: Optional[str], images: TestImages, argument: str = 'm
     if asked is not None:
         chosen = split_names(argument, asked, MEASURES)
     else:
-        paired = bool(images.pairs['A']) and images.doubt is None
-        chosen = tuple(name for name in MEASURES if (name in MEASURES_OF_PAIRS) == paired)
+        chosen = tuple(name for name in MEASURES if (name in MEASURES_OF_PAIRS) == images.decision.are_pairs)
+    wrong = [name for name in chosen if name in MEASURES_OF_PAIRS]
+    if wrong and images.pairs_asked == 'no':
+        raise UserError(f'`{argument}` ({", ".join(wrong)}) compares pairs, but `pairs` is no; set either to another.')
     if not images.pairs['A']:
-        wrong = [name for name in chosen if name in MEASURES_OF_PAIRS]
         if wrong:
             raise UserError(
                 f'`{argument}` ({", ".join(wrong)}) compares pairs, images of the same name in both domains, and there '
@@ -125,6 +132,23 @@ def choose_measures(asked: Optional[str], images: TestImages, argument: str = 'm
                 f'add images, or set it to none.'
             )
     return chosen
+
+
+def describe_pairs(images: TestImages, measures: Sequence[str], asked: Optional[str]) -> list[str]:
+    """Says in a line whether the images are measured as pairs, and why; nothing if there is nothing to say.
+
+    Args:
+        images, measures: what is measured.
+        asked: the measures that were asked for; None: `measures` were chosen by whether these are pairs.
+    """
+    if asked is not None and not set(measures) & set(MEASURES_OF_PAIRS):
+        return []
+    decision = images.decision
+    if not decision.reason:
+        return []
+    if not decision.are_pairs and set(measures) & set(MEASURES_OF_PAIRS):
+        return [f'Images of the same name are compared as pairs, as asked for, although {decision.reason}.']
+    return [f'{decision}.']
 
 
 def make_extractor(settings: FeatureConfig, batch_size: int = 32) -> features.Extractor:

@@ -38,7 +38,11 @@ def evaluate(settings: EvaluateConfig) -> int:
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
     config = load_config(run_directory)
     config = dataclasses.replace(
-        config, dataroot=settings.dataroot or config.dataroot, data_dir=settings.data_dir or config.data_dir
+        config,
+        dataroot=settings.dataroot or config.dataroot,
+        data_dir=settings.data_dir or config.data_dir,
+        max_image_pixels=settings.max_image_pixels or config.max_image_pixels,
+        pairs=settings.pairs,
     )
     chosen = find_checkpoints(run_directory, settings.epoch)
     if warning := missing_gpu_warning():
@@ -48,8 +52,10 @@ def evaluate(settings: EvaluateConfig) -> int:
     make_folder('checkpoints_dir', settings.checkpoints_dir, run_directory / 'eval')
     images = evaluator.open_test_images(config, settings.phase, settings.num_test, settings.load_size)
     measures = evaluator.choose_measures(settings.metrics, images)
-    if settings.metrics is None and images.doubt is not None:
-        print(f'Images are not compared as pairs: {images.doubt}. --metrics=psnr,ssim compares them nevertheless.')
+    for line in (line for source in images.sources.values() for line in source.notes):
+        print(line, file=sys.stderr)
+    for line in evaluator.describe_pairs(images, measures, settings.metrics):
+        print(line, file=sys.stderr)
     extractor = evaluator.make_extractor(settings) if {'kid', 'fid'} & set(measures) else None
     if extractor is not None and extractor.name == 'inception_v3':
         print(

@@ -19,7 +19,6 @@ from cyclegan_tf.networks import make_discriminator, make_generator
 from cyclegan_tf.ops.random import fold, integers, split
 from cyclegan_tf.settings.training import Config
 
-BETA_2 = 0.999  # as in the reference
 EPSILON = 1e-8  # PyTorch's Adam; Keras's default is 1e-7
 
 Size = Optional[tuple[int, int]]
@@ -175,7 +174,7 @@ class BaseModel(tf.Module):
     def _make_players(self) -> Mapping[str, Player]:
         networks, players = self.networks(), {}
         for name, names in self.players_of.items():
-            optimizer = Adam(self._config.lr, self._config.beta1, BETA_2, EPSILON, jit_compile=False)
+            optimizer = Adam(self._config.lr, self._config.beta1, self._config.beta2, EPSILON, jit_compile=False)
             setattr(self, f'optimizer_{name.lower()}', optimizer)
             players[name] = Player(name, {network: networks[network] for network in names}, optimizer)
             optimizer.build(players[name].variables)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
@@ -49,6 +50,12 @@ def least_side(multiple: int) -> int:
             is padded by mirroring.
     """
     return max(2 * multiple, 8) if multiple <= 4 else multiple
+
+
+def mirrored(side: int, padded: int) -> np.ndarray:
+    """For each of `padded` pixels along an axis of an image that pad_to_multiple pads: the pixel that is there."""
+    place = np.arange(padded) % max(2 * (side - 1), 1)
+    return side - 1 - np.abs(side - 1 - place)
 
 
 def pad_to_multiple(images: tf.Tensor, multiple: int) -> tf.Tensor:

@@ -6,11 +6,13 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
+from typing import Optional
 
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models.translation import Translation
+from cyclegan_tf.serving.signatures import takes_pictures
 from cyclegan_tf.settings.export import ExportConfig
 from cyclegan_tf.settings.training import Config
 
@@ -23,11 +25,13 @@ class Exported:
         config: the run's settings.
         step: training step of the weights.
         translations: the requested translations by name, such as 'AtoB'.
+        value_ranges: the values that -1 and 1 stand for in the images and in the results of each; None: levels.
     """
 
     config: Config
     step: int
     translations: Mapping[str, Translation]
+    value_ranges: Mapping[str, tuple[Optional[tuple[float, float]], Optional[tuple[float, float]]]]
 
 
 def model_card(exported: Exported, direction: str, name: str, settings: ExportConfig) -> str:
@@ -42,6 +46,8 @@ def model_card(exported: Exported, direction: str, name: str, settings: ExportCo
     shared = {field.name for field in dataclasses.fields(Config)}
     values = {name: value for name, value in dataclasses.asdict(config).items() if name not in shared}
     own = [f'{name} {value:g}' if isinstance(value, float) else f'{name} {value}' for name, value in values.items()]
+    ranges = exported.value_ranges[direction]
+    pictures = takes_pictures(translation.channels, ranges)
     weights = sum(int(tf.size(variable)) for variable in translation.network.variables)
     return f"""# {name}
 
@@ -54,6 +60,7 @@ into images of domain {translation.target}.
 | run | `{settings.name}`, step {exported.step:,} (`--epoch={settings.epoch}`), batch size {config.batch_size} |
 | architecture | {config.netG}, {config.ngf} filters, norm {config.norm}, {weights:,} weights in {settings.precision} |
 | channels | {channels_in} in, {channels_out} out |
+{_range_rows(ranges)}\
 | losses and settings of the model | {', '.join([config.gan_mode, *own])} |
 | exported with | TensorFlow {tf.__version__} |
 
@@ -65,18 +72,56 @@ into images of domain {translation.target}.
 
 | name | in | out |
 |---|---|---|
-| `serving_default` | `image_bytes`: string [batch], JPEG, PNG or BMP each, of any size and channels | `image_bytes`: \
-string [batch], PNGs of 8 bits and the same height and width |
-| `translate_images` | `images`: uint8 [batch, height, width, 1 to 4] | `images`: uint8, the same height and width |
-| `translate_floats` | `images`: float32 [batch, height, width, {channels_in}] in [-1, 1] | `images`: \
-float32 [batch, height, width, {channels_out}] in [-1, 1] |
+{_signature_rows(translation, ranges, pictures)}
 
-Alpha is kept; 16 bits are read and 8 written; EXIF orientation is not applied. Images of more than \
-{settings.max_pixels:,} pixels, and files that cannot be decoded, are refused with INVALID_ARGUMENT.
+{_about_pictures(settings.max_pixels) if pictures else _about_floats(settings.max_pixels)}
 
 ## Example
 
-With TensorFlow Serving on this machine:
+{_example_of_pictures(name) if pictures else _example_of_floats(name, channels_in, any(ranges))}
+"""
+
+
+_Ranges = tuple[Optional[tuple[float, float]], Optional[tuple[float, float]]]
+
+
+def _range_rows(ranges: _Ranges) -> str:
+    return ''.join(
+        f'| range of the {what} values, which are -1 and 1 for the network | {ends[0]:g} to {ends[1]:g} |\n'
+        for what, ends in zip(('input', 'output'), ranges)
+        if ends is not None
+    )
+
+
+def _signature_rows(translation: Translation, ranges: _Ranges, pictures: bool) -> str:
+    floats = [f'float32 [batch, height, width, {channels}]' for channels in translation.channels]
+    rows = []
+    if pictures:
+        rows += [
+            '| `serving_default` | `image_bytes`: string [batch], JPEG, PNG or BMP each, of any size and channels | '
+            '`image_bytes`: string [batch], PNGs of 8 bits and the same height and width |',
+            '| `translate_images` | `images`: uint8 [batch, height, width, 1 to 4] | `images`: uint8, the same height '
+            'and width |',
+        ]
+    rows += [f'| `translate_floats` | `images`: {floats[0]} in [-1, 1] | `images`: {floats[1]} in [-1, 1] |']
+    if any(ranges):
+        low_high = ['from {:g} to {:g}'.format(*value_range) if value_range else 'in [-1, 1]' for value_range in ranges]
+        rows += [f'| `translate_values` | `values`: {floats[0]} {low_high[0]} | `values`: {floats[1]} {low_high[1]} |']
+    return '\n'.join(rows)
+
+
+def _about_pictures(max_pixels: int) -> str:
+    return f"""Alpha is kept; 16 bits are read and 8 written; EXIF orientation is not applied. Images of more than \
+{max_pixels:,} pixels, and files that cannot be decoded, are refused with INVALID_ARGUMENT."""
+
+
+def _about_floats(max_pixels: int) -> str:
+    return f"""Encoded pictures are not accepted, since they cannot hold such images. Images of more than \
+{max_pixels:,} pixels are refused with INVALID_ARGUMENT."""
+
+
+def _example_of_pictures(name: str) -> str:
+    return f"""With TensorFlow Serving on this machine:
 
 ```
 (printf '{{"instances": [{{"b64": "'; base64 < photo.jpg | tr -d '\\n'; printf '"}}]}}') |
@@ -89,8 +134,21 @@ The answer is `{{"predictions": [{{"b64": "..."}}]}}`, the PNG in base64. In Pyt
 model = tf.saved_model.load('{name}/VERSION')
 answer = model.signatures['serving_default'](image_bytes=tf.constant([open('photo.jpg', 'rb').read()]))
 open('translated.png', 'wb').write(answer['image_bytes'].numpy()[0])
+```"""
+
+
+def _example_of_floats(name: str, channels: int, has_range: bool) -> str:
+    signature, tensor = ('translate_values', 'values') if has_range else ('translate_floats', 'images')
+    return f"""In Python, with TensorFlow alone; `{tensor}` is float32 [batch, height, width, {channels}]:
+
+```python
+model = tf.saved_model.load('{name}/VERSION')
+answer = model.signatures['{signature}']({tensor}=tf.constant({tensor}))
+translated = answer['{tensor}'].numpy()
 ```
-"""
+
+TensorFlow Serving takes the same: `curl -d '{{"signature_name": "{signature}", "instances": [...]}}' \
+http://localhost:8501/v1/models/{name}:predict`."""
 
 
 def measures(results: pathlib.Path, step: int, direction: str) -> list[tuple[str, float, str]]:

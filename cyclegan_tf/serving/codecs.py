@@ -55,7 +55,28 @@ def _decode_png(data: tf.Tensor, head: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
         return tf.cast(tf.io.decode_png(data, channels=0, dtype=dtype), tf.int32)
 
     deep = head[24] == 16  # bits per channel
-    return tf.cond(deep, lambda: decode(tf.uint16), lambda: decode(tf.uint8)), tf.where(deep, 65535, 255)
+    pixels, max_level = tf.cond(deep, lambda: decode(tf.uint16), lambda: decode(tf.uint8)), tf.where(deep, 65535, 255)
+    return _with_transparent_colour(pixels, max_level, data, head), max_level
+
+
+def _with_transparent_colour(pixels: tf.Tensor, max_level: tf.Tensor, data: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
+    """Adds alpha, int32 [h, w, c], if a PNG of gray or colour names one of its colours as transparent.
+
+    TensorFlow's decoder passes over that chunk, tRNS, which stands before the pixels (PNG specification, 11.3.2.1).
+    """
+    parts = tf.strings.split(tf.strings.split(data, b'IDAT', 1)[0], b'tRNS', 1)
+    bits, colours = tf.cast(head[24], tf.int32), tf.where(head[25] == 2, 3, 1)
+    found = (tf.size(parts) == 2) & ((head[25] == 0) | (head[25] == 2))
+
+    def add():
+        numbers = tf.cast(tf.io.decode_raw(tf.strings.substr(parts[1], 0, 2 * colours), tf.uint8), tf.int32)
+        colour = numbers[0::2] * 256 + numbers[1::2]
+        # Levels of less than 8 bits fill the range once they are decoded.
+        colour = colour * (max_level // (tf.bitwise.left_shift(1, bits) - 1))
+        opaque = tf.reduce_any(pixels != colour, axis=-1, keepdims=True)
+        return tf.concat([pixels, tf.where(opaque, max_level, 0)], axis=-1)
+
+    return tf.cond(found, add, lambda: pixels)
 
 
 def decode_jpeg(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -113,6 +134,20 @@ def to_float(pixels: tf.Tensor, max_level: tf.Tensor) -> tf.Tensor:
     """
     max_level = tf.cast(max_level, tf.float64)
     return tf.cast((2 * tf.cast(pixels, tf.float64) - max_level) / max_level, tf.float32)
+
+
+def values_to_float(values: tf.Tensor, value_range: tuple[float, float]) -> tf.Tensor:
+    """float32 in a range -> float32 in [-1, 1], as levels.values_to_float."""
+    low, high = value_range
+    scaled = (2 * tf.cast(values, tf.float64) - (low + high)) / (high - low)
+    return tf.cast(tf.clip_by_value(scaled, -1, 1), tf.float32)
+
+
+def float_to_values(images: tf.Tensor, value_range: tuple[float, float]) -> tf.Tensor:
+    """float32 in [-1, 1] -> float32 in a range, as levels.float_to_values."""
+    low, high = value_range
+    values = (tf.cast(images, tf.float64) + 1) * ((high - low) / 2) + low
+    return tf.cast(tf.clip_by_value(values, low, high), tf.float32)
 
 
 def checked(value: tf.Tensor, condition: tf.Tensor, sentence: tf.Tensor) -> tf.Tensor:

@@ -59,6 +59,9 @@ def write_files(exported: Exported, stems: dict[str, pathlib.Path], settings: Ex
             data = conversion.to_onnx(network, channels)
         write_whole(path, data)
         print(path)
+        for what, value_range in zip(('input', 'output'), exported.value_ranges[direction]):
+            if value_range is not None:
+                print(f'Range of the {what} values, which are -1 and 1: {value_range[0]:g} to {value_range[1]:g}.')
 
 
 def write_model(exported: Exported, direction: str, folder: pathlib.Path, name: str, settings: ExportConfig) -> None:
@@ -70,10 +73,12 @@ def write_model(exported: Exported, direction: str, folder: pathlib.Path, name: 
     network = translation.network
     if settings.precision != 'float32':
         signatures.lower_precision(network, settings.precision)
-    servable = signatures.Servable(network, translation.channels[0], settings.max_pixels)
-    tf.saved_model.save(servable, str(folder), signatures=servable.signatures())
+    ranges = exported.value_ranges[direction]
+    servable = signatures.Servable(network, translation.channels[0], settings.max_pixels, ranges)
+    calls = servable.signatures()
+    tf.saved_model.save(servable, str(folder), signatures=calls)
     if settings.warmup:
-        warmup.write(folder, name, servable.input_channels, settings.max_pixels)
+        warmup.write(folder, name, calls, servable.input_channels, settings.max_pixels)
     (folder / 'MODEL.md').write_text(card.model_card(exported, direction, name, settings))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Optional
 
 import tensorflow as tf
 
@@ -20,22 +21,25 @@ class Servable(tf.Module):
     Args:
         network: float [n, h, w, input_channels] -> [n, h, w, output_channels], both in [-1, 1], for sides that are
             multiples of its side_multiple.
-        input_channels: channels of the network's input images: 1, 3 or 4.
+        input_channels: channels of the network's input images.
         max_pixels: maximum number of pixels of an image; larger images are refused before they are decoded. A side that
             is shorter than the network's minimum counts as the minimum.
+        value_ranges: the values that -1 and 1 stand for in images and in results; None: levels of 8 or 16 bits.
 
     Raises:
-        UserError: pictures cannot have the numbers of channels, or no image can be as small as max_pixels.
+        UserError: no image can be as small as max_pixels.
     """
 
-    def __init__(self, network: tf.keras.Model, input_channels: int, max_pixels: int):
+    def __init__(
+        self,
+        network: tf.keras.Model,
+        input_channels: int,
+        max_pixels: int,
+        value_ranges: tuple[Optional[tuple[float, float]], Optional[tuple[float, float]]] = (None, None),
+    ):
         super().__init__()
         self.input_channels, self.output_channels = input_channels, network.output_channels
-        if input_channels not in (1, 3, 4) or self.output_channels > 4:
-            raise UserError(
-                f'a network from {input_channels} to {self.output_channels} channels cannot be served: input '
-                f'pictures are converted to 1, 3 or 4 channels, and output pictures have at most 4.'
-            )
+        self._ranges = value_ranges
         self._multiple = network.side_multiple
         self._least = least_side(self._multiple)
         if max_pixels < self._least**2:
@@ -53,9 +57,15 @@ class Servable(tf.Module):
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """The signatures by name; each takes and returns one tensor.
 
+        translate_floats: images, float32 [n, h, w, input_channels] in [-1, 1] -> images, the same.
+
+        If the images are levels in 1, 3 or 4 channels, as pictures have them:
         serving_default: image_bytes, string [n], JPEG, PNG or BMP each -> image_bytes, string [n], PNGs of 8 bits.
         translate_images: images, uint8 [n, h, w, 1 to 4] -> images, uint8 [n, h, w, c].
-        translate_floats: images, float32 [n, h, w, input_channels] in [-1, 1] -> images, the same.
+
+        If they have a range of values:
+        translate_values: values, float32 [n, h, w, input_channels] in the range of the images -> values, the same in
+            that of the results; where only one side has a range, the other side's values are in [-1, 1].
 
         Heights and widths are kept. c is the network's number of output channels, plus one if the image has alpha. n
         may be 0. They raise InvalidArgumentError for images that cannot be decoded or have too many pixels.
@@ -63,11 +73,13 @@ class Servable(tf.Module):
         encoded = tf.TensorSpec([None], tf.string, name='image_bytes')
         images = tf.TensorSpec([None, None, None, None], tf.uint8, name='images')
         floats = tf.TensorSpec([None, None, None, self.input_channels], tf.float32, name='images')
-        calls = {
-            'serving_default': (encoded, lambda image_bytes: {'image_bytes': self.translate_files(image_bytes)}),
-            'translate_images': (images, lambda images: {'images': self.translate_images(images)}),
-            'translate_floats': (floats, lambda images: {'images': self.translate_floats(images)}),
-        }
+        values = tf.TensorSpec([None, None, None, self.input_channels], tf.float32, name='values')
+        calls = {'translate_floats': (floats, lambda images: {'images': self.translate_floats(images)})}
+        if any(self._ranges):
+            calls['translate_values'] = values, lambda values: {'values': self.translate_values(values)}
+        elif takes_pictures((self.input_channels, self.output_channels), self._ranges):
+            calls['serving_default'] = encoded, lambda image_bytes: {'image_bytes': self.translate_files(image_bytes)}
+            calls['translate_images'] = images, lambda images: {'images': self.translate_images(images)}
         return {name: _concrete(call, spec) for name, (spec, call) in calls.items()}
 
     def translate_files(self, files: tf.Tensor) -> tf.Tensor:
@@ -83,6 +95,13 @@ class Servable(tf.Module):
     def translate_floats(self, images: tf.Tensor) -> tf.Tensor:
         """float32 [n, h, w, input_channels] in [-1, 1] -> float32 [n, h, w, output_channels] in [-1, 1]."""
         return self._translate(self._checked(images, images))
+
+    def translate_values(self, values: tf.Tensor) -> tf.Tensor:
+        """float32 [n, h, w, input_channels] in the range of the images -> the same in that of the results."""
+        range_in, range_out = self._ranges
+        images = values if range_in is None else codecs.values_to_float(values, range_in)
+        results = self.translate_floats(images)
+        return results if range_out is None else codecs.float_to_values(results, range_out)
 
     # --------------------------------------------------------------------------------------------------- single images
     def _translate_file(self, data: tf.Tensor) -> tf.Tensor:
@@ -141,6 +160,16 @@ class Servable(tf.Module):
         height, width = tf.unstack(tf.strings.as_string(size))
         limit = f' pixels; this model takes at most {self._max_pixels:,} of them: make it smaller.'
         return codecs.checked(value, fits, tf.strings.join(['The image has ', width, 'x', height, limit]))
+
+
+def takes_pictures(channels: tuple[int, int], value_ranges: tuple[Optional[tuple[float, float]], ...]) -> bool:
+    """Whether a model's images and results are what encoded pictures hold.
+
+    Args:
+        channels: of its images and of its results.
+        value_ranges: as Servable's.
+    """
+    return not any(value_ranges) and {*channels} <= {1, 3, 4}
 
 
 def lower_precision(network: tf.keras.Model, precision: str) -> None:

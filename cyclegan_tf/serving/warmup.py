@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import ModuleType
 
 import numpy as np
@@ -35,12 +35,15 @@ def import_messages() -> tuple[ModuleType, ModuleType]:
     return prediction_log_pb2, predict_pb2
 
 
-def write(model_directory: pathlib.Path, model: str, input_channels: int, max_pixels: int) -> None:
+def write(
+    model_directory: pathlib.Path, model: str, signatures: Collection[str], input_channels: int, max_pixels: int
+) -> None:
     """Writes a file of one request for each signature and format.
 
     Args:
         model_directory: folder of the SavedModel.
         model: the name under which it is served.
+        signatures: the signatures that it has.
         input_channels: channels that translate_floats takes.
         max_pixels: maximum pixels of an image that the model accepts: the server cannot load a model that refuses a
             request.
@@ -50,6 +53,8 @@ def write(model_directory: pathlib.Path, model: str, input_channels: int, max_pi
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, name, value in _requests(input_channels, math.isqrt(max_pixels)):
+            if signature not in signatures:
+                continue
             request = predict_pb2.PredictRequest()
             request.model_spec.name, request.model_spec.signature_name = model, signature
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
@@ -67,6 +72,7 @@ def _requests(input_channels: int, max_side: int) -> Iterator[tuple[str, str, ob
     yield 'translate_images', 'images', small[None]
     floats = np.repeat(small[None, ..., :1].astype(np.float32) / 127.5 - 1, input_channels, axis=-1)
     yield 'translate_floats', 'images', floats
+    yield 'translate_values', 'values', floats
 
 
 def _picture(side: int) -> np.ndarray:

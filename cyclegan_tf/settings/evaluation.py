@@ -24,10 +24,11 @@ class EvaluateConfig(FeatureConfig):
     metrics: Optional[str] = setting(
         None,
         'measures, separated by commas: psnr and ssim (of pairs: images of the same name in testA and testB), kid, '
-        'fid; or none; unset: psnr,ssim if most images have a counterpart of the same size, else kid,fid. Cycle and '
+        'fid; or none; unset: psnr,ssim if images are pairs (see --pairs), else kid,fid. Cycle and '
         'identity errors are always measured if the model defines them',
         group='evaluation',
     )
+    pairs: str = same(Config, 'pairs')
     phase: str = setting('test', 'part of the data set to measure on', group='data', choices=('train', 'test'))
     num_test: Optional[int] = setting(
         None, 'number of images of each domain to measure; unset: all', group='data', minimum=1
@@ -43,6 +44,7 @@ class EvaluateConfig(FeatureConfig):
         group='data',
         minimum=8,
     )
+    max_image_pixels: Optional[int] = same(TranslateConfig, 'max_image_pixels')
     results_dir: str = setting(
         './results', 'folder for the results; metrics.json is written to NAME/eval_PHASE_EPOCH in it', group='files'
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, Optional
 
@@ -59,6 +60,23 @@ def split_names(setting_name: str, value: str, choices: Sequence[str]) -> tuple[
         if name not in choices:
             raise UserError(f"`{setting_name}` ('{name}') is not one of: {', '.join(choices)}, or none.")
     return names
+
+
+def parse_range(setting_name: str, value: Optional[str]) -> Optional[tuple[float, float]]:
+    """'-1024,3071' -> (-1024.0, 3071.0); None -> None.
+
+    Raises:
+        UserError: it is not two finite numbers, the lower one first.
+    """
+    if value is None:
+        return None
+    try:
+        low, high = (float(part) for part in value.split(','))
+    except ValueError:
+        low = high = math.nan
+    if not -math.inf < low < high < math.inf:
+        raise UserError(f"`{setting_name}` ('{value}') is not 'LOW,HIGH', two numbers, the lower first; correct it.")
+    return low, high
 
 
 def validate_epoch(epoch: str, others: Sequence[str] = ('latest', 'best')) -> None:

@@ -32,7 +32,6 @@ _OF_MODELS = {
     'normD': _ONE_NORM,
     'no_antialias': _ANTIALIAS,
     'no_antialias_up': _ANTIALIAS,
-    'beta2': "leave it out: the decay rate of Adam's second moment is 0.999 here",
     'stylegan2_G_num_downsampling': 'no netG here is a StyleGAN2; leave it out',
     'random_scale_max': 'no --preprocess enlarges images at random here; leave it out, or set --augment=affine',
     'easy_label': 'set --name instead',
@@ -71,6 +70,7 @@ REFUSED_IN_TRAINING = {
 }
 _ARCHITECTURE = 'the networks are those of the run that --name names'
 _TRAINING = 'it is for cyclegan_tf.train'
+_READING = 'images are read as in the training of the run that --name names'
 _SIZE = 'images are not cropped, and have the sizes of the run unless a flag in --help sets others'
 _ORDER = 'all images are used, in order and unchanged'
 # For programs that use a trained run. A program's own flags of these names take precedence.
@@ -94,6 +94,9 @@ REFUSED_WITH_A_RUN = {
     'init_type': _ARCHITECTURE,
     'init_gain': _ARCHITECTURE,
     'no_dropout': _ARCHITECTURE,
+    'value_range': _READING,
+    'value_range_B': _READING,
+    'tiff_pages': _READING,
     'dataroot': 'an export reads no images',
     'dataset_mode': "the run's own mode is used",
     'direction': 'all directions of the run are measured',
@@ -110,6 +113,7 @@ REFUSED_WITH_A_RUN = {
     'epoch_count': _TRAINING,
     'continue_train': _TRAINING,
     'beta1': _TRAINING,
+    'beta2': _TRAINING,
     'lr': _TRAINING,
     'gan_mode': _TRAINING,
     'pool_size': _TRAINING,

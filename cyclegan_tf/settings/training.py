@@ -12,7 +12,14 @@ from typing import Any, ClassVar, Optional
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.settings import run_name
-from cyclegan_tf.settings.fields import PRECISIONS, setting, split_names, validate_epoch, validate_fields
+from cyclegan_tf.settings.fields import (
+    PRECISIONS,
+    parse_range,
+    setting,
+    split_names,
+    validate_epoch,
+    validate_fields,
+)
 
 MEASURES = ('psnr', 'ssim', 'kid', 'fid')
 MEASURES_OF_PAIRS = ('psnr', 'ssim')
@@ -162,6 +169,34 @@ class Config(FeatureConfig):
     output_nc: int = setting(
         3, 'number of channels of the images of domain B; 3: colour, 1: gray', group='data', minimum=1, fixed=True
     )
+    value_range: Optional[str] = setting(
+        None,
+        "stored values that become black and white, as in '-1024,3071' for CT; the images may then be integers or "
+        'floating-point numbers of any size, and .npy files are images, too; unset: the whole range of 8 or 16 bits',
+        group='data',
+        fixed=True,
+    )
+    value_range_B: Optional[str] = setting(
+        None,
+        'stored values of domain B that become black and white; unset: those of --value_range',
+        group='data',
+        fixed=True,
+    )
+    tiff_pages: str = setting(
+        'largest',
+        'how a TIFF of several pages that are not marked as channels is read; largest: the largest page is the image; '
+        'channels: the pages are the channels of one image',
+        group='data',
+        choices=('largest', 'channels'),
+        fixed=True,
+    )
+    max_image_pixels: Optional[int] = setting(
+        None,
+        'maximum number of pixels that an image file may claim, as a protection against broken files; unset: '
+        '178,956,970',
+        group='data',
+        minimum=1,
+    )
     serial_batches: bool = setting(
         False,
         'read the images in order, those of the same index in both domains together, instead of in random order',
@@ -285,6 +320,7 @@ class Config(FeatureConfig):
     )
     lr: float = setting(0.0002, 'initial learning rate', group='training', minimum=0.0)
     beta1: float = setting(0.5, "decay rate of Adam's first moment", group='training', minimum=0.0)
+    beta2: float = setting(0.999, "decay rate of Adam's second moment", group='training', minimum=0.0)
     lr_policy: str = setting(
         'linear',
         'schedule of the learning rate',
@@ -344,8 +380,8 @@ class Config(FeatureConfig):
     )
     eval_metrics: Optional[str] = setting(
         None,
-        'measures, separated by commas: psnr and ssim (of pairs), kid, fid; or none; unset: psnr,ssim if most images '
-        'have a counterpart of the same size, else kid,fid. Cycle and identity errors are always measured if the model '
+        'measures, separated by commas: psnr and ssim (of pairs), kid, fid; or none; unset: psnr,ssim if images are '
+        'pairs (see --pairs), else kid,fid. Cycle and identity errors are always measured if the model '
         'defines them',
         group='evaluation',
     )
@@ -358,6 +394,13 @@ class Config(FeatureConfig):
         'load_size',
         group='evaluation',
         minimum=8,
+    )
+    pairs: str = setting(
+        'auto',
+        'whether test images of the same name in both domains are pairs, which psnr and ssim compare; auto: if names, '
+        'sizes and contents agree',
+        group='evaluation',
+        choices=('auto', 'yes', 'no'),
     )
     keep_best: Optional[str] = setting(
         None,
@@ -429,6 +472,15 @@ class Config(FeatureConfig):
                 '`recompute_grads` (true) would update the running statistics of batch norm twice in a step; set it to '
                 'false, or norm to instance.'
             )
+        for name in ('beta1', 'beta2'):
+            if getattr(self, name) >= 1:
+                raise UserError(f'`{name}` ({getattr(self, name):g}) is not below 1; lower it.')
+        ranges = self.value_ranges  # raises UserError if they cannot be read
+        if self.dataset_mode == 'aligned' and (ranges['A'] is None) != (ranges['B'] is None):
+            raise UserError(
+                f'`value_range_B` ({self.value_range_B}) alone cannot be used with dataset_mode aligned, where both '
+                f'domains are in one file; set --value_range, too.'
+            )
         validate_epoch(self.epoch)
         if self.eval_metrics is not None:
             split_names('eval_metrics', self.eval_metrics, MEASURES)
@@ -465,6 +517,13 @@ class Config(FeatureConfig):
     def channels(self) -> dict[str, int]:
         """The number of channels of each domain of the model."""
         return {'A': self.input_nc, 'B': self.output_nc}
+
+    @property
+    def value_ranges(self) -> dict[str, Optional[tuple[float, float]]]:
+        """The values that become -1 and 1 in each domain of the model; None: levels of 8 or 16 bits, in full."""
+        of_a = parse_range('value_range', self.value_range)
+        of_b = parse_range('value_range_B', self.value_range_B)
+        return {'A': of_a, 'B': of_a if of_b is None else of_b}
 
     @property
     def translating_networks(self) -> dict[str, str]:

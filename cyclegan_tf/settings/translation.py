@@ -61,6 +61,20 @@ class TranslateConfig:
     data_dir: Optional[str] = setting(
         None, "folder where TensorFlow Datasets keeps its data sets; unset: the run's", group='data'
     )
+    max_image_pixels: Optional[int] = setting(
+        None,
+        "maximum number of pixels that an image file may claim, as a protection against broken files; unset: the run's",
+        group='data',
+        minimum=1,
+    )
+    color_profile: str = setting(
+        'keep',
+        "colours of images with an ICC profile; keep: the result keeps the image's profile if it has the same colour "
+        'space, otherwise the image is converted to sRGB; srgb: all images are converted to sRGB',
+        group='data',
+        choices=('keep', 'srgb'),
+    )
+    pairs: str = same(Config, 'pairs')
     load_size: Optional[int] = setting(
         None,
         "side of the square, or width, to which images are resized, in pixels; unset: the run's crop_size, or its "
@@ -82,9 +96,18 @@ class TranslateConfig:
     )
     output_depth: str = setting(
         'auto',
-        'bits per channel of the translated images; auto: as many as the image had',
+        'bits per channel of the translated images; auto: as many as the image had; float: 32-bit floating-point '
+        "numbers from 0 to 1. With the run's value_range, auto, 16 and float give values of that range, auto as "
+        'floating-point numbers where integers of the type that the image had do not hold them',
         group='files',
-        choices=('auto', '8', '16'),
+        choices=('auto', '8', '16', 'float'),
+    )
+    output_format: str = setting(
+        'auto',
+        'file format of the translated images; auto: PNG, or TIFF for what PNG cannot hold (five channels or more, '
+        'bands that are not alpha, floating-point and negative numbers) and for large TIFFs',
+        group='files',
+        choices=('auto', 'png', 'tiff'),
     )
     # -------------------------------------------------------------------------------------------------------- devices
     precision: str = setting(

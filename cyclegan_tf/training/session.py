@@ -18,7 +18,13 @@ from cyclegan_tf.distribution.cluster import Cluster, read_cluster
 from cyclegan_tf.distribution.devices import Devices, open_devices
 from cyclegan_tf.distribution.watch import Watch
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.evaluation.evaluator import Evaluation, choose_measures, make_extractor, open_test_images
+from cyclegan_tf.evaluation.evaluator import (
+    Evaluation,
+    choose_measures,
+    describe_pairs,
+    make_extractor,
+    open_test_images,
+)
 from cyclegan_tf.evaluation.results import Results
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.models.translation import Translation
@@ -112,7 +118,7 @@ def run(
     if config.deterministic == 'true' or (config.deterministic == 'auto' and devices.kind == 'CPU'):
         tf.config.experimental.enable_op_determinism()
     times.mark('opening devices')
-    evaluation = open_evaluation(config) if is_chief else None
+    evaluation = open_evaluation(config, console) if is_chief else None
     times.mark('opening the evaluation of test images')
     data = training_data.open_training_data(config, console, devices.worker, devices.workers, times)
     test_images = open_test_pictures(config, TEST_PICTURES, console) if is_chief else None
@@ -194,12 +200,14 @@ def check_directory(run_directory: pathlib.Path, config: Config) -> None:
         )
 
 
-def open_evaluation(config: Config) -> Optional[Evaluation]:
+def open_evaluation(config: Config, console: Console) -> Optional[Evaluation]:
     """The evaluation for --eval_freq, or None without it. Whatever is missing for it is reported before training."""
     if config.eval_freq is None:
         return None
     images = open_test_images(config, 'test', config.eval_images, config.eval_load_size, 'eval_load_size')
     measures = choose_measures(config.eval_metrics, images, 'eval_metrics')
+    for line in describe_pairs(images, measures, config.eval_metrics):
+        console.line(line)
     name = (config.keep_best or '').partition('_')[0]
     if name in MEASURES and name not in measures:
         raise UserError(

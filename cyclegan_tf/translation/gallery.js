@@ -21,7 +21,7 @@
 
   function show(article, left, right) {
     current = article;
-    const captions = all('figcaption', article).map((caption) => caption.textContent);
+    const captions = all('figcaption', article).map((caption) => caption.firstChild.textContent.trim());
     [left, right].forEach((index, side) => {
       sides[side].replaceChildren(...captions.map((caption) => new Option(caption)));
       sides[side].selectedIndex = index < captions.length ? index : side;

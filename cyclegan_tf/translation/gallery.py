@@ -26,11 +26,13 @@ class Picture:
     Attributes:
         path: relative to the page.
         width, height: in pixels, so that the page does not jump while the picture loads.
+        data: the file with all channels and values, relative to the page; None if the picture is all there is.
     """
 
     path: str
     width: int
     height: int
+    data: Optional[str] = None
 
     @property
     def enlarged(self) -> int:

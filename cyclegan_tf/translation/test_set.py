@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Optional
 
 import numpy as np
 
-from cyclegan_tf.data import decode, pairs, preprocess, sources
+from cyclegan_tf.data import decode, pairs, preprocess, profiles, sources
 from cyclegan_tf.data.geometry import Geometry
-from cyclegan_tf.data.levels import to_float, to_levels, to_uint8
+from cyclegan_tf.data.levels import to_uint8
+from cyclegan_tf.data.pictures import Metadata
 from cyclegan_tf.data.test_images import make_test_geometry
+from cyclegan_tf.data.training_data import read_options
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models.translation import Translation
 from cyclegan_tf.runtime.console import progress_bar
@@ -20,6 +23,7 @@ from cyclegan_tf.runtime.files import make_folder, write_json
 from cyclegan_tf.settings.training import Config
 from cyclegan_tf.settings.translation import TranslateConfig
 from cyclegan_tf.translation import files, gallery
+from cyclegan_tf.translation.output import Output, write_png, write_tiff
 from cyclegan_tf.translation.translator import Translator
 
 Psnr = Callable[[np.ndarray, np.ndarray], float]
@@ -33,6 +37,7 @@ class TestSet:
     Attributes:
         sources: 'A' and 'B', or only one of them -> the images.
         channels: 'A' and 'B' -> number of channels.
+        outputs: 'A' and 'B' -> how images of that domain are stored.
         geometry: the size at which they are translated.
         compared: whether images of the same name in both domains are compared, as pairs.
     """
@@ -41,6 +46,7 @@ class TestSet:
 
     sources: Mapping[str, sources.Source]
     channels: Mapping[str, int]
+    outputs: Mapping[str, Output]
     geometry: Geometry
     compared: bool
 
@@ -85,17 +91,16 @@ def translate_test_set(settings: TranslateConfig, config: Config, translator: Tr
         A line for each image that cannot be used.
 
     Raises:
-        UserError: folders are missing; the run does not take the size or the direction; a PNG cannot have the channels.
+        UserError: folders are missing; the run does not take the size or the direction; or the results cannot be stored
+            as asked for.
     """
     wanted = translator.choose(settings.direction)
-    files.check_channels(translator, config.channels.values())
     dataroot = settings.dataroot or config.dataroot
     images = open_test_set(settings, config, wanted)
     results = pathlib.Path(settings.results_dir) / settings.name / f'{settings.phase}_{settings.epoch}'
     make_folder('results_dir', settings.results_dir, results / 'images')
     _clear(results)
-    depth = settings.output_depth
-    translated = {one.name: translate_domain(translator, one, images, results, depth, psnr) for one in wanted}
+    translated = {one.name: translate_domain(translator, one, images, results, psnr) for one in wanted}
 
     psnr_of = {name: float(np.mean(one.psnr)) for name, one in translated.items() if one.psnr}
     before = {name: float(np.mean(one.untranslated)) for name, one in translated.items() if one.untranslated}
@@ -128,16 +133,32 @@ def open_test_set(settings: TranslateConfig, config: Config, wanted: Sequence[Tr
         ways = ' or '.join(one.name for one in wanted)
         raise UserError(f'`dataset_mode` (single) needs a `direction`; set --direction to {ways}.')
     dataroot, data_dir = settings.dataroot or config.dataroot, settings.data_dir or config.data_dir
-    opened = sources.open_domains(dataroot, settings.phase, mode, settings.num_test, data_dir)
-    doubt = pairs.doubt(*opened, geometry) if len(opened) == 2 else None
-    if doubt is not None:
-        print(f'Images are not compared as pairs: {doubt}.')
-    domains = dict(zip(wanted[0].source if mode == 'single' else 'AB', opened))
-    return TestSet(domains, dict(zip(config.domains, config.channels.values())), geometry, doubt is None)
+    names = wanted[0].source if mode == 'single' else 'AB'
+    channels = dict(zip(config.domains, config.channels.values()))
+    options = read_options(config)
+    for domain, of_domain in options.items():
+        options[domain] = dataclasses.replace(
+            of_domain,
+            max_pixels=settings.max_image_pixels or of_domain.max_pixels,
+            kept_profile=profiles.kept(settings.color_profile, channels.values(), of_domain.value_range),
+        )
+    opened = sources.open_domains(
+        dataroot, settings.phase, mode, settings.num_test, data_dir, [options[domain] for domain in names]
+    )
+    for source in opened:
+        for line in source.notes:
+            print(line, file=sys.stderr)
+    decision = pairs.decide(settings.pairs, *opened, geometry) if len(opened) == 2 else None
+    if decision is not None and decision.reason:
+        print(f'{decision}.')
+    ranges = dict(zip(config.domains, config.value_ranges.values()))
+    outputs = {domain: Output(settings.output_depth, settings.output_format, ranges[domain]) for domain in 'AB'}
+    are_pairs = decision is not None and decision.are_pairs
+    return TestSet(dict(zip(names, opened)), channels, outputs, geometry, are_pairs)
 
 
 def translate_domain(
-    translator: Translator, translation: Translation, images: TestSet, results: pathlib.Path, depth: str, psnr: Psnr
+    translator: Translator, translation: Translation, images: TestSet, results: pathlib.Path, psnr: Psnr
 ) -> Translated:
     """Translates the images of one domain, and back again if the run can, and writes the pictures.
 
@@ -146,7 +167,6 @@ def translate_domain(
         translation: one of translator.translations.
         images: the images to translate.
         results: folder of the page; pictures are written into its subfolder images.
-        depth: bits of the pictures, as for files.choose_dtype.
         psnr: evaluation.metrics.psnr.
     """
     domain, target, direction = translation.source, translation.target, translation.name
@@ -155,25 +175,29 @@ def translate_domain(
     done = Translated()
     for index, name in enumerate(progress_bar(source.names, direction)):
         try:
-            levels = preprocess.read_levels(source, index, images.geometry, images.channels[domain])
+            real, metadata = preprocess.read_uncropped(source, index, images.geometry, images.channels[domain])
         except decode.BadImage as error:
             done.problems.append(f'{source.label(index)}: {error}')
             continue
-        real = to_float(levels)
         fake = translator.translate_floats(real[None], direction)
-        pictures = {f'real_{domain}': real, f'fake_{target}': fake[0]}
+        pictures = {f'real_{domain}': (real, metadata), f'fake_{target}': (fake[0], metadata)}
         if translation.inverse in translator.translations:
-            pictures[f'rec_{domain}'] = translator.translate_floats(fake, translation.inverse)[0]
-        dtype = files.choose_dtype(depth, levels.dtype)
-        shown = {label: _save(picture, dtype, results, f'{name}_{label}') for label, picture in pictures.items()}
+            pictures[f'rec_{domain}'] = translator.translate_floats(fake, translation.inverse)[0], metadata
         truth = _read_counterpart(partner, counterparts.get(name), images.geometry, images.channels[target])
         note, score = '', None
-        if truth is not None and truth.shape[:2] == real.shape[:2]:
-            label, dtype = f'true_{target}', files.choose_dtype(depth, truth.dtype)
-            truth = to_float(truth)
-            shown[label] = _save(truth, dtype, results, f'{name}_{label}')
-            # Measured on 8-bit levels, as in cyclegan_tf.evaluate, whatever depth is written.
-            real, fake, truth = (to_uint8(image) for image in (real, fake[0], truth))
+        if truth is not None and truth[0].shape[:2] == real.shape[:2]:
+            pictures[f'true_{target}'] = truth
+        try:
+            shown = {
+                label: _save(*picture, images.outputs[label[-1]], results, f'{name}_{label}')
+                for label, picture in pictures.items()
+            }
+        except OSError as error:
+            done.problems.append(files.problem_of_name(error, source.label(index), results / 'images' / name))
+            continue
+        if f'true_{target}' in pictures:
+            # Measured on 8-bit levels, as in cyclegan_tf.evaluate (which ignores profiles), whatever depth is written.
+            real, fake, truth = (to_uint8(image) for image in (real, fake[0], truth[0]))
             score = psnr(fake, truth)
             done.psnr.append(score)
             note = f'PSNR {score:.1f} dB'
@@ -188,18 +212,20 @@ def _rise(before: Optional[float], after: float) -> str:
     """How the translation has changed the PSNR, as text."""
     if before is None:
         return ''
-    rise = f', a rise of {after - before:.2f} dB' if np.isfinite([before, after]).all() else ''
-    return f', untranslated {before:.2f} dB{rise}'
+    change = after - before
+    if not np.isfinite(change):
+        return f', untranslated {before:.2f} dB'
+    return f', untranslated {before:.2f} dB, a {"rise" if change >= 0 else "fall"} of {abs(change):.2f} dB'
 
 
 def _read_counterpart(
     partner: Optional[sources.Source], index: Optional[int], geometry: Geometry, channels: int
-) -> Optional[np.ndarray]:
-    """The counterpart, uint8 or uint16 [h, w, channels]; None if there is none."""
+) -> Optional[tuple[np.ndarray, Metadata]]:
+    """The counterpart, as preprocess.read_uncropped returns it; None if there is none."""
     if index is None:
         return None
     try:
-        return preprocess.read_levels(partner, index, geometry, channels)
+        return preprocess.read_uncropped(partner, index, geometry, channels)
     except decode.BadImage:
         return None  # reported with the images of its own domain
 
@@ -208,13 +234,28 @@ def _clear(results: pathlib.Path) -> None:
     """Deletes the page of an earlier translation, and its pictures, which the new page would not show."""
     for name in ('index.html', 'metrics.json'):
         (results / name).unlink(missing_ok=True)
-    for path in (results / 'images').rglob('*.png'):
-        path.unlink()
+    for ending in ('png', 'tif'):
+        for path in (results / 'images').rglob(f'*.{ending}'):
+            path.unlink()
 
 
-def _save(picture: np.ndarray, dtype: np.dtype, results: pathlib.Path, name: str) -> gallery.Picture:
-    """Writes images/NAME.png from float [h, w, c] in [-1, 1], atomically; dtype: uint8 or uint16."""
-    path = results / 'images' / f'{name}.png'
-    files.write_png(path, to_levels(picture, dtype))
-    height, width = picture.shape[:2]
-    return gallery.Picture(path.relative_to(results).as_posix(), width, height)
+def _save(picture: np.ndarray, metadata: Metadata, output: Output, results: pathlib.Path, name: str) -> gallery.Picture:
+    """Writes images/NAME.png from float [h, w, c] in [-1, 1], atomically; and images/NAME.tif where that says more.
+
+    Browsers show neither TIFFs nor more than three channels, and a range of values would be dark or black in them. Then
+    the PNG is one of 8 bits with the first three channels.
+    """
+    height, width, channels = picture.shape
+    if profiles.color_space(metadata.icc_profile) != profiles.of_channels(channels):
+        metadata = dataclasses.replace(metadata, icc_profile=None)
+    path, dtype = results / 'images' / f'{name}.png', output.dtype(metadata.dtype)
+    data = None
+    if output.value_range is None and output.is_png(dtype, channels, not metadata.has_bands):
+        write_png(path, output.values(picture, dtype), metadata)
+    else:
+        data = path.with_name(f'{path.name[:-4]}.tif')
+        metadata = dataclasses.replace(metadata, has_alpha=channels in (2, 4) and not metadata.has_bands)
+        write_tiff(data, output.values(picture, dtype), metadata)
+        write_png(path, to_uint8(picture[..., : 3 if channels >= 3 else 1]), metadata)
+    shown, stored = (place and place.relative_to(results).as_posix() for place in (path, data))
+    return gallery.Picture(shown, width, height, stored)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Optional
 
 import numpy as np
@@ -14,17 +13,18 @@ import tensorflow as tf
 
 from cyclegan_tf.data import decode
 from cyclegan_tf.data.channels import set_channels
-from cyclegan_tf.data.levels import to_float, to_levels
+from cyclegan_tf.data.levels import float_to_values, holds, to_float, to_levels, values_to_float
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.models.translation import Translation
-from cyclegan_tf.networks.shapes import least_side, pad_to_multiple
+from cyclegan_tf.networks.shapes import least_side, mirrored, pad_to_multiple
 from cyclegan_tf.runs import checkpoints
 from cyclegan_tf.runtime.hardware import device_kind, free_memory
 from cyclegan_tf.settings.training import Config
 
 _MARGIN = 192  # pixels around a tile's core: one half is discarded, the other half is blended with the next tile
+_ROWS = 256  # rows that are reduced at a time
 _LEAST_TILE = 64  # minimum side of a tile's core, in pixels
 # Bytes that a generator needs per pixel and per filter of its first layer, measured with tf.function on a CPU.
 _BYTES_PER_PIXEL_AND_FILTER = 24
@@ -175,12 +175,14 @@ class Translator:
         Args:
             images: [h, w, c] or [n, h, w, c]; uint8, uint16, or float in [-1, 1]. Integers may have 1 to 4
                 channels, which are converted to those of the network, and alpha is kept unchanged. Floats must have the
-                network's channels.
+                network's channels. If the run has a value range (see `value_ranges`), images are numbers of any type in
+                that range, and alpha is not kept.
             direction: such as 'AtoB'; None: the only one, or AtoB if there are two.
-            dtype: uint8 or uint16, for the results of integers; None: the dtype of the images.
+            dtype: uint8 or uint16, for the results of integers, or for a run with a value range any type that holds the
+                results' range; None: the dtype of the images, or float32 if that does not hold the range.
 
         Returns:
-            Images of the same height and width; float32 for floats.
+            Images of the same height and width; float32 for floats, unless the run has a value range.
 
         Raises:
             UserError: the direction is unknown, or the network does not take the shape or the channels.
@@ -192,6 +194,8 @@ class Translator:
             return self.translate(images[None], direction, dtype)[0]
         if images.ndim != 4:
             raise UserError(f'images of shape {images.shape} are neither [h, w, c] nor [n, h, w, c].')
+        if any(self.value_ranges(direction)):
+            return self._translate_values(images, translation, dtype)
         if images.dtype.kind == 'f':
             return self.translate_floats(images.astype(np.float32), direction)
         if images.dtype not in (np.uint8, np.uint16):
@@ -200,14 +204,41 @@ class Translator:
         if not len(images):
             return np.zeros((*images.shape[:3], channels_out), dtype)
         alpha = images[..., -1:] if images.shape[-1] in (2, 4) and channels_in in (1, 3) else None
-        try:
-            wanted = [set_channels(image, channels_in) for image in images]
-        except decode.BadImage as error:
-            raise UserError(f'images of shape {images.shape} do not fit: {error}.') from error
-        results = self.translate_floats(to_float(np.stack(wanted)), direction)
+        results = self.translate_floats(to_float(with_channels(images, channels_in)), direction)
         if alpha is not None and results.shape[-1] in (1, 3):
             results = np.concatenate([results, to_float(alpha)], axis=-1)
         return to_levels(results, dtype)
+
+    def _translate_values(self, images: np.ndarray, translation: Translation, dtype: Optional[np.dtype]) -> np.ndarray:
+        """Numbers in the ranges of a run that has one for a domain or for both; in the other, levels."""
+        range_in, range_out = self.value_ranges(translation.name)
+        if images.dtype.kind not in 'iuf' or (
+            range_in is None and images.dtype.kind != 'f' and images.dtype not in (np.uint8, np.uint16)
+        ):
+            kinds = 'uint8, uint16, float in [-1, 1]' if range_in is None else 'integers, floats'
+            raise UserError(f'images of dtype {images.dtype} are not one of: {kinds}.')
+        fits = images.dtype in (np.uint8, np.uint16) if range_out is None else holds(images.dtype, range_out)
+        chosen = np.dtype(dtype or (images.dtype if fits else np.float32))
+        if range_out is not None and not holds(chosen, range_out):
+            low, high = range_out
+            raise UserError(f'dtype {chosen} does not hold values from {low:g} to {high:g}; set it to float32.')
+        dtype = chosen
+        if not len(images):
+            return np.zeros((*images.shape[:3], translation.channels[1]), dtype)
+        if range_in is None:
+            floats = to_float(images.astype(np.float32) if images.dtype.kind == 'f' else images)
+        else:
+            floats = values_to_float(images, range_in)
+        results = self.translate_floats(with_channels(floats, translation.channels[0]), translation.name)
+        if range_out is not None:
+            return float_to_values(results, range_out, dtype)
+        return results.astype(dtype) if dtype.kind == 'f' else to_levels(results, dtype)
+
+    def value_ranges(self, direction: str) -> tuple[Optional[tuple[float, float]], Optional[tuple[float, float]]]:
+        """The values that -1 and 1 stand for in the images of a direction, and in its results; None: levels."""
+        translation = self._all[direction]
+        ranges = dict(zip(self.config.domains, self.config.value_ranges.values()))
+        return ranges[translation.source], ranges[translation.target]
 
     def translate_floats(self, images: np.ndarray, direction: str) -> np.ndarray:
         """Float32 [n, h, w, channels in] in [-1, 1] -> float32 [n, h, w, channels out] in [-1, 1], any n, h and w."""
@@ -227,29 +258,73 @@ class Translator:
             part = slice(start, start + max(1, most))
             if most:
                 results[part] = self._untiled[direction](tf.constant(padded[part])).numpy()
-            else:
-                self._in_tiles(padded[part], direction, results[part])
+                continue
+            image, top = padded[start], 0
+            for rows in self._in_tiles(lambda first, end: image[first:end], *image.shape[:2], direction):  # noqa: B023
+                results[start, top : top + len(rows)] = rows
+                top += len(rows)
         return results[:, :height, :width]
 
+    def translate_rows(
+        self, read: Callable[[int, int], np.ndarray], height: int, width: int, direction: str
+    ) -> Iterator[np.ndarray]:
+        """Translates an image in tiles, of which only as many rows as these need are in memory.
+
+        Args:
+            read: (first row, row behind the last) -> float32 [rows, width, channels in] in [-1, 1].
+            height, width: of the image.
+            direction: such as 'AtoB'.
+
+        Yields:
+            Results from the top to the bottom, float32 [rows, width, channels out] in [-1, 1].
+        """
+        self.translation(direction)  # raises UserError
+        padded = [max(-(-side // self.multiple) * self.multiple, least_side(self.multiple)) for side in (height, width)]
+        rows_of, columns_of = (mirrored(side, full) for side, full in zip((height, width), padded))
+
+        def read_padded(first, end):
+            places = rows_of[first:end]
+            return read(int(places.min()), int(places.max()) + 1)[places - places.min()][:, columns_of]
+
+        top = 0
+        for rows in self._in_tiles(read_padded, *padded, direction):
+            if top < height:
+                yield rows[: height - top, :width]
+            top += len(rows)
+
     # ------------------------------------------------------------------------------------------------------ in tiles
-    def _in_tiles(self, image: np.ndarray, direction: str, result: np.ndarray) -> None:
-        """Translates float32 [1, h, w, c], with sides that are multiples, into `result`, float32 of the same size."""
+    def _in_tiles(
+        self, read: Callable[[int, int], np.ndarray], height: int, width: int, direction: str
+    ) -> Iterator[np.ndarray]:
+        """Translates an image with sides that are multiples; see translate_rows."""
         if direction not in self._tiled:
             self._tiled[direction] = _TiledNetwork(self.config.norm, self._model, self._all[direction])
         network = self._tiled[direction]
-        network.learn(_reduced(image, self.max_pixels, self.multiple))
-        _, height, width, _ = image.shape
+        if network.learns:
+            network.learn(_reduced(read, height, width, self.max_pixels, self.multiple))
         core = int(math.sqrt(self.max_pixels)) - 2 * self._margin
         core -= core % self.multiple
-        result[:] = 0
-        weights = np.zeros((height, width), np.float32)
-        for top, left in itertools.product(range(0, height, core), range(0, width, core)):
-            rows, columns = (self._span(start, core, side) for start, side in ((top, height), (left, width)))
-            tile = network.translate(image[:, rows[0] : rows[1], columns[0] : columns[1]])
-            weight = rows[2][:, None] * columns[2][None, :]
-            result[:, rows[0] : rows[1], columns[0] : columns[1]] += tile * weight[None, :, :, None]
-            weights[rows[0] : rows[1], columns[0] : columns[1]] += weight
-        result /= weights[None, :, :, None]  # in place, since copies of a large image take memory
+        columns = [self._span(left, core, width) for left in range(0, width, core)]
+        column_weights = np.zeros(width, np.float32)
+        for first, last, weights in columns:
+            column_weights[first:last] += weights
+        # The rows that the tiles above have begun and those below complete: sums, and their weights.
+        sums, sum_weights, top = np.zeros((0, width, self._all[direction].channels[1]), np.float32), np.zeros(0), 0
+        for start in range(0, height, core):
+            first, last, weights = self._span(start, core, height)
+            image, band = read(first, last), np.zeros((last - first, *sums.shape[1:]), np.float32)
+            for left, right, across in columns:
+                band[:, left:right] += network.translate(image[None, :, left:right])[0] * across[:, None]
+            band /= column_weights[:, None]
+            done = first - top  # no tile below reaches these rows
+            if done:
+                yield sums[:done] / sum_weights[:done, None, None].astype(np.float32)
+            band *= weights[:, None, None]
+            band[: len(sums) - done] += sums[done:]
+            weights = weights.astype(np.float64)
+            weights[: len(sums) - done] += sum_weights[done:]
+            sums, sum_weights, top = band, weights, first
+        yield sums / sum_weights[:, None, None].astype(np.float32)
 
     def _span(self, start: int, core: int, side: int) -> tuple[int, int, np.ndarray]:
         """A tile along one axis: the first pixel and the end, with margins, and the weight of each pixel in the result.
@@ -270,12 +345,16 @@ class Translator:
 
 
 class _TiledNetwork:
-    """A generator whose instance norms use the statistics of a reduced view of the complete image."""
+    """A generator whose instance norms use the statistics of a reduced view of the complete image.
+
+    Attributes:
+        learns: whether it has such statistics.
+    """
 
     def __init__(self, norm: str, model: BaseModel, translation: Translation):
-        self._learns, network = norm == 'instance', translation.network
+        self.learns, network = norm == 'instance', translation.network
         signature = [_any_image(translation.channels[0])]
-        if self._learns:
+        if self.learns:
             kept = model.make_network(translation.network_name, seed=0, for_tiles=True)
             self._pairs = list(zip(kept.trainable_variables, network.trainable_variables))
             network = kept
@@ -283,23 +362,61 @@ class _TiledNetwork:
         self._translate = tf.function(lambda x: network(x, training=False), input_signature=signature, autograph=False)
 
     def learn(self, image: np.ndarray) -> None:
-        """Stores the statistics of this image, float32 [1, h, w, c]."""
-        if self._learns:
-            for variable, value in self._pairs:  # training may have changed the weights
-                variable.assign(value)
-            self._learn(tf.constant(image))
+        """Stores the statistics of this image, float32 [1, h, w, c]; only for networks that learn them."""
+        for variable, value in self._pairs:  # training may have changed the weights
+            variable.assign(value)
+        self._learn(tf.constant(image))
 
     def translate(self, image: np.ndarray) -> np.ndarray:
         """Translates float32 [1, h, w, c]; the size is kept."""
         return self._translate(tf.constant(image)).numpy()
 
 
-def _reduced(image: np.ndarray, max_pixels: int, multiple: int) -> np.ndarray:
-    """The complete image, float32 [1, h, w, c], reduced with antialiasing to at most `max_pixels` pixels."""
-    _, height, width, _ = image.shape
+def with_channels(images: np.ndarray, channels: int) -> np.ndarray:
+    """set_channels for [n, h, w, c]."""
+    try:
+        return np.stack([set_channels(image, channels) for image in images])
+    except decode.BadImage as error:
+        raise UserError(f'images of shape {images.shape} do not fit: {error}.') from error
+
+
+def _reduced(
+    read: Callable[[int, int], np.ndarray], height: int, width: int, max_pixels: int, multiple: int
+) -> np.ndarray:
+    """The complete image, reduced to at most `max_pixels` pixels, each the mean of what it covers.
+
+    Returns:
+        float32 [1, h, w, c].
+    """
+    least = 2 * multiple
     factor = math.sqrt(max_pixels / (height * width))
-    size = [max(multiple * 2, int(side * factor) // multiple * multiple) for side in (height, width)]
-    return tf.image.resize(image, size, method='area').numpy()
+    rows, columns = (max(least, int(side * factor) // multiple * multiple) for side in (height, width))
+    # If one side of a thin image cannot become shorter, the other one has to.
+    rows = min(rows, max(least, max_pixels // columns // multiple * multiple))
+    columns = min(columns, max(least, max_pixels // rows // multiple * multiple))
+    edges, result = np.arange(rows + 1) * (height / rows), None
+    for first in range(0, height, _ROWS):
+        last = min(height, first + _ROWS)
+        part = _means(read(first, last), columns)  # [last - first, columns, c]
+        if result is None:
+            result = np.zeros((rows, *part.shape[1:]))
+        # The reduced rows that these rows are in, and which share of each row is in which.
+        begin, end = int(first * rows / height), min(rows, int(last * rows / height) + 1)
+        places = np.arange(first, last)
+        shares = np.minimum(edges[begin + 1 : end + 1, None], places + 1) - np.maximum(edges[begin:end, None], places)
+        result[begin:end] += np.tensordot(np.maximum(shares, 0), part, axes=1)
+    return (result * (rows / height)).astype(np.float32)[None]
+
+
+def _means(rows: np.ndarray, columns: int) -> np.ndarray:
+    """[h, w, c] -> [h, columns, c], each the mean of what it covers of a row."""
+    width = rows.shape[1]
+    sums = np.concatenate([np.zeros_like(rows[:, :1], np.float64), np.cumsum(rows, axis=1, dtype=np.float64)], axis=1)
+    edges = np.minimum(np.arange(columns + 1) * (width / columns), width)
+    whole = np.minimum(edges.astype(int), width - 1)
+    # The sum of all pixels left of each edge, of which the last one may be cut.
+    left = sums[:, whole] + rows[:, whole] * (edges - whole)[:, None]
+    return np.diff(left, axis=1) * (columns / width)
 
 
 def _any_image(channels: int) -> tf.TensorSpec:

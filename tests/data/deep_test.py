@@ -1,8 +1,11 @@
 """Images of 16 bits and TIFFs of every kind, from real files: no level is lost; and what is refused."""
 
+import io
+
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from cyclegan_tf.data import decode
@@ -68,16 +71,23 @@ def test_cmyk_tiff_of_sixteen_bits_has_pillows_colours(photograph, byteorder):
     expected = np.asarray(Image.fromarray(inks, 'CMYK').convert('RGB')).astype(int)
     array = read(tiff(inks.astype(np.uint16) * 257, photometric='separated', byteorder=byteorder))
     assert array.dtype == np.uint16 and np.abs(array / 257 - expected).max() <= 1
-    more = tiff(np.dstack([inks, inks[..., :1]]).astype(np.uint16), photometric='separated', planarconfig='contig')
-    with pytest.raises(decode.BadImage, match='its colours are those of 5 inks; store it as RGB'):
-        decode.check(more)
+    # Seven inks and one sample beyond them, as tifffile writes them: it marks all but four as beyond the colours.
+    more = bytearray(tiff(np.dstack([inks, inks]).astype(np.uint16), photometric='separated', planarconfig='contig'))
+    with tifffile.TiffFile(io.BytesIO(bytes(more))) as file:
+        tag = file.pages[0].tags['ExtraSamples']
+    more[tag.offset : tag.offset + 2] = (65000).to_bytes(2, 'little')  # unknown, so that there are eight inks
+    with pytest.raises(decode.BadImage, match='its colours are those of 8 inks; store it as RGB'):
+        decode.check(bytes(more))
 
 
 # --------------------------------------------------------------------------------------------------- what is refused
 BAD = {
     'cut 16-bit PNG': (lambda a: imagecodecs.png_encode(deep(a))[:-600], 'truncated'),
     'cut TIFF': (lambda a: tiff(deep(a), photometric='rgb')[:-600], 'read 18432 bytes, got 17832'),
-    'float TIFF': (lambda a: tiff(a.astype(np.float32), photometric='rgb'), 'float32; store it with 8 or 16 bits'),
+    'float TIFF': (
+        lambda a: tiff(a.astype(np.float32), photometric='rgb'),
+        'its values are float32; train with --value_range=LOW,HIGH',
+    ),
 }
 
 

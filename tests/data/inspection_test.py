@@ -73,7 +73,7 @@ def test_bad_images_cost_no_memory(bad_folder, image_folders, tmp_path):
 def test_what_was_found_is_remembered_until_the_file_changes(image_folders, tmp_path, monkeypatch):
     source, looked = open_a(image_folders), []
     original = decode.check
-    monkeypatch.setattr(decode, 'check', lambda data: looked.append(len(data)) or original(data))
+    monkeypatch.setattr(decode, 'check', lambda data, of: looked.append(len(data)) or original(data, of))
     first = inspection.inspect(source, 2, str(tmp_path))
     assert len(looked) == 5
     assert inspection.inspect(open_a(image_folders), 2, str(tmp_path)) == first
@@ -150,3 +150,30 @@ def test_what_is_remembered_of_a_file_is_not_taken_for_another_at_the_same_place
     (tmp_path / 'two' / 'other').rename(tmp_path / 'two' / 'data')
     digests.append(inspection.inspect(open_a('data'), 1, str(tmp_path))[0].digest)
     assert digests[0] != digests[1] and digests[2] == digests[0]
+
+
+def test_without_a_place_for_it_nothing_is_remembered_and_that_is_said(image_folders, tmp_path, monkeypatch):
+    monkeypatch.delenv('XDG_CACHE_HOME')
+    monkeypatch.setenv('HOME', '/proc/nohome')
+    lines = []
+    assert inspection.choose_cache_dir(None, lines.append) is None
+    assert len(lines) == 1 and "'/proc/nohome/.cache/cyclegan_tf' cannot be written" in lines[0]
+    assert 'set --cache_dir to a folder that can' in lines[0]
+    findings = inspection.inspect(open_a(image_folders), 2, None)
+    assert all(finding.problem is None for finding in findings)
+    assert inspection.choose_cache_dir(str(tmp_path / 'given'), lines.append) == str(tmp_path / 'given')
+    with pytest.raises(UserError, match='`cache_dir` .*/proc/nothing.*cannot be written'):
+        inspection.choose_cache_dir('/proc/nothing', lines.append)
+    assert len(lines) == 1
+
+
+def test_what_was_found_is_known_for_one_way_of_reading_alone(tmp_path):
+    (tmp_path / 'trainA').mkdir()
+    (tmp_path / 'trainA' / 'x.tif').write_bytes(tiff(np.ones((8, 9, 13), np.uint16)))
+    for channels, size in ((13, (9, 8)), (1, (13, 9))):
+        of = decode.ReadOptions((channels,))
+        (source,) = sources.open_domains(str(tmp_path / 'trainA'), 'train', 'single', options=[of])
+        for _ in range(2):
+            (finding,) = inspection.inspect(source, 1, str(tmp_path / 'cache'))
+            assert (finding.header.width, finding.header.height) == size and finding.header.values == (1, 1)
+    assert inspection.notes(source, [finding])[0].endswith('x.tif: 8 pages; page 1 is used.')

@@ -18,7 +18,7 @@ def test_resizing_sixteen_bits_agrees_with_pillow_to_a_level(photograph, size):
 
 def test_images_to_translate_are_whole(photographs_folder):
     source = sources.open_domains(str(photographs_folder), 'train')[0]
-    assert preprocess.read_uncropped(source, 1, Geometry('none', 40, 32), 3).shape == (236, 104, 3)
-    assert preprocess.read_uncropped(source, 1, Geometry('resize_and_crop', 40, 32), 1).shape == (32, 32, 1)
+    assert preprocess.read_uncropped(source, 1, Geometry('none', 40, 32), 3)[0].shape == (236, 104, 3)
+    assert preprocess.read_uncropped(source, 1, Geometry('resize_and_crop', 40, 32), 1)[0].shape == (32, 32, 1)
     with pytest.raises(decode.BadImage, match='cannot be converted to 2'):
         preprocess.read_uncropped(source, 1, Geometry('none', 40, 32), 2)

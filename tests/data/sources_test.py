@@ -42,7 +42,7 @@ def test_names_with_spaces_and_other_letters(image_folders):
 def test_a_name_that_is_no_utf8_is_reported(image_folders):
     path = os.path.join(os.fsencode(image_folders), b'trainA', b'\xff\xfe.png')
     open(path, 'wb').close()
-    with pytest.raises(UserError, match=r'is not UTF-8 \(.*xff.*rename that file'):
+    with pytest.raises(UserError, match=r'is not UTF-8 \(.*xff.*rename it'):
         sources.open_domains(str(image_folders), 'train')
 
 

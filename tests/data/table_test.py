@@ -49,8 +49,8 @@ def test_images_have_the_exact_size_wherever_they_are_kept(photographs_folder, t
 
 
 def test_a_disk_cache_is_used_again_and_made_anew_when_an_image_changes(photographs_folder, tmp_path, monkeypatch):
-    decoded, original = [], decode.decode
-    monkeypatch.setattr(decode, 'decode', lambda data: decoded.append(1) or original(data))
+    decoded, original = [], decode.decode_with_metadata
+    monkeypatch.setattr(decode, 'decode_with_metadata', lambda data, of: decoded.append(1) or original(data, of))
 
     def keep(load=40):
         decoded.clear()

@@ -144,9 +144,16 @@ def test_which_measures_are_taken_depends_on_pairs(root):
     for i in range(3):
         (root / 'testB' / f'{i}.png').rename(root / 'testB' / f'{i} b.png')
     images = open_images(root)
-    assert images.doubt == 'only 2 of 6 have a counterpart of the same name'
+    assert images.decision.reason == 'only 2 of 6 have a counterpart of the same name'
     assert evaluator.choose_measures(None, images) == ('kid', 'fid')
     assert evaluator.choose_measures('psnr', images) == ('psnr',) and len(images.pairs['A']) == 2
+    said = evaluator.describe_pairs(images, ('psnr',), 'psnr')[0]
+    assert 'compared as pairs, as asked for, although only 2' in said
+    assert 'not compared as pairs: only 2' in evaluator.describe_pairs(images, ('kid',), None)[0]
+    assert not evaluator.describe_pairs(images, ('kid',), 'kid')
+    with pytest.raises(UserError, match='`metrics` .psnr. compares pairs, but `pairs` is no'):
+        evaluator.choose_measures('psnr', open_images(root, pairs='no'))
+    assert evaluator.choose_measures(None, open_images(root, pairs='yes')) == ('psnr', 'ssim')
     shutil.move(root / 'testB', root / 'all')
     (root / 'testB').mkdir()
     shutil.copy(root / 'all' / 'other.png', root / 'testB')

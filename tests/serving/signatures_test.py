@@ -3,6 +3,7 @@
 import concurrent.futures
 import struct
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -213,10 +214,49 @@ def test_arrays_that_are_too_large_or_of_other_channels_are_refused(served):
         served['colour'].floats(np.zeros((1, 200, 300, 3), np.float32))
     with pytest.raises(tf.errors.InvalidArgumentError, match='Images of 5 channels do not fit'):
         served['colour'].images(np.zeros((1, 20, 30, 5), np.uint8))
-    with pytest.raises(UserError, match='from 2 to 3 channels cannot be served'):
-        signatures.Servable(make_generator('resnet_6blocks', 2, 3, filters=4), 2, 1000)
     with pytest.raises(UserError, match='`max_pixels` .16383. is less than the smallest image .*; raise it to 16384'):
         signatures.Servable(make_generator('unet_128', 3, 3, filters=1), 3, 16383)
+
+
+@pytest.mark.parametrize('bits, colour', [(1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (16, 65535)])
+def test_a_transparent_colour_is_alpha(bits, colour):
+    """A PNG of gray, written by hand: Pillow writes no other depths than 1 and 8."""
+    levels = np.arange(64).reshape(8, 8) % 2**bits
+    levels[-1, -1] = colour
+    if bits == 16:
+        rows = [b'\0' + row.astype('>u2').tobytes() for row in levels]
+    else:
+        rows = [
+            b'\0' + np.packbits((row[:, None] >> np.arange(bits)[::-1] & 1).astype(np.uint8)).tobytes()
+            for row in levels
+        ]
+    chunks = [
+        (b'IHDR', struct.pack('>IIBBBBB', 8, 8, bits, 0, 0, 0, 0)),
+        (b'tRNS', struct.pack('>H', colour)),
+        (b'IDAT', zlib.compress(b''.join(rows))),
+        (b'IEND', b''),
+    ]
+    data = b'\x89PNG\r\n\x1a\n' + b''.join(
+        struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    kind, head = codecs.read_kind(tf.constant(data))
+    pixels, _ = codecs.decode(kind, tf.constant(data), head)
+    np.testing.assert_array_equal(pixels[..., 1] == 0, levels == colour)
+    np.testing.assert_array_equal(pixels, decode.to_array(decode.decode(data)))
+
+
+def test_numbers_of_a_range_and_other_channels_are_served_as_floats(tmp_path):
+    network = make_generator('resnet_6blocks', 2, 5, filters=4, seed=1)
+    images = np.random.default_rng(0).random((1, 8, 12, 2)).astype(np.float32) * 2 - 1
+    plain = signatures.Servable(network, 2, 1000)
+    assert set(plain.signatures()) == {'translate_floats'}
+    floats = plain.signatures()['translate_floats'](images=tf.constant(images))['images']
+    for range_in, range_out in (((-100.0, 300.0), (0.0, 1.0)), (None, (0.0, 1.0)), ((-100.0, 300.0), None)):
+        calls = signatures.Servable(network, 2, 1000, (range_in, range_out)).signatures()
+        assert set(calls) == {'translate_floats', 'translate_values'}
+        given = images if range_in is None else images * 200 + 100
+        found = calls['translate_values'](values=tf.constant(given))['values']
+        np.testing.assert_allclose(found, floats if range_out is None else (floats + 1) / 2, atol=1e-5)
 
 
 def test_threads_get_the_answers_of_one(served):

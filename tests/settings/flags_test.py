@@ -1,6 +1,7 @@
 """Flags and settings are the same things; flag files, precedence, refusals and exit statuses."""
 
 import dataclasses
+import os
 import pathlib
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from cyclegan_tf.settings.reference_flags import REFUSED
 from cyclegan_tf.settings.run_flags import load_config, parse_training, save_config
 from cyclegan_tf.settings.training import Config, NetworkRole
 from cyclegan_tf.settings.translation import TranslateConfig
+from tests.helpers import program
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -121,6 +123,33 @@ def test_the_template_holds_the_defaults():
     assert parse(f'--flagfile={ROOT}/flags/template.cfg') == CycleGANConfig(dataroot='FOLDER', name='mine')
 
 
+def test_flag_files_of_other_systems_are_read_or_named(tmp_path):
+    path, lines = tmp_path / 'f.cfg', '# written elsewhere\r\n--dataroot=ü馬\r\n\r\n// and\r\n --ngf=8\r\n'
+    for data in (lines.encode('utf-8-sig'), lines.replace('\r', '').encode()):
+        path.write_bytes(data)
+        config = parse(f'--flagfile={path}')
+        assert (config.dataroot, config.ngf) == ('ü馬', 8)
+    path.write_bytes(b'--dataroot=\xff\n')  # a path need not be text
+    assert os.fsencode(parse('-flagfile', str(path)).dataroot) == b'\xff'
+    for encoding in ('utf-16', 'utf-16-be'):
+        path.write_bytes(lines.encode(encoding))
+        with pytest.raises(flags.Error, match="`flagfile` .'.*f.cfg'. is no UTF-8 text, but UTF-16; store it as UTF-8"):
+            parse(f'--flagfile={path}')
+    path.write_text(f'--ngf=8\n--flagfile={path}\n')
+    with pytest.raises(flags.Error, match='includes itself'):
+        parse(f'--flagfile={path}')
+    with pytest.raises(flags.Error, match='--flagfile has no value'):
+        parse('--flagfile')
+
+
+def test_a_flag_file_is_read_whatever_the_locale(tmp_path):
+    (tmp_path / 'ü.cfg').write_text('--dataroot=/nowhere/ü\n--name=ü\n', encoding='utf-8')
+    ascii_locale = {'LC_ALL': 'C', 'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0'}
+    arguments = ('-m', 'cyclegan_tf.train', '--flagfile=ü.cfg', f'--checkpoints_dir={tmp_path}')
+    status, _, error = program.run_python(*arguments, cwd=tmp_path, real=True, **ascii_locale)
+    assert status == 1 and "`dataroot` ('/nowhere/ü') is not a folder" in error and 'Traceback' not in error
+
+
 def test_later_flags_win_over_the_flag_file(tmp_path):
     (tmp_path / 'f.cfg').write_text('# a comment\n--dataroot=demo\n--ngf=8\n--no_flip\n')
     assert parse(f'--flagfile={tmp_path}/f.cfg', '--ngf=16').ngf == 16
@@ -173,6 +202,15 @@ def test_a_run_with_a_suffix_is_continued_by_it_alone(tmp_path):
         (['--dataroot=demo', '--recompute_grads', '--norm=batch'], '`recompute_grads` .true. .* of batch norm twice'),
         (['--dataroot=demo', '--batch_size=0'], '`batch_size` .0. is below 1; raise it'),
         (['--dataroot=demo', '--seed=-1'], '`seed` .-1. is below 0; raise it'),
+        (['--dataroot=demo', '--beta2=1'], '`beta2` .1. is not below 1; lower it'),
+        (['--dataroot=demo', '--value_range=5'], "`value_range` .'5'. is not 'LOW,HIGH', two numbers"),
+        (['--dataroot=demo', '--value_range=2,1'], "`value_range` .'2,1'. is not"),
+        (['--dataroot=demo', '--value_range_B=0,nan'], "`value_range_B` .'0,nan'. is not"),
+        (['--dataroot=demo', '--value_range_B=0,inf'], "`value_range_B` .'0,inf'. is not"),
+        (
+            ['--dataroot=demo', '--value_range_B=0,9', '--dataset_mode=aligned'],
+            '`value_range_B` .0,9. alone cannot be used with dataset_mode aligned',
+        ),
         (['--dataroot=demo', '--epoch=first'], "`epoch` .'first'. is neither"),
         (['--dataroot=demo', '--profile_steps=5'], '`profile_steps` .* is not two numbers'),
         (['--dataroot=demo', 'photos'], "'photos' is not a flag"),
@@ -458,7 +496,7 @@ def test_models_that_are_not_there_say_what_to_do():
 # Of pix2pix, and of the program of CUT.
 OF_OTHERS = (
     'lambda_L1 CUT_mode lambda_GAN lambda_NCE nce_idt nce_layers nce_includes_all_negatives_from_minibatch netF '
-    'netF_nc nce_T num_patches flip_equivariance normG normD no_antialias no_antialias_up beta2 '
+    'netF_nc nce_T num_patches flip_equivariance normG normD no_antialias no_antialias_up '
     'stylegan2_G_num_downsampling pretrained_name evaluation_freq random_scale_max easy_label lambda_R1'
 ).split()
 

@@ -170,9 +170,16 @@ def test_broken_images_are_listed_before_anything_is_written_or_left_aside(tmp_p
         prepare('--on_bad_image=skip', '--name=other')
 
 
+def test_bands_that_png_would_show_as_alpha_are_refused(image_folders, prepare):
+    options = {'photometric': 'rgb', 'extrasamples': ['unspecified']}
+    tifffile.imwrite(image_folders / 'trainA' / 'n.tif', np.zeros((8, 8, 4), np.uint8), **options)
+    with pytest.raises(UserError, match='n.tif: it has 4 channels, none of them alpha; records hold gray and colour'):
+        prepare()
+
+
 def test_a_failure_while_writing_leaves_nothing_that_looks_complete(tmp_path, image_folders, prepare):
     config = parse(f'--dataroot={image_folders}', f'--output={tmp_path}/records', f'--cache_dir={tmp_path}/cache')
-    splits = record_files.leave_aside(config, record_files.open_splits(config))
+    splits = record_files.leave_aside(config, record_files.open_splits(config), None)
     (image_folders / 'trainB' / '4.png').rename(tmp_path / 'away')  # after it was looked at
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         shards = {split: record_files.make_shards(source, 2, pool, 2) for split, (source, _) in splits.items()}
