@@ -37,13 +37,14 @@ def main(settings: TranslateConfig) -> int:
     translator = Translator.from_checkpoint(config, checkpoint, settings.max_pixels, settings.precision)
     with translator.out_of_memory_named():
         if settings.input:
-            problems = translate_input(settings, translator)
+            outcome = translate_input(settings, translator)
         else:
-            problems = translate_test_set(settings, config, translator, metrics.psnr)
-    for line in problems:
+            outcome = translate_test_set(settings, config, translator, metrics.psnr)
+    for line in outcome.problems:
         print(f'Skipped: {line}', file=sys.stderr)
-    if problems:
-        raise UserError(f'{count(len(problems), "image")} could not be translated, see above; all others were.')
+    if outcome.problems:
+        others = '; all others were' if outcome.written else ''
+        raise UserError(f'{count(len(outcome.problems), "image")} could not be translated, see above{others}.')
     return 0
 
 

@@ -38,7 +38,7 @@ def test_five_bands_are_translated_to_five_bands(five, tmp_path):
     assert program.run_translation(runs, *flags) == 0
     found = tifffile.imread(tmp_path / 'a.tif')
     assert found.shape == (40, 48, 5) and found.dtype == np.uint8 and found.std(axis=(0, 1)).min() > 0
-    with pytest.raises(UserError, match='2 images could not be translated'):
+    with pytest.raises(UserError, match='2 images could not be translated, see above.$'):
         program.run_translation(runs, *flags, '--output_format=png')
 
 

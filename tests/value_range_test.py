@@ -110,6 +110,18 @@ def test_python_translates_numbers_of_the_range(data, run):
         translator.translate(image.astype(complex))
 
 
+def test_arrays_of_numpys_integers_and_of_the_other_byte_order_are_translated(run, tmp_path):
+    (tmp_path / 'in').mkdir()
+    for name, dtype in (('wide', np.int64), ('big', '>i2')):
+        np.save(tmp_path / 'in' / f'{name}.npy', scan(1, CT, np.int16).astype(dtype))
+    flags = ('--name=run', f'--input={tmp_path / "in"}', '--direction=AtoB', f'--output={tmp_path / "out"}')
+    assert program.run_translation(run, *flags) == 0
+    wide, big = (decode.to_array(Image.open(tmp_path / 'out' / f'{name}.png')) if (
+        tmp_path / 'out' / f'{name}.png').exists() else tifffile.imread(tmp_path / 'out' / f'{name}.tif')
+        for name in ('wide', 'big'))  # fmt: skip
+    np.testing.assert_array_equal(wide.squeeze(), big.squeeze())
+
+
 def test_the_results_page_shows_gray_pictures_beside_the_values(data, run, tmp_path, capsys):
     flags = ('--name=run', f'--results_dir={tmp_path}', '--load_size=64', '--pairs=yes')
     assert program.run_translation(run, *flags) == 0

@@ -62,7 +62,7 @@ def read_header(data: bytes, options: ReadOptions = PLAIN) -> Header:
         channels = _CHANNELS.get(image.mode, 3)
         if image.mode in ('P', 'PA'):
             channels = 4 if 'transparency' in image.info or image.mode == 'PA' else 3
-        elif _has_transparent_colour(image):
+        elif _has_transparent_colour(image) and not (options.raw and image.format == 'PNG' and data[24] < 8):
             channels += 1
         bits = deep.bits(image, data)
         bits = bits if options.raw or bits == 8 else 16
@@ -160,20 +160,23 @@ def _decode(data: bytes, options: ReadOptions) -> tuple[Picture, Metadata]:
     image = _open(data, options)
     orientation, profile = _orientation(image, data), image.info.get('icc_profile')
     resolution = _resolution(image)
+    if orientation >= 5 and resolution is not None:
+        resolution = resolution[1], resolution[0], resolution[2]
     if deep.bits(image, data) > 8:
         array = deep.decode_deep(image, data, orientation, options.raw)
         has_alpha = array.shape[-1] in (2, 4)
         array, profile = profiles.apply(array, profile, array.shape[-1] - has_alpha, options.kept_profile)
         return array, Metadata(np.dtype(np.uint16), has_alpha, icc_profile=profile, resolution=resolution)
     image.load()
+    stored = deep.stored_levels(image, data) if options.raw else None
+    if stored is not None:
+        return turn(stored, orientation), Metadata(stored.dtype, resolution=resolution)
     if image.format == 'PNG' and image.mode == 'L' and data[24] < 8 and 'transparency' in image.info:
         # Pillow scales levels of 2 or 4 bits to 8, but not the transparent one.
         image.info['transparency'] *= 255 // (2 ** data[24] - 1)
     image, profile = _plain_mode(image, profile, options)
     if isinstance(image, np.ndarray):
         return turn(image, orientation), Metadata(image.dtype, resolution=resolution)
-    if orientation >= 5 and resolution is not None:
-        resolution = resolution[1], resolution[0], resolution[2]
     if orientation != 1:
         # Departs from the reference: it ignores the orientation that the camera recorded.
         image = Image.fromarray(turn(np.asarray(image), orientation))
@@ -215,7 +218,7 @@ def _plain_mode(image: Image.Image, profile: Optional[bytes], options: ReadOptio
 
 def _has_transparent_colour(image: Image.Image) -> bool:
     """Whether an image without alpha names one colour as transparent, as PNGs may (tRNS)."""
-    return image.mode in ('1', 'L', 'RGB') and 'transparency' in image.info
+    return image.mode in ('1', 'L', 'I', 'I;16', 'RGB') and 'transparency' in image.info
 
 
 def _orientation(image: Image.Image, data: bytes) -> int:

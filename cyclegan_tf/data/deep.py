@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Optional
 
 import imagecodecs
 import netpbmfile
@@ -58,6 +59,23 @@ def decode_deep(image: Image.Image, data: bytes, orientation: int, raw: bool) ->
     return turn(array.reshape(*array.shape[:2], -1).astype(np.uint16, copy=False), orientation)
 
 
+def stored_levels(image: Image.Image, data: bytes) -> Optional[np.ndarray]:
+    """The values of a PNG of gray or of a PPM as they are stored, uint8 [h, w, c], where Pillow has scaled them.
+
+    Args:
+        image: `data` as Pillow opened it, of at most 8 bits.
+        data: the encoded image.
+    """
+    if image.format == 'PPM':
+        with netpbmfile.NetpbmFile(io.BytesIO(data)) as file:
+            array = file.asarray()
+    elif image.format == 'PNG' and data[24] < 8 and data[25] == 0:  # bits per pixel, and gray
+        array = np.asarray(image.convert('L')) // (255 // (2 ** data[24] - 1))
+    else:
+        return None
+    return array.reshape(*array.shape[:2], -1).astype(np.uint8)
+
+
 # --------------------------------------------------------------------------------------------------------------- arrays
 def is_array(data: bytes) -> bool:
     """Whether the data is an array's file, as numpy.save writes it."""
@@ -65,7 +83,9 @@ def is_array(data: bytes) -> bool:
 
 
 def decode_array(data: bytes, options: ReadOptions) -> np.ndarray:
-    """An array's file: [h, w], [h, w, c], or [c, h, w] if only its first length is a number of channels in `options`.
+    """An array's file: [h, w], [h, w, c], or [c, h, w] if only its first length can be a number of channels.
+
+    That is one in `options`, or from 1 to 4.
 
     Returns:
         [h, w, c] of the stored type.
@@ -78,10 +98,11 @@ def decode_array(data: bytes, options: ReadOptions) -> np.ndarray:
         raise BadImage(f'it is an array of {array.dtype} {list(array.shape)}, not of numbers [height, width, channels]')
     if array.ndim == 2:
         array = array[..., None]
-    elif array.shape[0] in options.channels and array.shape[-1] not in options.channels:
-        array = np.moveaxis(array, 0, -1)
+    else:
+        first, last = (length in options.channels or length <= 4 for length in (array.shape[0], array.shape[-1]))
+        array = np.moveaxis(array, 0, -1) if first and not last else array
     limit_pixels(array.shape[1], array.shape[0], options.max_pixels)
-    return np.ascontiguousarray(array)
+    return np.ascontiguousarray(array, array.dtype.newbyteorder('='))
 
 
 def read_array_header(data: bytes, options: ReadOptions) -> Header:

@@ -107,7 +107,11 @@ def _check(source: Source, index: int) -> Finding:
         return Finding(None, str(error), '')
     digest = hashlib.sha256(data).hexdigest()
     try:
-        header = source.cut_header(decode.check(data, source.options))
+        whole = decode.check(data, source.options)
+        header = source.cut_header(whole)
+        if source.half is not None and whole.values is not None and header.width:
+            half = decode.to_array(source.cut(decode.decode(data, source.options)))
+            header = dataclasses.replace(header, values=(float(half.min()), float(half.max())))
         if not header.width:
             return Finding(None, 'it is one pixel wide and cannot be split into halves', digest)
         return Finding(header, None, digest)

@@ -28,11 +28,12 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
 
 
 def holds(dtype: np.dtype, value_range: tuple[float, float]) -> bool:
-    """Whether a type has room for the numbers of a range, rounded where it is one of integers."""
+    """Whether a type can store the numbers of a range; integers only if the range has as many steps as 8 bits."""
     low, high = value_range
-    if np.dtype(dtype).kind not in 'iu':
-        return np.dtype(dtype).kind == 'f'
-    limits = np.iinfo(dtype)
+    kind = np.dtype(dtype).kind
+    if kind not in 'iuf' or (kind != 'f' and high - low < 255):
+        return False
+    limits = np.finfo(dtype) if kind == 'f' else np.iinfo(dtype)
     return limits.min <= low and high <= limits.max
 
 

@@ -102,8 +102,9 @@ def _folder_source(root: str, part: str, arrays: bool) -> Source:
         raise UserError(f"`dataroot` ('{root}') has no folder {part} (folders in it: {present}); put the images there.")
     listing = find_images(folder, arrays)
     if not listing.paths:
-        endings = ' '.join(ending[1:] for ending in decode.EXTENSIONS)
+        endings = ' '.join(ending[1:] for ending in decode.EXTENSIONS + decode.ARRAY_EXTENSIONS * arrays)
         beside = f' ({listing.passed_over})' if listing.passed_over else ''
+        endings += '' if arrays else ' (npy only with --value_range)'
         raise UserError(f"'{folder}' holds no images{beside}; put files there that end in one of: {endings}.")
     source = _files_source(listing.paths, folder)
     notes = [f"Passed over in '{folder}': {listing.passed_over}."] if listing.passed_over else []

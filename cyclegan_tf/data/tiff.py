@@ -224,7 +224,7 @@ def _interpret(samples: np.ndarray, layout: _Layout, options: ReadOptions) -> tu
             samples = fill_range(samples, max_level)
             max_level = np.iinfo(samples.dtype).max
     if page.photometric == _COLOURS.MINISWHITE and samples.dtype.kind == 'u':
-        samples = (max_level - samples).astype(samples.dtype)
+        samples = np.concatenate([max_level - samples[..., :1], samples[..., 1:]], axis=-1).astype(samples.dtype)
     if _has_alpha(layout) and page.extrasamples and page.extrasamples[0] == tifffile.EXTRASAMPLE.ASSOCALPHA:
         samples = _without_premultiplication(samples)
     array, profile = _colours(samples, layout, options)
@@ -274,6 +274,8 @@ def _colours(samples: np.ndarray, layout: _Layout, options: ReadOptions) -> tupl
         return np.concatenate([np.moveaxis(table[:, samples[..., 0]], 0, -1), samples[..., 1:]], axis=-1), None
     if meaning in (_COLOURS.CIELAB, _COLOURS.ICCLAB):
         return _from_lab(samples, meaning == _COLOURS.CIELAB), None
+    if meaning == _COLOURS.SEPARATED and samples.dtype not in (np.uint8, np.uint16):
+        raise BadImage(f'its colours are CMYK in {samples.dtype}; store it as RGB')
     if meaning == _COLOURS.ITULAB:
         raise BadImage('its colours are ITU L*a*b*; store it as RGB')
     profile = _tag(page, _PROFILE) if layout.series is None and samples.dtype in (np.uint8, np.uint16) else None

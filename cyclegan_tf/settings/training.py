@@ -178,7 +178,7 @@ class Config(FeatureConfig):
     )
     value_range_B: Optional[str] = setting(
         None,
-        'stored values of domain B that become black and white; unset: those of --value_range',
+        'stored values of domain B, as of --output_nc, that become black and white; unset: those of --value_range',
         group='data',
         fixed=True,
     )

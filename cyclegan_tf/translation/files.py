@@ -46,8 +46,8 @@ class Outcome:
     problems: Sequence[str]
 
 
-def translate_input(settings: TranslateConfig, translator: Translator) -> Sequence[str]:
-    """Translates the files of --input; returns a line for each that cannot be used."""
+def translate_input(settings: TranslateConfig, translator: Translator) -> Outcome:
+    """Translates the files of --input."""
     first = translator.translation() if settings.direction is None else None
     directions = [one.name for one in ([first] if first else translator.choose(settings.direction))]
     outputs = {name: make_output(settings, translator, name) for name in directions}
@@ -75,7 +75,7 @@ def translate_input(settings: TranslateConfig, translator: Translator) -> Sequen
     except OSError as error:
         raise UserError(f"'{output}' can no longer be written ({error.strerror}); correct that and repeat.") from error
     print(f'Wrote {count(outcome.written, "picture")} to {output} ({", ".join(directions)}).')
-    return outcome.problems
+    return outcome
 
 
 def make_output(settings: TranslateConfig, translator: Translator, direction: str) -> Output:

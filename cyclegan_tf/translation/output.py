@@ -17,7 +17,6 @@ from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.files import whole_file, write_whole
 
 _TILE = 256  # pixels of a side of a TIFF's tiles
-_LEAST_STEPS = 255  # whole numbers that a range has to hold, to be stored as whole numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +52,9 @@ class Output:
             return np.dtype(np.uint8)
         if self.value_range is None:
             return np.dtype(np.uint16) if self.depth == '16' or found != np.uint8 else np.dtype(np.uint8)
-        whole = self._whole(np.uint16, np.int16) if self.depth == '16' else self._whole(found)
+        # Hardly a program reads TIFFs of 64-bit integers, which are NumPy's default.
+        own = [found] if found.kind == 'f' or found.itemsize <= 4 else [np.uint16, np.int16, np.int32]
+        whole = self._whole(np.uint16, np.int16) if self.depth == '16' else self._whole(*own)
         return np.dtype(np.float32) if whole is None else whole
 
     def is_png(self, dtype: np.dtype, channels: int, has_alpha: bool) -> bool:
@@ -84,10 +85,9 @@ class Output:
         return 0.0 if self.value_range is None else self.value_range[0]
 
     def _whole(self, *dtypes: type) -> Optional[np.dtype]:
-        """The first of these types, if it is of integers, that holds the range in enough steps."""
-        low, high = self.value_range
+        """The first of these types that is one of integers and holds the range."""
         fitting = (dtype for dtype in map(np.dtype, dtypes) if dtype.kind in 'iu' and holds(dtype, self.value_range))
-        return next(fitting, None) if high - low >= _LEAST_STEPS else None
+        return next(fitting, None)
 
 
 def write_png(path: pathlib.Path, picture: np.ndarray, metadata: Metadata = NO_METADATA) -> None:

@@ -78,7 +78,7 @@ class Translated:
         return facts
 
 
-def translate_test_set(settings: TranslateConfig, config: Config, translator: Translator, psnr: Psnr) -> Sequence[str]:
+def translate_test_set(settings: TranslateConfig, config: Config, translator: Translator, psnr: Psnr) -> files.Outcome:
     """Translates a part of the data set; writes the pictures, the page and metrics.json, and prints a summary.
 
     Args:
@@ -86,9 +86,6 @@ def translate_test_set(settings: TranslateConfig, config: Config, translator: Tr
         config: the run's settings.
         translator: the run's translator.
         psnr: evaluation.metrics.psnr.
-
-    Returns:
-        A line for each image that cannot be used.
 
     Raises:
         UserError: folders are missing; the run does not take the size or the direction; or the results cannot be stored
@@ -122,7 +119,8 @@ def translate_test_set(settings: TranslateConfig, config: Config, translator: Tr
     for direction, value in psnr_of.items():
         print(f'{direction}: PSNR {value:.2f} dB{_rise(before.get(direction), value)}')
     print(f'Results page: {results / "index.html"}')
-    return [line for one in translated.values() for line in one.problems]
+    problems = [line for one in translated.values() for line in one.problems]
+    return files.Outcome(sum(len(one.rows) for one in translated.values()), problems)
 
 
 def open_test_set(settings: TranslateConfig, config: Config, wanted: Sequence[Translation]) -> TestSet:

@@ -222,7 +222,7 @@ class Translator:
         if range_out is not None and not holds(chosen, range_out):
             low, high = range_out
             raise UserError(f'dtype {chosen} does not hold values from {low:g} to {high:g}; set it to float32.')
-        dtype = chosen
+        dtype = chosen.newbyteorder('=')
         if not len(images):
             return np.zeros((*images.shape[:3], translation.channels[1]), dtype)
         if range_in is None:

@@ -196,6 +196,8 @@ def test_arrays_are_images_for_a_range_of_values(photograph):
         np.testing.assert_array_equal(found, photograph)
         assert decode.check(saved(array), of).format == 'NPY'
     assert decode.decode(saved(photograph[..., 0]), of).shape == (48, 64, 1)
+    assert decode.decode(saved(photograph[None, ..., 0]), of).shape == (48, 64, 1)
+    assert decode.decode(saved(photograph.astype('>u2')), of).dtype == np.dtype(np.uint16)
     with pytest.raises(decode.BadImage, match='its values are float64; train with --value_range'):
         decode.check(saved(photograph / 3))
     for bad in (np.zeros((2, 3, 4, 5)), np.array(['x']), np.zeros((0, 3))):
@@ -203,6 +205,41 @@ def test_arrays_are_images_for_a_range_of_values(photograph):
             decode.check(saved(bad), of)
     with pytest.raises(decode.BadImage):
         decode.check(saved(photograph)[:-50], of)
+
+
+@pytest.mark.parametrize('bits', [1, 2, 4])
+def test_fewer_bits_stay_as_they_are_for_a_range_of_values(bits):
+    levels = (np.arange(64).reshape(8, 8) % 2**bits).astype(np.uint8)
+    rows = [b'\0' + np.packbits(row[:, None] >> np.arange(bits)[::-1] & 1).tobytes() for row in levels]
+    chunk = lambda kind, body: struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))  # noqa: E731
+    data = b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 8, 8, bits, 0, 0, 0, 0))
+    data += chunk(b'tRNS', b'\0\0') + chunk(b'IDAT', zlib.compress(b''.join(rows))) + chunk(b'IEND', b'')
+    of = decode.ReadOptions((1,), value_range=(0.0, 3.0))
+    np.testing.assert_array_equal(decode.decode(data, of)[..., 0], levels)
+    assert decode.check(data, of).channels == 1 and decode.check(data, of).values == (0, 2**bits - 1)
+    pgm = b'P5\n8 8\n100\n' + levels.tobytes()
+    np.testing.assert_array_equal(decode.decode(pgm, of)[..., 0], levels)
+    assert np.asarray(decode.decode(pgm)).max() == round(levels.max() * 2.55)
+
+
+def test_sixteen_bits_with_a_transparent_colour_have_alpha(photograph):
+    gray = photograph[..., 0].astype(np.uint16) * 257
+    data = imagecodecs.png_encode(gray)
+    body = struct.pack('>H', int(gray[0, 0]))
+    chunk = struct.pack('>I', 2) + b'tRNS' + body + struct.pack('>I', zlib.crc32(b'tRNS' + body))
+    array = read(data[:33] + chunk + data[33:], 4)
+    np.testing.assert_array_equal(array[..., 3] == 0, gray == gray[0, 0])
+
+
+def test_a_quarter_turn_exchanges_the_resolutions(photograph):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for data in (
+        encode(photograph, 'PNG', exif=exif, dpi=(100, 200)),
+        tiff(photograph, photometric='rgb', resolution=(100, 200), extratags=[(274, 3, 1, 6, True)]),
+    ):
+        _, metadata = decode.decode_with_metadata(data)
+        np.testing.assert_allclose(metadata.resolution[:2], (200, 100), atol=0.02)
 
 
 def test_the_limit_of_pixels_can_be_set(photograph):

@@ -167,6 +167,16 @@ def test_without_a_place_for_it_nothing_is_remembered_and_that_is_said(image_fol
     assert len(lines) == 1
 
 
+def test_of_halves_the_values_are_their_own(tmp_path):
+    (tmp_path / 'train').mkdir()
+    both = np.concatenate([np.full((8, 9), 100, np.uint16), np.full((8, 9), 5000, np.uint16)], axis=1)
+    (tmp_path / 'train' / 'x.tif').write_bytes(tiff(both))
+    for half, value in zip(sources.open_domains(str(tmp_path), 'train', 'aligned'), (100, 5000)):
+        findings = inspection.inspect(half, 1, str(tmp_path / 'cache'))
+        assert findings[0].header.values == (value, value)
+        assert f'Values go from {value:,} to {value:,} of 65,535' in inspection.notes(half, findings)[0]
+
+
 def test_what_was_found_is_known_for_one_way_of_reading_alone(tmp_path):
     (tmp_path / 'trainA').mkdir()
     (tmp_path / 'trainA' / 'x.tif').write_bytes(tiff(np.ones((8, 9, 13), np.uint16)))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cyclegan_tf.data.levels import float_to_values, to_float, to_uint8, values_to_float
+from cyclegan_tf.data.levels import float_to_values, holds, to_float, to_uint8, values_to_float
 
 
 def test_levels_to_float_and_back_is_exact():
@@ -30,6 +30,15 @@ def test_values_beyond_the_range_are_clipped_and_negative_ones_are_none_of_the_h
     ct = np.array([-2000, -1024, 1023, 3071, 4000], np.int16)
     np.testing.assert_allclose(values_to_float(ct, (-1024.0, 3071.0)), [-1, -1, -0.00024, 1, 1], atol=1e-4)
     assert float_to_values(np.array([-2.0, 2.0]), (-1024.0, 3071.0), np.int16).tolist() == [-1024, 3071]
+
+
+def test_which_types_hold_a_range():
+    for dtype, value_range, expected in (
+        (np.int16, (-1024.0, 3071.0), True), (np.uint16, (-1024.0, 3071.0), False), (np.uint8, (0.0, 255.0), True),
+        (np.int16, (0.0, 2.0), False), (np.float16, (0.0, 2.0), True), (np.float16, (0.0, 1e5), False),
+        (bool, (0.0, 1.0), False),
+    ):  # fmt: skip
+        assert holds(dtype, value_range) == expected
 
 
 def test_the_full_range_of_levels_is_that_without_a_range():

@@ -247,6 +247,21 @@ def test_bands_beside_inks_are_bands(photograph):
     assert np.abs(array[..., :3].astype(int) - photograph).max() <= 2
 
 
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_where_zero_is_white_alpha_is_no_negative(dtype):
+    gray, alpha = random(9, 11, dtype=dtype), random(9, 11, dtype=dtype)[::-1]
+    options_of = {'photometric': 'miniswhite', 'extrasamples': ['unassalpha'], 'planarconfig': 'contig'}
+    data = encode_tiff(np.dstack([np.iinfo(dtype).max - gray, alpha]), **options_of)
+    np.testing.assert_array_equal(decoded(data, options(2)), np.dstack([gray, alpha]))
+
+
+def test_inks_are_levels():
+    for dtype in (np.float32, np.int16):
+        data = encode_tiff(np.ones((8, 8, 4), dtype), photometric='separated')
+        with pytest.raises(BadImage, match=f'its colours are CMYK in {np.dtype(dtype)}; store it as RGB'):
+            decode.check(data, options(3, value_range=(0.0, 1.0)))
+
+
 def test_volumes_are_refused():
     data = encode_tiff(random(3, 16, 16), volumetric=True, photometric='minisblack', tile=(1, 16, 16))
     with pytest.raises(BadImage, match='it is a volume of 3 slices'):

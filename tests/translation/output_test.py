@@ -24,6 +24,8 @@ CT = (-1024.0, 3071.0)
         ('float', None, 'uint8', 'float32'),
         ('auto', CT, 'int16', 'int16'),
         ('auto', CT, 'int32', 'int32'),
+        ('auto', CT, 'int64', 'int16'),
+        ('auto', (0.0, 1e6), 'uint16', 'float32'),
         ('auto', CT, 'uint16', 'float32'),  # which has no negative numbers
         ('auto', CT, 'float64', 'float32'),
         ('16', CT, 'float32', 'int16'),
