@@ -168,8 +168,8 @@ def _our_translation(kind: str, values: Mapping[str, Any]) -> Callable[[], None]
     translator = Translator.from_checkpoint(config, checkpoint, settings.max_pixels, settings.precision)
 
     def translate_all():
-        problems = translate_input(settings, translator)
-        assert not problems, problems
+        outcome = translate_input(settings, translator)
+        assert not outcome.problems, outcome.problems
 
     return translate_all
 
