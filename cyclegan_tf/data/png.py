@@ -34,7 +34,8 @@ def encode(picture: np.ndarray, metadata: Metadata = NO_METADATA) -> bytes:
 def without_metadata(data: bytes) -> Optional[bytes]:
     """The same picture without the chunks that are not needed to show it; None if there are none, or it is no PNG.
 
-    What is needed has a capital as its first letter (PNG specification, 5.4). A transparent colour is kept, too.
+    What is needed has a capital as its first letter (PNG specification, 5.4). A transparent colour is kept, too, and so
+    is undamaged EXIF, which holds the orientation.
     """
     if not data.startswith(_SIGNATURE):
         return None
@@ -42,7 +43,8 @@ def without_metadata(data: bytes) -> Optional[bytes]:
     while at + 12 <= len(data):
         (length,) = struct.unpack_from('>I', data, at)
         kind, end = data[at + 4 : at + 8], at + 12 + length
-        if kind[:1].isupper() or kind == b'tRNS':
+        is_exif = kind == b'eXIf' and struct.pack('>I', zlib.crc32(data[at + 4 : end - 4])) == data[end - 4 : end]
+        if kind[:1].isupper() or kind == b'tRNS' or is_exif:
             parts.append(data[at:end])
         else:
             found = True

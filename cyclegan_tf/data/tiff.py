@@ -224,7 +224,9 @@ def _interpret(samples: np.ndarray, layout: _Layout, options: ReadOptions) -> tu
             samples = fill_range(samples, max_level)
             max_level = np.iinfo(samples.dtype).max
     if page.photometric == _COLOURS.MINISWHITE and samples.dtype.kind == 'u':
-        samples = np.concatenate([max_level - samples[..., :1], samples[..., 1:]], axis=-1).astype(samples.dtype)
+        grays = 1 if layout.series is None else samples.shape[-1]  # alpha and other bands of a page are no grays
+        inverted = max_level - samples[..., :grays]
+        samples = np.concatenate([inverted, samples[..., grays:]], axis=-1).astype(samples.dtype)
     if _has_alpha(layout) and page.extrasamples and page.extrasamples[0] == tifffile.EXTRASAMPLE.ASSOCALPHA:
         samples = _without_premultiplication(samples)
     array, profile = _colours(samples, layout, options)

@@ -124,7 +124,7 @@ def translate_test_set(settings: TranslateConfig, config: Config, translator: Tr
 
 
 def open_test_set(settings: TranslateConfig, config: Config, wanted: Sequence[Translation]) -> TestSet:
-    """The images of a phase; prints a line if they are not compared as pairs."""
+    """The images of a phase; prints whether images of the same name are compared as pairs, and why."""
     geometry = make_test_geometry(config, settings.load_size)
     mode = settings.dataset_mode or config.dataset_mode
     if mode == 'single' and len(wanted) > 1:

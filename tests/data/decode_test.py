@@ -164,6 +164,16 @@ def test_broken_metadata_is_no_reason_to_refuse_an_image(photograph):
     assert read(jpeg).shape == photograph.shape
 
 
+def test_a_turn_is_kept_where_other_metadata_is_broken(photograph):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(photograph, 'PNG', exif=exif)
+    body = b'Comment\0\0' + zlib.compress(b'x' * 2_000_000)  # more than Pillow unpacks
+    chunk = struct.pack('>I', len(body)) + b'zTXt' + body + struct.pack('>I', zlib.crc32(b'zTXt' + body))
+    for at in (33, len(data) - 12):  # before the pixels, and behind them
+        np.testing.assert_array_equal(read(data[:at] + chunk + data[at:]), read(data))
+
+
 @pytest.mark.parametrize('bits', [8, 12, 16])
 def test_jpeg_2000_keeps_every_level(photograph, bits):
     levels = photograph.astype(np.uint16) << (bits - 8) if bits > 8 else photograph

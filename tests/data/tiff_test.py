@@ -255,6 +255,13 @@ def test_where_zero_is_white_alpha_is_no_negative(dtype):
     np.testing.assert_array_equal(decoded(data, options(2)), np.dstack([gray, alpha]))
 
 
+def test_where_zero_is_white_all_pages_are_inverted():
+    pages = random(3, 20, 24)
+    data = encode_tiff(255 - pages, photometric='miniswhite')
+    together = options(3, pages_are_channels=True)
+    np.testing.assert_array_equal(decoded(data, together), np.moveaxis(pages, 0, -1))
+
+
 def test_inks_are_levels():
     for dtype in (np.float32, np.int16):
         data = encode_tiff(np.ones((8, 8, 4), dtype), photometric='separated')
