@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Optional
@@ -15,7 +16,7 @@ from cyclegan_tf.models import gradients, losses, schedules
 from cyclegan_tf.models.adam import Adam
 from cyclegan_tf.models.loss_scale import LossScale
 from cyclegan_tf.models.translation import Translation
-from cyclegan_tf.networks import make_discriminator, make_generator
+from cyclegan_tf.networks import make_discriminator, make_generator, test_time, torch_weights
 from cyclegan_tf.ops.random import fold, integers, split
 from cyclegan_tf.settings.training import Config
 
@@ -90,7 +91,7 @@ class BaseModel(tf.Module):
         for (name, role), seed in zip(config.networks.items(), seeds):
             if training or role.kind == 'generator':
                 setattr(self, name.lower(), self.make_network(name, int(seed)))
-        self._infer = _Inference(self.networks(), self._dtype)
+        self._infer = _Inference(self.networks(), self._dtype, config)
         self.step = tf.Variable(
             0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
         )
@@ -115,7 +116,8 @@ class BaseModel(tf.Module):
         compile_parts = jit_compile and several
         # Functions are also for micro-batches, which then share one trace. Batch norm over several replicas cannot be
         # inside a function.
-        as_functions = compile_parts or (config.accumulate_steps > 1 and not (config.norm == 'batch' and several))
+        reduces = several and 'batch' in config.norms.values()
+        as_functions = compile_parts or (config.accumulate_steps > 1 and not reduces)
         # None instead of False, which would exclude the parts from an enclosing function that is compiled.
         self.as_function: Callable = _Functions(compile_parts or None) if as_functions else lambda method: method
         """Method, a part of the step -> what to call for it: the method itself, or a tf.function of it."""
@@ -130,15 +132,16 @@ class BaseModel(tf.Module):
         Args:
             name: name of the network.
             seed: fixes the initial weights.
-            for_tiles: make a generator without dropout whose instance norms store the statistics of their input in
-                training mode and use them outside it, see norms.ThumbnailInstanceNorm.
+            for_tiles: make a generator whose norms store the statistics of their input in training mode and use them
+                outside it, see norms.ThumbnailInstanceNorm.
         """
         config = self._config
         role = config.networks[name]
         if role.kind not in ('generator', 'discriminator'):
             raise ValueError(f"network {name} is a '{role.kind}', which its model has to make: override make_network.")
         initial = {key: getattr(config, key) for key in ('init_type', 'init_gain', 'precision')}
-        initial.update(norm='instance_thumbnail' if for_tiles else config.norm)
+        initial.update(norm=f'{config.norms[role.kind]}_thumbnail' if for_tiles else config.norms[role.kind])
+        antialias, antialias_up = config.antialiased
         channels = sum(config.channels[domain] for domain in role.inputs)
         if role.kind == 'generator':
             return make_generator(
@@ -146,9 +149,11 @@ class BaseModel(tf.Module):
                 channels,
                 config.channels[role.output],
                 filters=config.ngf,
-                use_dropout=not (config.no_dropout or for_tiles),
+                use_dropout=not config.no_dropout,
                 recompute_grads=config.recompute_grads and not for_tiles,
                 seed=seed,
+                antialias=antialias,
+                antialias_up=antialias_up,
                 **initial,
             )
         return make_discriminator(
@@ -158,6 +163,7 @@ class BaseModel(tf.Module):
             num_layers=config.n_layers_D,
             twice_differentiable=config.gan_mode == 'wgangp',
             seed=seed,
+            antialias=antialias,
             **initial,
         )
 
@@ -165,6 +171,16 @@ class BaseModel(tf.Module):
         """The architecture of a network, for reports, such as 'resnet_9blocks'."""
         kind = self._config.networks[name].kind
         return {'generator': self._config.netG, 'discriminator': self._config.netD}.get(kind, kind)
+
+    def slots(self, name: str) -> Optional[list[torch_weights.Slot]]:
+        """Where the weights of a network are in the files of the PyTorch programs; None if they have no such file."""
+        config = self._config
+        kind = config.networks[name].kind
+        if kind == 'generator':
+            return torch_weights.generator_slots(config.netG, not config.no_dropout, *config.antialiased)
+        if kind == 'discriminator':
+            return torch_weights.discriminator_slots(config.netD, config.n_layers_D, config.antialiased[0])
+        return None
 
     def networks(self) -> dict[str, tf.keras.Model]:
         """The networks that have been built, by their names in the reference."""
@@ -273,11 +289,39 @@ class BaseModel(tf.Module):
         """
         on_real, on_fake = discriminator(real), discriminator(fake)
         loss = self.adversarial.of_discriminator(on_real, on_fake)
-        if self._config.gan_mode == 'wgangp':
-            # Departs from the reference: it defines the penalty but never adds it, so that its wgangp diverges.
-            loss += self._config.lambda_gp * losses.gradient_penalty(discriminator, real, fake, mix)
+        loss += self._penalty(discriminator, real, fake, mix)
         outputs = losses.mean_per_example(on_real), losses.mean_per_example(on_fake)
         return tuple(self.mean(values) for values in (loss, *outputs))
+
+    def discriminator_values(
+        self, discriminator: Callable, real: tf.Tensor, fake: tf.Tensor, mix: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """The same for a discriminator D that sees the fakes first, as those of pix2pix and CUT do: that is the order
+        in which batch norm's running statistics move.
+
+        Args: as for discriminator_loss.
+
+        Returns:
+            The loss; and by their tags its two terms, D_fake and D_real, and the mean outputs. All are these examples'
+            contributions to the means.
+        """
+        on_fake = discriminator(fake)
+        on_real = discriminator(real)
+        loss = self.adversarial.of_discriminator(on_real, on_fake) + self._penalty(discriminator, real, fake, mix)
+        values = {
+            'loss/D_real': losses.mean_per_example(self.adversarial.real(on_real)),
+            'loss/D_fake': losses.mean_per_example(self.adversarial.fake(on_fake)),
+            'discriminator/D_real': losses.mean_per_example(on_real),
+            'discriminator/D_fake': losses.mean_per_example(on_fake),
+        }
+        return self.mean(loss), {tag: self.mean(value) for tag, value in values.items()}
+
+    def _penalty(self, discriminator, real, fake, mix) -> tf.Tensor:
+        """The gradient penalty of gan_mode wgangp with its weight, [b]; 0 in other modes."""
+        if self._config.gan_mode != 'wgangp':
+            return tf.zeros([], real.dtype)
+        # Departs from the reference: it defines the penalty but never adds it, so that its wgangp diverges.
+        return self._config.lambda_gp * losses.gradient_penalty(discriminator, real, fake, mix)
 
     def update(self, group: str, parts: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
         """Updates the players of a backward group with the gradients summed over all replicas.
@@ -379,15 +423,29 @@ class _Inference:
     """Networks outside training, each traced once for images of all sizes; executed eagerly, they would leak memory in
     TensorFlow with every call. Not a tf.Module, so that checkpoints do not list it."""
 
-    def __init__(self, networks: Mapping[str, tf.keras.Model], dtype: tf.DType):
-        self._networks, self._dtype, self._traced = networks, dtype, {}
+    def __init__(self, networks: Mapping[str, tf.keras.Model], dtype: tf.DType, config: Config):
+        self._networks, self._dtype, self._config, self._traced = networks, dtype, config, {}
 
     def __call__(self, name: str, images: tf.Tensor) -> tf.Tensor:
         if name not in self._traced:
-            network = self._networks[name]
             signature = [tf.TensorSpec([None, None, None, images.shape[-1]], self._dtype)]
-            self._traced[name] = tf.function(lambda x: network(x), input_signature=signature, autograph=False)
+            call = functools.partial(self._call, self._networks[name])
+            self._traced[name] = tf.function(call, input_signature=signature, autograph=False)
         return self._traced[name](images)
+
+    def _call(self, network: tf.keras.Model, images: tf.Tensor) -> tf.Tensor:
+        size = tf.shape(images)[1:3]
+        # Pictures during training have no names: all get the same random numbers.
+        seeds = tf.zeros([tf.shape(images)[0], 2], tf.int32) + tf.constant(self._config.seed % 2**31, tf.int32)
+        how = test_time.TestTime(
+            size=size,
+            padded=size,
+            batch_statistics=self._config.batch_statistics,
+            dropout_seeds=seeds if self._config.test_dropout else None,
+            origin=tf.zeros([2], tf.int32),
+        )
+        with test_time.told(how):
+            return network(images)
 
 
 class _Functions:

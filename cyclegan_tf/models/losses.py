@@ -1,4 +1,4 @@
-"""Adversarial, cycle and identity losses: one value per example, without weights."""
+"""Adversarial, cycle, identity and contrastive losses: one value per example, without weights."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
 
+OWN_POSITION = -10.0  # similarity of a position's two features where it stands among the negatives (CUT's PatchNCELoss)
 GRADIENT_EPSILON = 1e-16  # from the reference's cal_gradient_penalty: keeps the norm's gradient finite at zero
 
 
@@ -65,6 +66,50 @@ def adversarial(name: str) -> AdversarialLoss:
 def l1(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """Mean absolute difference, for the cycle and the identity. Two [batch, h, w, c] -> [batch]."""
     return mean_per_example(tf.abs(x - y))
+
+
+def patch_nce(queries: tf.Tensor, keys: tf.Tensor, temperature: float) -> tf.Tensor:
+    """How much likelier a query is matched to another position's key than to its own: CUT's PatchNCE (Park et al. 2020,
+    equation 3), with the negatives of the same image.
+
+    Args:
+        queries: float [batch, n, d], of length 1 along d.
+        keys: the same, for the same positions.
+        temperature: divides all similarities.
+
+    Returns:
+        [batch], the mean over an image's positions.
+    """
+    own = tf.reduce_sum(queries * keys, axis=-1, keepdims=True)  # [b, n, 1]
+    others = tf.linalg.matmul(queries, keys, transpose_b=True)  # [b, n, n]
+    others = tf.linalg.set_diag(others, tf.fill(tf.shape(others)[:2], tf.constant(OWN_POSITION, others.dtype)))
+    return _contrast(own, others, temperature)
+
+
+def patch_nce_of_batch(
+    queries: tf.Tensor, keys: tf.Tensor, all_keys: tf.Tensor, first: tf.Tensor, temperature: float
+) -> tf.Tensor:
+    """patch_nce with the negatives of all images of the batch.
+
+    Args:
+        queries, keys, temperature: as for patch_nce.
+        all_keys: float [global_batch, n, d], the keys of all images, of which those of `keys` are a part.
+        first: int32, index of the first of `keys` among them.
+    """
+    images, positions = tf.unstack(tf.shape(queries)[:2])
+    own = tf.reduce_sum(queries * keys, axis=-1, keepdims=True)  # [b, n, 1]
+    flat = tf.reshape(all_keys, [-1, all_keys.shape[-1]])  # [global_batch * n, d]
+    others = tf.tensordot(queries, flat, [[2], [1]])  # [b, n, global_batch * n]
+    place = (first + tf.range(images))[:, None] * positions + tf.range(positions)[None]  # [b, n]
+    is_own = place[..., None] == tf.range(tf.shape(flat)[0])
+    others = tf.where(is_own, tf.constant(OWN_POSITION, others.dtype), others)
+    return _contrast(own, others, temperature)
+
+
+def _contrast(own: tf.Tensor, others: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Cross-entropy to the own key: similarities [b, n, 1] and [b, n, m] -> [b]."""
+    logits = tf.concat([own, others], axis=-1) / temperature
+    return mean_per_example(tf.reduce_logsumexp(logits, axis=-1) - logits[..., 0])
 
 
 def gradient_penalty(

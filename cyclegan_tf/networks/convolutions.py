@@ -35,18 +35,19 @@ class Conv(tf.keras.layers.Conv2D):
 
 
 class Conv3x3(Conv):
-    """A 3x3 convolution of stride 1 without padding, by Winograd's algorithm where that is faster.
+    """A 3x3 convolution of stride 1, by Winograd's algorithm where that is faster.
 
-    Input: [b, h, w, c]. Output: [b, h - 2, w - 2, filters].
+    Input: [b, h, w, c]. Output: [b, h - 2 + 2*pad, w - 2 + 2*pad, filters].
     """
 
-    def __init__(self, filters, use_bias=True, kernel_initializer='glorot_uniform'):
-        super().__init__(filters, 3, use_bias=use_bias, kernel_initializer=kernel_initializer)
+    def __init__(self, filters, pad=0, use_bias=True, kernel_initializer='glorot_uniform'):
+        super().__init__(filters, 3, pad=pad, use_bias=use_bias, kernel_initializer=kernel_initializer)
         self.plain = False
         """If True, functions traced from now on use TensorFlow's own convolution."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         kernel = tf.cast(self.kernel, x.dtype)
+        x = pad_zero(x, self._pad) if self._pad else x
         fast = not self.plain and winograd.is_faster(x, self.filters)
         y = winograd.convolve(x, kernel) if fast else tf.nn.conv2d(x, kernel, 1, 'VALID')
         return _add_bias(y, self.bias) if self.use_bias else y

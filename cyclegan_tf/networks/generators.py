@@ -7,10 +7,11 @@ from typing import Optional
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.networks.antialias import Down, Up
 from cyclegan_tf.networks.convolutions import Conv, Conv3x3, UpConv
 from cyclegan_tf.networks.initializers import Initializers, build
 from cyclegan_tf.networks.kernels import segments
-from cyclegan_tf.networks.layers import PADDINGS, dropout, leaky_relu, pad_reflect
+from cyclegan_tf.networks.layers import PADDINGS, apply_dropout, leaky_relu, pad_reflect
 from cyclegan_tf.networks.norms import NoNorm, make_norm, norm_wants_bias
 from cyclegan_tf.networks.precision import computed_in, full_precision
 from cyclegan_tf.networks.shapes import check_images
@@ -38,8 +39,8 @@ class ResnetBlock(tf.keras.layers.Layer):
 
     def call(self, x, training=False, seed=None):
         y = tf.nn.relu(self.norm_1(self.conv_1(self._pad(x, 1)), training=training))
-        if self._use_dropout and training:
-            y = dropout(y, DROPOUT_RATE, seed, self._dropout_index)
+        if self._use_dropout:
+            y = apply_dropout(y, DROPOUT_RATE, training, seed, self._dropout_index)
         return x + self.norm_2(self.conv_2(self._pad(y, 1)), training=training)
 
 
@@ -52,12 +53,15 @@ class ResnetGenerator(tf.keras.Model):
         filters: channels after the first convolution; the blocks have four times as many.
         num_blocks: number of residual blocks, 9 or 6 in the reference.
         norm: 'instance', 'batch' or 'none'.
-        use_dropout: apply dropout of 0.5 inside each block, in training.
+        use_dropout: apply dropout of 0.5 inside each block, in training, and outside it where test_time.TestTime says
+            so.
         padding: padding inside the blocks: 'reflect', 'replicate' or 'zero'; the first and the last convolution always
             use 'reflect'.
         initializers: makes the initializers of the weights.
         recompute_grads: in training, the backward pass recomputes the activations inside each block, before the blocks
             and after them, instead of keeping them in memory.
+        antialias: downsample behind a blur instead of by strided convolutions, as CUT does.
+        antialias_up: upsample by interpolation instead of by transposed convolutions, as CUT does.
 
     Call: images float [b, h, w, input_channels] in [-1, 1] -> float [b, h, w, output_channels] in [-1, 1]. Sides that
     are not multiples of 4 are rounded up to the next multiple, as in the reference. `seed`, int [b, 2], is required in
@@ -77,6 +81,8 @@ class ResnetGenerator(tf.keras.Model):
         padding,
         initializers,
         recompute_grads=False,
+        antialias=False,
+        antialias_up=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -92,17 +98,26 @@ class ResnetGenerator(tf.keras.Model):
         kernel = initializers.kernel
         self.conv_in = Conv(filters, 7, use_bias=use_bias, kernel_initializer=kernel())
         self.norm_in = make_norm(norm, initializers)
-        self.downs = [Conv(filters * n, 3, 2, 1, use_bias=use_bias, kernel_initializer=kernel()) for n in (2, 4)]
+        if antialias:
+            self.downs = [Conv3x3(filters * n, 1, use_bias, kernel()) for n in (2, 4)]
+        else:
+            self.downs = [Conv(filters * n, 3, 2, 1, use_bias=use_bias, kernel_initializer=kernel()) for n in (2, 4)]
         self.down_norms = [make_norm(norm, initializers) for _ in self.downs]
+        self.down_blurs = [Down() for _ in self.downs] if antialias else []
         self.blocks = [
             ResnetBlock(filters * 4, norm, use_dropout, padding, initializers, dropout_index=i)
             for i in range(num_blocks)
         ]
-        self.ups = [UpConv(filters * n, 3, use_bias=use_bias, kernel_initializer=kernel()) for n in (2, 1)]
+        if antialias_up:
+            self.ups = [Conv3x3(filters * n, 1, use_bias, kernel()) for n in (2, 1)]
+        else:
+            self.ups = [UpConv(filters * n, 3, use_bias=use_bias, kernel_initializer=kernel()) for n in (2, 1)]
         self.up_norms = [make_norm(norm, initializers) for _ in self.ups]
+        self.up_blurs = [Up() for _ in self.ups] if antialias_up else []
         self.conv_out = Conv(output_channels, 7, kernel_initializer=kernel())
-        train = segments.make_training(lambda: self.trainable_variables, norm != 'batch', recompute_grads)
-        blocks = range(10, 10 + num_blocks)
+        train = segments.make_training(lambda: self.trainable_variables, not norm.startswith('batch'), recompute_grads)
+        first = 10 + len(self.down_blurs)
+        blocks = range(first, first + num_blocks)
         # With recomputation, the values between segments stay in memory, and the output of stage 1 is large: no
         # segment ends there.
         starts = [0, *([] if recompute_grads else [2]), *blocks, blocks.stop]
@@ -112,11 +127,11 @@ class ResnetGenerator(tf.keras.Model):
         """The network's stages, at the indices of the reference's nn.Sequential."""
         pad = Stage(lambda x: pad_reflect(x, 3))
         stages = [pad, *self._convolution(self.conv_in, self.norm_in)]  # [b, h+6, w+6, c], [b, h, w, f]
-        for conv, norm in zip(self.downs, self.down_norms):
-            stages += self._convolution(conv, norm)  # [b, h/2, w/2, 2f], [b, h/4, w/4, 4f]
+        for i, (conv, norm) in enumerate(zip(self.downs, self.down_norms)):  # [b, h/2, w/2, 2f], [b, h/4, w/4, 4f]
+            stages += [*self._convolution(conv, norm), *map(Stage, self.down_blurs[i : i + 1])]
         stages += [Stage(block, takes=('training', 'seed')) for block in self.blocks]  # [b, h/4, w/4, 4f]
-        for conv, norm in zip(self.ups, self.up_norms):
-            stages += self._convolution(conv, norm)  # [b, h/2, w/2, 2f], [b, h, w, f]
+        for i, (conv, norm) in enumerate(zip(self.ups, self.up_norms)):  # [b, h/2, w/2, 2f], [b, h, w, f]
+            stages += [*map(Stage, self.up_blurs[i : i + 1]), *self._convolution(conv, norm)]
         tanh = Stage(lambda x: tf.tanh(full_precision(x)))
         return [*stages, pad, Stage(self.conv_out), tanh]  # [b, h+6, w+6, f], [b, h, w, output_channels]
 
@@ -170,7 +185,9 @@ class UnetGenerator(tf.keras.Model):
         self.ups = [UpConv(output_channels, 4, use_bias=True, kernel_initializer=kernel())]
         self.ups += [UpConv(c, 4, use_bias=use_bias, kernel_initializer=kernel()) for c in channels[:-1]]
         self.up_norms = [make_norm(norm, initializers) for _ in range(num_downs - 1)]
-        self._train = segments.make_training(lambda: self.trainable_variables, norm != 'batch', recompute_grads)
+        self._train = segments.make_training(
+            lambda: self.trainable_variables, not norm.startswith('batch'), recompute_grads
+        )
 
     def call(self, x, training=False, seed=None, layers=()):
         if layers:
@@ -203,8 +220,8 @@ class UnetGenerator(tf.keras.Model):
         if level == 0:
             return tf.tanh(full_precision(x))
         x = self.up_norms[level - 1](x, training=training)
-        if self._use_dropout and training and 4 <= level <= self._num_downs - 2:
-            x = dropout(x, DROPOUT_RATE, seed, level)
+        if self._use_dropout and 4 <= level <= self._num_downs - 2:
+            x = apply_dropout(x, DROPOUT_RATE, training, seed, level)
         return tf.concat([skip, x], axis=-1)
 
 
@@ -221,6 +238,8 @@ def make_generator(
     seed: Optional[int] = None,
     precision: str = 'float32',
     recompute_grads: bool = False,
+    antialias: bool = False,
+    antialias_up: bool = False,
 ) -> tf.keras.Model:
     """Builds a generator and initialises its weights.
 
@@ -228,13 +247,15 @@ def make_generator(
         name: 'resnet_9blocks', 'resnet_6blocks', 'unet_256' or 'unet_128'.
         input_channels, output_channels: channels of the input and output images.
         filters: channels after the first convolution; those of later layers, except the last, are multiples of it.
-        norm: 'instance', 'batch' or 'none'; or 'instance_thumbnail', see norms.ThumbnailInstanceNorm.
-        use_dropout: apply dropout in training.
+        norm: 'instance', 'batch' or 'none'; or 'instance_thumbnail' or 'batch_thumbnail', see
+            norms.ThumbnailInstanceNorm.
+        use_dropout: apply dropout in training, and outside it where test_time.TestTime says so.
         padding: 'reflect', 'replicate' or 'zero' in the ResNet's blocks; the U-Net has zero padding only.
         init_type, init_gain: see initializers.Initializers.
         seed: fixes the initial weights; None: other weights each time.
         precision: 'float32', 'bfloat16' or 'float16', see precision.computed_in.
         recompute_grads: recompute activations in the backward pass, see ResnetGenerator; not with norm 'batch'.
+        antialias, antialias_up: antialiased downsampling and upsampling, of a ResNet only; see ResnetGenerator.
 
     Returns:
         A model, float [b, h, w, input_channels] in [-1, 1] -> float [b, h, w, output_channels] in [-1, 1]. It
@@ -242,8 +263,8 @@ def make_generator(
         outputs of its layers, see ResnetGenerator.
 
     Raises:
-        UserError: the name, norm, padding, init_type or precision is unknown, or recompute_grads is combined with norm
-            'batch'.
+        UserError: the name, norm, padding, init_type or precision is unknown; recompute_grads is combined with norm
+            'batch'; or a U-Net is to be antialiased.
     """
     if name not in GENERATORS:
         raise UserError(f"generator name '{name}' is not one of: {', '.join(GENERATORS)}.")
@@ -254,6 +275,8 @@ def make_generator(
     )
     if kind == 'unet' and padding not in ('reflect', 'zero'):
         raise UserError(f"padding '{padding}' is for ResNet generators; the U-Net pads with zeros.")
+    if kind == 'unet' and (antialias or antialias_up):
+        raise UserError('`antialias` (True) is for ResNet generators; leave it out, or set name to resnet_9blocks.')
     if recompute_grads and norm == 'batch':
         raise UserError(
             '`recompute_grads` (True) would update the running statistics of norm batch twice; use norm instance.'
@@ -262,7 +285,8 @@ def make_generator(
         if kind == 'unet':
             model = UnetGenerator(num_downs=depth, **arguments)
         else:
-            model = ResnetGenerator(num_blocks=depth, padding=padding, **arguments)
+            arguments.update(padding=padding, antialias=antialias, antialias_up=antialias_up)
+            model = ResnetGenerator(num_blocks=depth, **arguments)
         side = max(model.side_multiple, 32)
         build(model, [1, side, side, input_channels])
     return model

@@ -6,6 +6,7 @@ from typing import Optional
 
 import tensorflow as tf
 
+from cyclegan_tf.networks import test_time
 from cyclegan_tf.ops import random
 
 LEAKY_SLOPE = 0.2  # as in the reference
@@ -42,6 +43,14 @@ def leaky_relu(x: tf.Tensor) -> tf.Tensor:
     if x.dtype == tf.float64:
         return tf.where(x > 0, x, LEAKY_SLOPE * x)  # TensorFlow's operation holds the slope in float32
     return tf.nn.leaky_relu(x, LEAKY_SLOPE)
+
+
+def apply_dropout(x: tf.Tensor, rate: float, training: bool, seed: Optional[tf.Tensor], index: tf.Tensor) -> tf.Tensor:
+    """`dropout` in training; outside it, what the network is told: see test_time.TestTime."""
+    how = test_time.active()
+    if how is not None:
+        return how.dropout(x, rate, index)
+    return dropout(x, rate, seed, index) if training else x
 
 
 def dropout(x: tf.Tensor, rate: float, seed: Optional[tf.Tensor], index: tf.Tensor) -> tf.Tensor:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
 import warnings
+from collections.abc import Iterator
 from typing import Optional
 
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.networks import test_time
 from cyclegan_tf.networks.initializers import Initializers
 from cyclegan_tf.networks.kernels.instance_norm import normalise_images
 from cyclegan_tf.networks.precision import full_precision
@@ -17,12 +21,28 @@ NORM_EPSILON = 1e-5  # torch.nn.InstanceNorm2d and BatchNorm2d, default eps
 BATCH_NORM_MOMENTUM = 0.9  # 1 minus torch.nn.BatchNorm2d's momentum of 0.1, the weight of the new value
 
 
+_frozen: contextvars.ContextVar[bool] = contextvars.ContextVar('frozen_statistics', default=False)
+
+
+@contextlib.contextmanager
+def frozen_statistics() -> Iterator[None]:
+    """A context in which batch norms that are called, or traced, in training do not move their running statistics: for
+    a forward pass that is done once more."""
+    before = _frozen.set(True)
+    try:
+        yield
+    finally:
+        _frozen.reset(before)
+
+
 class BatchNorm(tf.keras.layers.Layer):
     """Batch normalisation over all replicas that keeps running statistics as torch.nn.BatchNorm2d does.
 
     In training, in every precision, the biased variance normalises, and the unbiased variance, n / (n - 1) times as
     large, updates the running variance. Keras's own layer does so only in its fused float32 form; its synchronised form
     uses the biased variance.
+
+    Outside training, the running statistics normalise, or those of each image: see test_time.TestTime.
 
     Input and output: float [b, h, w, c].
     """
@@ -48,7 +68,10 @@ class BatchNorm(tf.keras.layers.Layer):
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         dtype, x = x.dtype, full_precision(x)
         if not training:
-            return tf.cast(self._normalise(x, self.running_mean, self.running_variance), dtype)
+            how = test_time.active()
+            own = how is not None and how.batch_statistics
+            statistics = image_statistics(x, how) if own else (self.running_mean, self.running_variance)
+            return tf.cast(self._normalise(x, *statistics), dtype)
         count = tf.cast(tf.size(x) // tf.shape(x)[-1], x.dtype)
         replica = tf.distribute.get_replica_context()
         several = replica is not None and replica.num_replicas_in_sync > 1
@@ -62,14 +85,26 @@ class BatchNorm(tf.keras.layers.Layer):
         variance = squares / count
         # A single value per channel has no unbiased variance: PyTorch raises an error, here the biased one is used.
         unbiased = squares / tf.maximum(count - 1, 1)
-        decay = tf.constant(BATCH_NORM_MOMENTUM, x.dtype)
-        self.running_mean.assign(decay * self.running_mean + (1 - decay) * tf.stop_gradient(mean))
-        self.running_variance.assign(decay * self.running_variance + (1 - decay) * tf.stop_gradient(unbiased))
+        if not _frozen.get():
+            decay = tf.constant(BATCH_NORM_MOMENTUM, x.dtype)
+            self.running_mean.assign(decay * self.running_mean + (1 - decay) * tf.stop_gradient(mean))
+            self.running_variance.assign(decay * self.running_variance + (1 - decay) * tf.stop_gradient(unbiased))
         return tf.cast(self._normalise(x, mean, variance), dtype)
 
     def _normalise(self, x, mean, variance):
-        factor = tf.math.rsqrt(variance + tf.constant(NORM_EPSILON, x.dtype)) * self.scale
-        return x * factor + (self.offset - mean * factor)
+        return _affine(x, mean, variance, self.scale, self.offset)
+
+
+def _affine(x, mean, variance, scale, offset):
+    factor = tf.math.rsqrt(variance + tf.constant(NORM_EPSILON, x.dtype)) * scale
+    return x * factor + (offset - mean * factor)
+
+
+def image_statistics(x: tf.Tensor, how: test_time.TestTime) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and biased variance of each channel of each image, over its own pixels: [b, h, w, c] -> [b, 1, 1, c]."""
+    own, count = how.own_pixels(x)
+    mean = tf.reduce_sum(x * own, [1, 2], keepdims=True) / count
+    return mean, tf.reduce_sum(tf.square(x - mean) * own, [1, 2], keepdims=True) / count
 
 
 class NoNorm(tf.keras.layers.Layer):
@@ -142,6 +177,34 @@ class ThumbnailInstanceNorm(tf.keras.layers.Layer):
         return tf.cast((x - mean) * tf.math.rsqrt(variance + tf.constant(NORM_EPSILON, x.dtype)), dtype)
 
 
+class ThumbnailBatchNorm(tf.keras.layers.Layer):
+    """The same for batch norm that uses the statistics of the image: see test_time.TestTime.
+
+    Its trainable weights are those of BatchNorm, in the same order. Input and output: float [1, h, w, c].
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(dtype=tf.keras.backend.floatx(), autocast=False, **kwargs)
+
+    def build(self, input_shape):
+        channels = int(input_shape[-1])
+        self.scale = self.add_weight('scale', [channels], initializer='ones')
+        self.offset = self.add_weight('offset', [channels], initializer='zeros')
+        shape = [1, 1, 1, channels]
+        self.mean = self.add_weight('mean', shape, initializer='zeros', trainable=False)
+        self.variance = self.add_weight('variance', shape, initializer='ones', trainable=False)
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        dtype, x = x.dtype, full_precision(x)
+        if training:
+            mean, variance = image_statistics(x, test_time.active())
+            self.mean.assign(mean)
+            self.variance.assign(variance)
+        else:
+            mean, variance = self.mean, self.variance
+        return tf.cast(_affine(x, mean, variance, self.scale, self.offset), dtype)
+
+
 @functools.cache
 def _library_norm(dtype: str, channels: Optional[int], form: Optional[str] = None) -> tf.keras.layers.Layer:
     """A library's instance norm for this number of channels; it has no state, so that one layer serves all networks.
@@ -181,7 +244,7 @@ def make_norm(norm: str, initializers: Initializers, form: str = 'fast') -> tf.k
     """A normalisation layer.
 
     Args:
-        norm: 'instance', 'instance_thumbnail', 'batch' or 'none'.
+        norm: 'instance', 'instance_thumbnail', 'batch', 'batch_thumbnail' or 'none'.
         initializers: makes the initializers of batch norm's scales.
         form: implementation of 'instance', see instance_norm.
 
@@ -194,6 +257,8 @@ def make_norm(norm: str, initializers: Initializers, form: str = 'fast') -> tf.k
         return instance_norm(form)
     if norm == 'instance_thumbnail':
         return ThumbnailInstanceNorm()
+    if norm == 'batch_thumbnail':
+        return ThumbnailBatchNorm()
     if norm == 'none':
         return NoNorm()
     raise UserError(f"norm '{norm}' is not one of: instance, batch, none.")

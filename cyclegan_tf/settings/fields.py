@@ -79,6 +79,23 @@ def parse_range(setting_name: str, value: Optional[str]) -> Optional[tuple[float
     return low, high
 
 
+def parse_parts(value: Optional[str]) -> tuple[tuple[str, Optional[int]], ...]:
+    """The folders of --input_folders: 'A:3,A2' -> (('A', 3), ('A2', None)); None -> ().
+
+    Raises:
+        UserError: it is no such list.
+    """
+    parts = []
+    for part in value.split(',') if value is not None else ():
+        name, colon, count = part.strip().partition(':')
+        if not name or '/' in name or (colon and not (count.isdecimal() and int(count))):
+            raise UserError(
+                f"`input_folders` ('{value}') is not a list of folders, as in A,A2 or A:3,A2:1; correct it."
+            )
+        parts.append((name, int(count) if colon else None))
+    return tuple(parts)
+
+
 def validate_epoch(epoch: str, others: Sequence[str] = ('latest', 'best')) -> None:
     """Raises UserError for an epoch that is neither one of the words in `others` nor a number."""
     if epoch not in others and not epoch.isdecimal():

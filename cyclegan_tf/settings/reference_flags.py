@@ -1,44 +1,21 @@
 """Flags and flag values of the PyTorch programs of CycleGAN, pix2pix and CUT that are refused, with what to do instead.
 
-A flag or value that a program or a later model does define takes precedence over its entry here.
+A flag or value that a program or a model does define takes precedence over its entry here.
 """
 
 # ------------------------------------------------------------------------------------------------------ flags of models
-_PIX2PIX = 'it belongs to pix2pix, which is not available yet, so leave it out'
-_CUT = 'it belongs to CUT, which is not available yet, so leave it out'
-_ANTIALIAS = 'generators and discriminators resample as in CycleGAN here, without antialiasing; leave it out'
-_ONE_NORM = 'set --norm, which generators and discriminators share here'
-
-# Flags of pix2pix and CUT, and of the programs that come with them, as long as no model here has them.
+# Flags of models that are not available, and of the programs that come with them.
 _OF_MODELS = {
-    # pix2pix, and the template for new models
-    'lambda_L1': _PIX2PIX,
-    'lambda_regression': _PIX2PIX,
-    'new_dataset_option': _PIX2PIX,
-    # CUT, FastCUT, SinCUT
-    'CUT_mode': _CUT,
-    'lambda_GAN': _CUT,
-    'lambda_NCE': _CUT,
-    'lambda_R1': _CUT,
-    'nce_idt': _CUT,
-    'nce_layers': _CUT,
-    'nce_includes_all_negatives_from_minibatch': _CUT,
-    'nce_T': _CUT,
-    'netF': _CUT,
-    'netF_nc': _CUT,
-    'num_patches': _CUT,
-    'flip_equivariance': _CUT,
-    'normG': _ONE_NORM,
-    'normD': _ONE_NORM,
-    'no_antialias': _ANTIALIAS,
-    'no_antialias_up': _ANTIALIAS,
+    'lambda_regression': 'it belongs to the template for new models; leave it out',
+    'new_dataset_option': 'it belongs to the template for new data sets; leave it out',
+    'lambda_R1': 'it belongs to SinCUT, which is not available; leave it out',
     'stylegan2_G_num_downsampling': 'no netG here is a StyleGAN2; leave it out',
     'random_scale_max': 'no --preprocess enlarges images at random here; leave it out, or set --augment=affine',
     'easy_label': 'set --name instead',
     'evaluation_freq': 'set --eval_freq instead, in epochs',
     'pretrained_name': "copy that run's directory to the new name and give --continue_train, or start from PyTorch's "
     'files with tools/import_torch_weights.py',
-    'model_suffix': 'a run holds both generators here; choose with --direction of cyclegan_tf.translate',
+    'model_suffix': 'a run holds all of its generators here; choose with --direction of cyclegan_tf.translate',
 }
 
 # ---------------------------------------------------------------------------------------------------- flags of programs
@@ -81,7 +58,8 @@ REFUSED_WITH_A_RUN = {
     'results_dir': 'it is for cyclegan_tf.translate and cyclegan_tf.evaluate',
     'num_test': 'it is for cyclegan_tf.translate and cyclegan_tf.evaluate',
     'aspect_ratio': 'give cyclegan_tf.translate --resize=WIDTHxHEIGHT instead',
-    'eval': 'batch norm always uses its running statistics, and dropout is always off',
+    'eval': 'exports always use running statistics and no dropout; it is for cyclegan_tf.translate and '
+    'cyclegan_tf.evaluate',
     'model': _ARCHITECTURE,
     'input_nc': _ARCHITECTURE,
     'output_nc': _ARCHITECTURE,
@@ -94,9 +72,19 @@ REFUSED_WITH_A_RUN = {
     'init_type': _ARCHITECTURE,
     'init_gain': _ARCHITECTURE,
     'no_dropout': _ARCHITECTURE,
+    'netF': _ARCHITECTURE,
+    'netF_nc': _ARCHITECTURE,
+    'nce_layers': _ARCHITECTURE,
+    'no_antialias': _ARCHITECTURE,
+    'no_antialias_up': _ARCHITECTURE,
+    'normG': _ARCHITECTURE,
+    'normD': _ARCHITECTURE,
     'value_range': _READING,
     'value_range_B': _READING,
     'tiff_pages': _READING,
+    'input_folders': _READING,
+    'input_feature': _READING,
+    'output_feature': _READING,
     'dataroot': 'an export reads no images',
     'dataset_mode': "the run's own mode is used",
     'direction': 'all directions of the run are measured',
@@ -122,6 +110,15 @@ REFUSED_WITH_A_RUN = {
     'lambda_A': _TRAINING,
     'lambda_B': _TRAINING,
     'lambda_identity': _TRAINING,
+    'lambda_L1': _TRAINING,
+    'CUT_mode': _TRAINING,
+    'lambda_GAN': _TRAINING,
+    'lambda_NCE': _TRAINING,
+    'nce_idt': _TRAINING,
+    'nce_includes_all_negatives_from_minibatch': _TRAINING,
+    'nce_T': _TRAINING,
+    'num_patches': _TRAINING,
+    'flip_equivariance': _TRAINING,
     'print_freq': _TRAINING,
     'display_freq': _TRAINING,
     'save_latest_freq': _TRAINING,
@@ -129,7 +126,6 @@ REFUSED_WITH_A_RUN = {
 }
 
 # ------------------------------------------------------------------------------------------------------ values of flags
-_NOT_YET = 'this model is not available yet'
 _NO_MODEL = 'this model is not available'
 _STYLEGAN2 = 'StyleGAN2 networks are not available'
 _PATCH_D = 'discriminators of cropped patches are not available'
@@ -138,9 +134,7 @@ _CUT_PREPROCESS = "this preprocessing of CUT's is not available"
 # Flag -> value -> why it does not exist here. The error message goes on with the choices that do.
 ABSENT_VALUES = {
     'model': {
-        'pix2pix': _NOT_YET,
-        'cut': _NOT_YET,
-        'fastcut': _NOT_YET,
+        'fastcut': 'it is --model=cut --CUT_mode=FastCUT here',
         'sincut': _NO_MODEL,
         'template': _NO_MODEL,
         'colorization': f'{_NO_MODEL}, but cycle_gan learns to colour with --input_nc=1 --lambda_identity=0',
@@ -160,6 +154,7 @@ ABSENT_VALUES = {
         'tilepatch': _PATCH_D,
         'tile': _PATCH_D,
     },
+    'netF': {'reshape': "it fails in CUT's own program, too, and is not available"},
     'norm': {'syncbatch': 'batch norm always covers the whole batch on all devices here, so set batch'},
     'dataset_mode': {
         'colorization': 'set --input_nc=1, which converts the images of trainA to gray',

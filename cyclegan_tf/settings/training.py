@@ -14,6 +14,7 @@ from cyclegan_tf.errors import UserError
 from cyclegan_tf.settings import run_name
 from cyclegan_tf.settings.fields import (
     PRECISIONS,
+    parse_parts,
     parse_range,
     setting,
     split_names,
@@ -80,6 +81,9 @@ class Config(FeatureConfig):
     test_errors: ClassVar[tuple[str, ...]] = ()
     """Which errors of test images make sense: 'cycle', 'identity', both or neither."""
 
+    jitter_ends: ClassVar[bool] = False
+    """Whether images are no longer enlarged before the random crop once the learning rate falls."""
+
     # ------------------------------------------------------------------------------------------------------------ run
     dataroot: str = setting(
         '',
@@ -125,10 +129,29 @@ class Config(FeatureConfig):
     dataset_mode: str = setting(
         'unaligned',
         'how the images are stored; unaligned: in folders trainA and trainB; aligned: in a folder train, A in the left '
-        'half of each image, B in the right half; single: images of one domain, for translation only',
+        'half of each image, B in the right half; paired: in folders trainA and trainB, where images of the same name '
+        'are pairs; single: images of one domain, for translation only',
         group='data',
-        choices=('unaligned', 'aligned', 'single'),
+        choices=('unaligned', 'aligned', 'paired', 'single'),
         fixed=True,
+    )
+    input_folders: Optional[str] = setting(
+        None,
+        'with --dataset_mode=paired, several folders whose images of the same name are stacked as the channels of one '
+        "image of the input domain: 'A,A2' takes trainA and trainA2, and 'A:3,A2:1' says how many channels each has; "
+        'unset: one folder',
+        group='data',
+        fixed=True,
+    )
+    input_feature: Optional[str] = setting(
+        None,
+        'with a data set of TensorFlow Datasets that has both images of a pair in one example, the feature that is '
+        'domain A; --output_feature names the other one',
+        group='data',
+        fixed=True,
+    )
+    output_feature: Optional[str] = setting(
+        None, 'the feature that is domain B, see --input_feature', group='data', fixed=True
     )
     direction: str = setting(
         'AtoB',
@@ -318,6 +341,13 @@ class Config(FeatureConfig):
         minimum=1,
         fixed=True,
     )
+    max_steps: int = setting(
+        0,
+        'number of the step after which training ends, with its state saved, even if there are epochs left; the '
+        'schedule of the learning rate stays that of all epochs; 0: after the last epoch',
+        group='training',
+        minimum=0,
+    )
     lr: float = setting(0.0002, 'initial learning rate', group='training', minimum=0.0)
     beta1: float = setting(0.5, "decay rate of Adam's first moment", group='training', minimum=0.0)
     beta2: float = setting(0.999, "decay rate of Adam's second moment", group='training', minimum=0.0)
@@ -402,6 +432,16 @@ class Config(FeatureConfig):
         group='evaluation',
         choices=('auto', 'yes', 'no'),
     )
+    batch_statistics: bool = setting(
+        False,
+        'outside training, let batch norm use the statistics of each image instead of the running ones, in pictures, '
+        'in measures, and in cyclegan_tf.translate and cyclegan_tf.evaluate unless they are told otherwise; never in '
+        'exports',
+        group='evaluation',
+    )
+    test_dropout: bool = setting(
+        False, 'outside training, keep dropout on, where --batch_statistics applies', group='evaluation'
+    )
     keep_best: Optional[str] = setting(
         None,
         'measure whose best checkpoint is kept: psnr, ssim, kid, fid, cycle or identity, averaged over the directions, '
@@ -467,7 +507,7 @@ class Config(FeatureConfig):
                 f'`crop_size` ({self.crop_size}) has to be a multiple of {multiple} and at least {least} for netG '
                 f'{self.netG} and netD {self.netD}; change it.'
             )
-        if self.recompute_grads and self.norm == 'batch':
+        if self.recompute_grads and self.norms['generator'] == 'batch':
             raise UserError(
                 '`recompute_grads` (true) would update the running statistics of batch norm twice in a step; set it to '
                 'false, or norm to instance.'
@@ -475,6 +515,16 @@ class Config(FeatureConfig):
         for name in ('beta1', 'beta2'):
             if getattr(self, name) >= 1:
                 raise UserError(f'`{name}` ({getattr(self, name):g}) is not below 1; lower it.')
+        _ = self.input_parts  # raises UserError if they cannot be read
+        if self.input_folders is not None and self.dataset_mode != 'paired':
+            raise UserError(
+                f"`input_folders` ('{self.input_folders}') needs images that are matched by name; set --dataset_mode to "
+                f'paired.'
+            )
+        if (self.input_feature is None) != (self.output_feature is None):
+            raise UserError(
+                '`input_feature` and `output_feature` name both images of a pair; set both of them, or neither.'
+            )
         ranges = self.value_ranges  # raises UserError if they cannot be read
         if self.dataset_mode == 'aligned' and (ranges['A'] is None) != (ranges['B'] is None):
             raise UserError(
@@ -506,7 +556,8 @@ class Config(FeatureConfig):
         Args:
             values: all settings, with the model's defaults for those that were not given.
         """
-        return {}
+        parts = parse_parts(values['input_folders'])
+        return {'input_nc': sum(count or 3 for _, count in parts)} if parts else {}
 
     @property
     def domains(self) -> tuple[str, str]:
@@ -517,6 +568,50 @@ class Config(FeatureConfig):
     def channels(self) -> dict[str, int]:
         """The number of channels of each domain of the model."""
         return {'A': self.input_nc, 'B': self.output_nc}
+
+    @property
+    def norms(self) -> dict[str, str]:
+        """The normalisation layers of each kind of network: 'generator' and 'discriminator'."""
+        return {'generator': self.norm, 'discriminator': self.norm}
+
+    @property
+    def antialiased(self) -> tuple[bool, bool]:
+        """Whether the networks downsample behind a blur, and whether generators upsample by interpolation."""
+        return False, False
+
+    @property
+    def paired(self) -> bool:
+        """Whether each image of A belongs to one of B."""
+        return self.dataset_mode in ('aligned', 'paired')
+
+    @property
+    def input_parts(self) -> tuple[tuple[str, int], ...]:
+        """The folders of the input domain, without the phase, and the channels of each: (('A', 3), ('A2', 1))."""
+        parts, domain = parse_parts(self.input_folders), self.domains[0]
+        if not parts:
+            return ((domain, self.input_nc),)
+        wrong = next((name for name, _ in parts if not name.startswith(domain)), None)
+        if wrong is not None or len({name for name, _ in parts}) < len(parts):
+            raise UserError(
+                f"`input_folders` ('{self.input_folders}') has to name different folders of domain {domain}, as in "
+                f'{domain},{domain}2; correct it.'
+            )
+        total = sum(count or 0 for _, count in parts)
+        if not total and self.input_nc % len(parts) == 0:
+            return tuple((name, self.input_nc // len(parts)) for name, _ in parts)
+        if total != self.input_nc or not all(count for _, count in parts):
+            each = ','.join(f'{name}:{count or 3}' for name, count in parts)
+            raise UserError(
+                f"`input_folders` ('{self.input_folders}') does not say how the {self.input_nc} channels of "
+                f'`input_nc` are divided; give the channels of each folder, as in {each}, and leave input_nc out.'
+            )
+        return parts
+
+    @property
+    def last_jitter_epoch(self) -> Optional[int]:
+        """The number of the last epoch in which images are enlarged to load_size before the crop; None: all are."""
+        stops = self.jitter_ends and self.preprocess == 'resize_and_crop' and self.load_size > self.crop_size
+        return self.n_epochs if stops and self.n_epochs_decay else None
 
     @property
     def value_ranges(self) -> dict[str, Optional[tuple[float, float]]]:

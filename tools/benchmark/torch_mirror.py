@@ -1,4 +1,4 @@
-"""The same networks and the same step in PyTorch, for comparison; the keys of state dicts are the reference's."""
+"""The same networks in PyTorch, for comparison; the keys of state dicts are the reference's."""
 
 import functools
 import itertools
@@ -34,23 +34,62 @@ class Block(nn.Module):
         return x + self.conv_block(x)
 
 
+class Down(nn.Module):
+    """CUT's antialiased halving: the blur [1, 2, 1] along both axes, and every second pixel."""
+
+    def __init__(self, channels):
+        super().__init__()
+        taps = torch.tensor([1.0, 2.0, 1.0])
+        self.register_buffer('filt', (torch.outer(taps, taps) / 16).repeat(channels, 1, 1, 1))
+
+    def forward(self, x):
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), 'reflect'), self.filt, stride=2, groups=x.shape[1])
+
+
+class Up(nn.Module):
+    """CUT's antialiased doubling: a transposed convolution by [1, 3, 3, 1], whose ends are dropped."""
+
+    def __init__(self, channels):
+        super().__init__()
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+        self.register_buffer('filt', (torch.outer(taps, taps) / 64 * 4).repeat(channels, 1, 1, 1))
+
+    def forward(self, x):
+        padded = F.pad(x, (1, 1, 1, 1), 'replicate')
+        return F.conv_transpose2d(padded, self.filt, stride=2, padding=2, groups=x.shape[1])[:, :, 1:-1, 1:-1]
+
+
 class Resnet(nn.Module):
-    def __init__(self, inputs, outputs, filters, blocks, norm, use_dropout=False, padding='reflect'):
+    def __init__(
+        self, inputs, outputs, filters, blocks, norm, use_dropout=False, padding='reflect', antialias=(False, False)
+    ):
         super().__init__()
         make, bias = norm_layer(norm), norm == 'instance'
-        f = filters
+        f, (down, up) = filters, antialias
         layers = [nn.ReflectionPad2d(3), nn.Conv2d(inputs, f, 7, bias=bias), make(f), nn.ReLU()]
         for n in (1, 2):
-            layers += [nn.Conv2d(f * n, f * n * 2, 3, stride=2, padding=1, bias=bias), make(f * n * 2), nn.ReLU()]
+            layers += [nn.Conv2d(f * n, f * n * 2, 3, stride=1 if down else 2, padding=1, bias=bias), make(f * n * 2)]
+            layers += [nn.ReLU(), *([Down(f * n * 2)] if down else [])]
         layers += [Block(f * 4, norm, use_dropout, padding) for _ in range(blocks)]
         for n in (4, 2):
-            up = nn.ConvTranspose2d(f * n, f * n // 2, 3, stride=2, padding=1, output_padding=1, bias=bias)
-            layers += [up, make(f * n // 2), nn.ReLU()]
+            if up:
+                layers += [Up(f * n), nn.Conv2d(f * n, f * n // 2, 3, padding=1, bias=bias)]
+            else:
+                layers += [nn.ConvTranspose2d(f * n, f * n // 2, 3, stride=2, padding=1, output_padding=1, bias=bias)]
+            layers += [make(f * n // 2), nn.ReLU()]
         layers += [nn.ReflectionPad2d(3), nn.Conv2d(f, outputs, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
 
-    def forward(self, x):
-        return self.model(x)
+    def forward(self, x, layers=()):
+        """The image; with `layers`, the outputs of these as CUT collects them: what is behind the last is not run."""
+        kept = {}
+        for index, layer in enumerate(self.model):
+            x = layer(x)
+            if index in layers:
+                kept[index] = x
+            if layers and index == max(layers):
+                return [kept[index] for index in layers]
+        return x
 
 
 class UnetLevel(nn.Module):
@@ -91,15 +130,20 @@ class Unet(nn.Module):
 
 
 class NLayer(nn.Module):
-    def __init__(self, inputs, filters, layers, norm):
+    def __init__(self, inputs, filters, layers, norm, antialias=False):
         super().__init__()
         make, bias = norm_layer(norm), norm == 'instance'
-        stack = [nn.Conv2d(inputs, filters, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+
+        def halve(channels):
+            return [Down(channels)] if antialias else []
+
+        stride = 1 if antialias else 2
+        stack = [nn.Conv2d(inputs, filters, 4, stride, padding=1), nn.LeakyReLU(0.2), *halve(filters)]
         before = filters
         for n in range(1, layers + 1):
-            after = filters * min(2**n, 8)
-            stride = 2 if n < layers else 1
-            stack += [nn.Conv2d(before, after, 4, stride, 1, bias=bias), make(after), nn.LeakyReLU(0.2)]
+            after, last = filters * min(2**n, 8), n == layers
+            stack += [nn.Conv2d(before, after, 4, 1 if last else stride, 1, bias=bias), make(after), nn.LeakyReLU(0.2)]
+            stack += [] if last else halve(after)
             before = after
         self.model = nn.Sequential(*stack, nn.Conv2d(before, 1, 4, 1, 1))
 
@@ -124,7 +168,26 @@ class Pixel(nn.Module):
         return self.net(x)
 
 
-def generator(name, inputs, outputs, filters, norm, use_dropout=False, padding='reflect'):
+class PatchFeatures(nn.Module):
+    """CUT's F: vectors of length 1 for positions of feature maps."""
+
+    def __init__(self, channels, units=256, use_mlp=True):
+        super().__init__()
+        self.use_mlp = use_mlp
+        for i, count in enumerate(channels if use_mlp else ()):
+            setattr(self, f'mlp_{i}', nn.Sequential(nn.Linear(count, units), nn.ReLU(), nn.Linear(units, units)))
+
+    def forward(self, maps, positions):
+        result = []
+        for i, (x, places) in enumerate(zip(maps, positions)):
+            vectors = x.permute(0, 2, 3, 1).flatten(1, 2)[:, places]  # [b, n, c]
+            if self.use_mlp:
+                vectors = getattr(self, f'mlp_{i}')(vectors)
+            result.append(vectors / (vectors.norm(dim=-1, keepdim=True) + 1e-7))
+        return result
+
+
+def generator(name, inputs, outputs, filters, norm, use_dropout=False, padding='reflect', antialias=(False, False)):
     kind, depth = {
         'resnet_9blocks': ('resnet', 9),
         'resnet_6blocks': ('resnet', 6),
@@ -133,11 +196,11 @@ def generator(name, inputs, outputs, filters, norm, use_dropout=False, padding='
     }[name]
     if kind == 'unet':
         return Unet(inputs, outputs, filters, depth, norm, use_dropout)
-    return Resnet(inputs, outputs, filters, depth, norm, use_dropout, padding)
+    return Resnet(inputs, outputs, filters, depth, norm, use_dropout, padding, antialias)
 
 
-def discriminator(name, inputs, filters, layers, norm):
-    return Pixel(inputs, filters, norm) if name == 'pixel' else NLayer(inputs, filters, layers, norm)
+def discriminator(name, inputs, filters, layers, norm, antialias=False):
+    return Pixel(inputs, filters, norm) if name == 'pixel' else NLayer(inputs, filters, layers, norm, antialias)
 
 
 # ------------------------------------------------------------------------------------------------ weights from Keras
@@ -160,13 +223,15 @@ def _keras_layers(model):
         return [*layers, model.ups[0]]
     if hasattr(model, 'convs'):  # N-layer discriminator
         return [model.conv_in, *itertools.chain(*zip(model.convs, model.norms)), model.conv_out]
+    if hasattr(model, 'firsts'):  # F
+        return [*itertools.chain(*zip(model.firsts, model.seconds))]
     return [model.conv_1, model.conv_2, model.norm, model.conv_3]
 
 
 def pairs(model, mirror):
     """(our variable, the mirror's tensor, permutation from ours to PyTorch's axes), for every weight and statistic."""
     ours = [layer for layer in _keras_layers(model) if layer.weights]
-    theirs = [m for m in mirror.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d))]
+    theirs = [m for m in mirror.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d))]
     assert len(ours) == len(theirs)
     result = []
     for layer, module in zip(ours, theirs):
@@ -176,7 +241,8 @@ def pairs(model, mirror):
             result += [(layer.running_variance, module.running_var, None)]
         else:
             # [kh, kw, in, out] -> [out, in, kh, kw]; transposed: [kh, kw, out, in] -> [in, out, kh, kw].
-            result.append((layer.kernel, module.weight, (3, 2, 0, 1)))
+            axes = (1, 0) if isinstance(module, nn.Linear) else (3, 2, 0, 1)
+            result.append((layer.kernel, module.weight, axes))
             assert (layer.bias is None) == (module.bias is None)
             if layer.bias is not None:
                 result.append((layer.bias, module.bias, None))
@@ -203,62 +269,3 @@ def to_torch(images):
 def to_numpy(images):
     """NCHW tensor -> NHWC array."""
     return images.detach().numpy().transpose(0, 2, 3, 1)
-
-
-# ----------------------------------------------------------------------------------------------------------- the step
-class Trainer:
-    """CycleGAN's step as in the reference, without pools."""
-
-    def __init__(self, networks, gan_mode, lambda_a, lambda_b, lambda_identity, lambda_gp, lr=2e-4):
-        self.g_a, self.g_b, self.d_a, self.d_b = (networks[name] for name in ('G_A', 'G_B', 'D_A', 'D_B'))
-        self.gan_mode = gan_mode
-        self.lambda_a, self.lambda_b, self.lambda_identity = lambda_a, lambda_b, lambda_identity
-        self.lambda_gp = lambda_gp
-        settings = dict(lr=lr, betas=(0.5, 0.999), eps=1e-8)
-        self.adam_g = torch.optim.Adam([*self.g_a.parameters(), *self.g_b.parameters()], **settings)
-        self.adam_d = torch.optim.Adam([*self.d_a.parameters(), *self.d_b.parameters()], **settings)
-
-    def gan(self, logits, is_real):
-        if self.gan_mode == 'lsgan':
-            return F.mse_loss(logits, torch.full_like(logits, float(is_real)))
-        if self.gan_mode == 'vanilla':
-            return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(is_real)))
-        return -logits.mean() if is_real else logits.mean()
-
-    def penalty(self, discriminator, real, fake, mix):
-        mix = mix.reshape(-1, 1, 1, 1)
-        mixed = (mix * real + (1 - mix) * fake).requires_grad_(True)
-        logits = discriminator(mixed)
-        (gradient,) = torch.autograd.grad(logits, mixed, torch.ones_like(logits), create_graph=True)
-        return (((gradient.flatten(1) + 1e-16).norm(2, dim=1) - 1) ** 2).mean() * self.lambda_gp
-
-    def step(self, real_a, real_b, mix_a=None, mix_b=None):
-        values = {}
-        for network in (self.d_a, self.d_b):
-            network.requires_grad_(False)
-        fake_b = self.g_a(real_a)
-        rec_a = self.g_b(fake_b)
-        fake_a = self.g_b(real_b)
-        rec_b = self.g_a(fake_a)
-        values['idt_A'] = F.l1_loss(self.g_a(real_b), real_b) * self.lambda_b * self.lambda_identity
-        values['idt_B'] = F.l1_loss(self.g_b(real_a), real_a) * self.lambda_a * self.lambda_identity
-        values['G_A'] = self.gan(self.d_a(fake_b), True)
-        values['G_B'] = self.gan(self.d_b(fake_a), True)
-        values['cycle_A'] = F.l1_loss(rec_a, real_a) * self.lambda_a
-        values['cycle_B'] = F.l1_loss(rec_b, real_b) * self.lambda_b
-        self.adam_g.zero_grad()
-        sum(values.values()).backward()
-        self.adam_g.step()
-
-        self.adam_d.zero_grad()
-        sides = (('D_A', self.d_a, real_b, fake_b, mix_b), ('D_B', self.d_b, real_a, fake_a, mix_a))
-        for name, network, real, fake, mix in sides:
-            network.requires_grad_(True)
-            fake = fake.detach()
-            loss = 0.5 * (self.gan(network(real), True) + self.gan(network(fake), False))
-            if self.gan_mode == 'wgangp':
-                loss = loss + self.penalty(network, real, fake, mix)
-            loss.backward()
-            values[name] = loss
-        self.adam_d.step()
-        return {name: value.item() for name, value in values.items()}

@@ -169,7 +169,7 @@ def _our_step(kind: str, config: TrainConfig) -> Callable[[], Any]:
 def _torch_step(kind: str, config: TrainConfig) -> Callable[[], Any]:
     import torch
 
-    from benchmark import torch_mirror
+    from benchmark import torch_mirror, torch_steps
 
     on_gpu = config.device == 'gpu'
     device = torch.device('cuda' if on_gpu else 'cpu')
@@ -184,7 +184,7 @@ def _torch_step(kind: str, config: TrainConfig) -> Callable[[], Any]:
         network.to(device, memory_format=layout)
         if 'compile' in kind:
             network.compile()
-    trainer = torch_mirror.Trainer(networks, 'lsgan', 10.0, 10.0, 0.5, 10.0)
+    trainer = torch_steps.CycleGAN(networks, 'lsgan', 10.0, 10.0, 0.5, 10.0)
     pair = [torch_mirror.to_torch(images).to(device, memory_format=layout) for images in common.images(config)]
 
     def step():

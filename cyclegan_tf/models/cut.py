@@ -1,0 +1,217 @@
+"""CUT and FastCUT: translation in one direction that keeps what is where, by contrast of patches (Park et al. 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Optional
+
+import tensorflow as tf
+
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.models import losses
+from cyclegan_tf.models.base import BaseModel
+from cyclegan_tf.networks import make_patch_features, torch_weights
+from cyclegan_tf.networks.norms import frozen_statistics
+from cyclegan_tf.networks.patch_features import choose_positions
+from cyclegan_tf.ops.random import fold, integers
+
+# The uses of random numbers in a step; each folds its own number into the step's seed.
+_DROPOUT, _MIX, _FLIP, _POSITIONS, _POSITIONS_IDT = range(5)
+# The calls of G in a step, each with its own dropout: both halves of the pass that makes images, and the features of
+# queries and of keys.
+_FAKE, _IDT, _QUERY, _KEY, _QUERY_IDT, _KEY_IDT = range(6)
+
+
+class CUT(BaseModel):
+    """G: A -> B; D judges images of B; F makes the features of patches comparable. Args: as for BaseModel.
+
+    D is updated first; then G and F together, against the updated D.
+    """
+
+    backward_groups = {'G': ('G', 'F')}
+    other_metrics = ('discriminator/D_real', 'discriminator/D_fake')
+    plateau_losses = ('G',)
+
+    @property
+    def players_of(self) -> Mapping[str, Sequence[str]]:
+        """See BaseModel; without F where that has no weights."""
+        return {name: (name,) for name in ('G', 'F', 'D') if name != 'F' or self._config.netF == 'mlp_sample'}
+
+    @property
+    def groups(self) -> dict[str, Sequence[str]]:
+        """See BaseModel."""
+        return {'G': tuple(name for name in self.players_of if name != 'D'), 'D': ('D',)}
+
+    @property
+    def loss_names(self) -> Sequence[str]:
+        """See BaseModel."""
+        return ('G_GAN', 'D_real', 'D_fake', 'G', 'NCE', *(['NCE_Y'] if self._config.nce_idt else []))
+
+    def make_network(self, name: str, seed: int, for_tiles: bool = False) -> tf.keras.Model:
+        """See BaseModel."""
+        config = self._config
+        if config.networks[name].kind != 'patch_features':
+            return super().make_network(name, seed, for_tiles)
+        side = max(config.least_side, 32)
+        try:
+            maps = self.g(tf.zeros([1, side, side, config.input_nc], self._dtype), layers=config.nce_indices)
+        except UserError as error:
+            raise UserError(f"`nce_layers` ('{config.nce_layers}') do not fit netG {config.netG}: {error}") from error
+        channels = [x.shape[-1] for x in maps]
+        return make_patch_features(config.netF, channels, config.netF_nc, config.init_type, config.init_gain, seed)
+
+    def kind(self, name: str) -> str:
+        """See BaseModel."""
+        return self._config.netF if name == 'F' else super().kind(name)
+
+    def slots(self, name: str) -> Optional[list[torch_weights.Slot]]:
+        """See BaseModel."""
+        if name != 'F':
+            return super().slots(name)
+        has_weights = self._config.netF == 'mlp_sample'
+        return torch_weights.patch_features_slots(len(self._config.nce_indices)) if has_weights else None
+
+    # -------------------------------------------------------------------------------------------------------- the step
+    def train_step(self, real_a: tf.Tensor, real_b: tf.Tensor) -> tf.Tensor:
+        """See BaseModel."""
+        real_a, real_b = tf.cast(real_a, self._dtype), tf.cast(real_b, self._dtype)
+        seed = self.step_seed()
+        seeds, mix = self.rows_of_replica(
+            self.dropout_seeds(fold(seed, _DROPOUT), calls=6), self.mixing_numbers(fold(seed, _MIX))
+        )
+        if self._config.accumulate_steps > 1:
+            # The translations are made twice, with the same dropout: the second time against the updated D.
+            _, (values, grads) = self.accumulate(self.discriminator_gradients_anew, real_a, real_b, seeds, mix)
+            norms = self.update('D', grads)
+            _, (generator_values, grads) = self.accumulate(self.generator_gradients, real_a, real_b, seeds)
+        else:
+            variables = self.variables_of('G')
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(variables)
+                fakes = self.as_function(self.translate)(real_a, real_b, seeds)
+                fixed_b = tf.stop_gradient(fakes[0])
+                values, grads = self.as_function(self.discriminator_gradients)(real_b, fixed_b, mix)
+                norms = self.update('D', grads)
+                losses_of = self.generator_losses if self._gathers else self.as_function(self.generator_losses)
+                total, generator_values = losses_of(real_a, real_b, fakes, seeds)
+            grads = tape.gradient(total, variables)
+        norms |= self.update('G', grads)
+        return self.finish_step({**values, **generator_values}, norms)
+
+    @property
+    def _gathers(self) -> bool:
+        """Whether keys are gathered from several replicas, which XLA cannot compile."""
+        several = tf.distribute.get_replica_context().num_replicas_in_sync > 1
+        return several and self._config.nce_includes_all_negatives_from_minibatch
+
+    def translate(self, real_a: tf.Tensor, real_b: tf.Tensor, seeds: tf.Tensor) -> list[tf.Tensor]:
+        """fake_B and, with nce_idt, idt_B of a batch in training, mirrored in the steps that are.
+
+        Args:
+            real_a, real_b: images [b, h, w, c].
+            seeds: int [b, 6, 2], for the dropout in each call of G.
+        """
+        images, of_images = [self._mirrored(real_a)], [seeds[:, _FAKE]]
+        if not self._config.nce_idt:
+            return [self.g(*images, training=True, seed=of_images[0])]
+        images, of_images = [*images, self._mirrored(real_b)], [*of_images, seeds[:, _IDT]]
+        if real_a.shape[1:] != real_b.shape[1:]:
+            # Images of other sizes do not fit into one batch, which is another one for batch norm alone.
+            return [self.g(x, training=True, seed=one) for x, one in zip(images, of_images)]
+        return tf.split(self.g(tf.concat(images, axis=0), training=True, seed=tf.concat(of_images, axis=0)), 2)
+
+    def _mirrored(self, x: tf.Tensor) -> tf.Tensor:
+        """Mirrored left to right in half of the steps with flip_equivariance, on all replicas alike."""
+        if not self._config.flip_equivariance:
+            return x
+        is_mirrored = integers([], fold(self.step_seed(), _FLIP), 2) == 1
+        return tf.where(is_mirrored, tf.reverse(x, axis=[2]), x)
+
+    # ---------------------------------------------------------------------------------------------- the discriminator
+    def discriminator_gradients(self, real_b: tf.Tensor, fake_b: tf.Tensor, mix: tf.Tensor):
+        """Losses and gradients of D on a micro-batch of this replica.
+
+        Args:
+            real_b, fake_b: images [b, h, w, c]; no gradient flows into the fakes.
+            mix: float [b] in [0, 1], for a gradient penalty.
+
+        Returns:
+            Losses and mean outputs by tag, and gradients in the order of variables_of('D'), as contributions to the
+            means over the global batch.
+        """
+        variables = self.variables_of('D')
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            loss, values = self.discriminator_values(lambda x: self.d(x, training=True), real_b, fake_b, mix)
+            scaled = self.scaled('D', loss)
+        return values, tape.gradient(scaled, variables)
+
+    def discriminator_gradients_anew(self, real_a, real_b, seeds, mix):
+        """discriminator_gradients on translations that are made for it; no images."""
+        with frozen_statistics():  # they move when the translations are made again
+            fake_b = self.translate(real_a, real_b, seeds)[0]
+        return (), self.discriminator_gradients(real_b, fake_b, mix)
+
+    # ------------------------------------------------------------------------------------------------ generator and F
+    def generator_losses(self, real_a: tf.Tensor, real_b: tf.Tensor, fakes: Sequence[tf.Tensor], seeds: tf.Tensor):
+        """The loss of G and F on a micro-batch of this replica, to be differentiated; and its parts by tag, as
+        contributions to the means over the global batch.
+
+        Args:
+            real_a, real_b, seeds: as for `translate`.
+            fakes: its result.
+        """
+        config, seed = self._config, self.step_seed()
+        logits = self.d(fakes[0], training=True)
+        gan = self.mean(self.adversarial.of_generator(logits) * config.lambda_GAN)
+        values = {'loss/G_GAN': gan}
+        values['loss/NCE'] = contrast = self._nce(
+            real_a, fakes[0], fold(seed, _POSITIONS), seeds[:, _QUERY], seeds[:, _KEY]
+        )
+        if config.nce_idt:
+            values['loss/NCE_Y'] = self._nce(
+                real_b, fakes[1], fold(seed, _POSITIONS_IDT), seeds[:, _QUERY_IDT], seeds[:, _KEY_IDT]
+            )
+            contrast = (contrast + values['loss/NCE_Y']) * 0.5
+        values['loss/G'] = gan + contrast
+        return self.scaled('G', values['loss/G']), values
+
+    def generator_gradients(self, real_a: tf.Tensor, real_b: tf.Tensor, seeds: tf.Tensor):
+        """No images; and (losses by tag, gradients in the order of variables_of('G')) of a micro-batch."""
+        variables = self.variables_of('G')
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            total, values = self.generator_losses(real_a, real_b, self.translate(real_a, real_b, seeds), seeds)
+        return (), (values, tape.gradient(total, variables))
+
+    def _nce(self, source, target, seed, of_query, of_key) -> tf.Tensor:
+        """PatchNCE between images and their translations, with its weight: the mean over the layers."""
+        config = self._config
+        queries = self.g(target, training=True, seed=of_query, layers=config.nce_indices)
+        queries = [self._mirrored(x) for x in queries]  # a translation that was mirrored is mirrored back
+        keys = self.g(source, training=True, seed=of_key, layers=config.nce_indices)
+        positions = [
+            choose_positions(fold(seed, i), x.shape[1] * x.shape[2], config.num_patches) for i, x in enumerate(keys)
+        ]
+        queries = self.f(queries, positions, training=True)
+        keys = [tf.stop_gradient(x) for x in self.f(keys, positions, training=True)]
+        of_layers = [self._contrast(*pair) for pair in zip(queries, keys)]
+        return self.mean(tf.add_n(of_layers) * (config.lambda_NCE / len(of_layers)))
+
+    def _contrast(self, queries: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
+        """[b, n, d] each -> [b]."""
+        if not self._config.nce_includes_all_negatives_from_minibatch:
+            return losses.patch_nce(queries, keys, self._config.nce_T)
+        replica = tf.distribute.get_replica_context()
+        several = replica.num_replicas_in_sync > 1
+        all_keys = replica.all_gather(keys, axis=0) if several else keys
+        first = replica.replica_id_in_sync_group * keys.shape[0] if several else 0
+        return losses.patch_nce_of_batch(queries, keys, all_keys, first, self._config.nce_T)
+
+    # -------------------------------------------------------------------------------------------------------- pictures
+    def visuals(self, real_a: tf.Tensor, real_b: tf.Tensor) -> Mapping[str, Mapping[str, tf.Tensor]]:
+        """As in BaseModel, and with nce_idt the identity picture."""
+        rows = super().visuals(real_a, real_b)
+        if self._config.nce_idt:
+            rows['A_to_B']['idt_B'] = self.infer('G', real_b)
+        return rows
