@@ -1,4 +1,4 @@
-"""CycleGAN, unpaired image-to-image translation, in TensorFlow and Keras."""
+"""CycleGAN, pix2pix and CUT, image-to-image translation, in TensorFlow and Keras."""
 
 import contextlib
 import importlib.metadata
@@ -21,7 +21,7 @@ if platform.machine().lower() in ('x86_64', 'amd64'):
 __version__ = '0.1.0'
 
 
-def load(run_directory, epoch='latest', max_pixels=None):
+def load(run_directory, epoch='latest', max_pixels=None, batch_statistics=None, test_dropout=None, seed=None):
     """Loads a trained run, to translate images from Python.
 
     Args:
@@ -29,6 +29,10 @@ def load(run_directory, epoch='latest', max_pixels=None):
         epoch: 'latest', 'best', or the number of an epoch whose end was saved.
         max_pixels: images with more pixels are translated in tiles; None: as many as fit into half of the machine's
             free memory.
+        batch_statistics: whether batch norm uses each image's own statistics; None: as the run does.
+        test_dropout: whether dropout is on; None: as the run does.
+        seed: of that dropout; None: the run's. A result depends on it and on the image's name, which translate takes as
+            `names`.
 
     Returns:
         A cyclegan_tf.translation.translator.Translator. Its translate(images, direction=None) takes uint8, uint16 or
@@ -47,4 +51,7 @@ def load(run_directory, epoch='latest', max_pixels=None):
     from cyclegan_tf.translation.translator import Translator
 
     config = load_config(run_directory)
-    return Translator.from_checkpoint(config, checkpoints.find(pathlib.Path(run_directory), str(epoch)), max_pixels)
+    checkpoint = checkpoints.find(pathlib.Path(run_directory), str(epoch))
+    return Translator.from_checkpoint(
+        config, checkpoint, max_pixels, batch_statistics=batch_statistics, test_dropout=test_dropout, seed=seed
+    )

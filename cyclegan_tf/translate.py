@@ -1,4 +1,4 @@
-"""Translates images, or a run's test set both ways: python -m cyclegan_tf.translate --name=RUN [--input=FILES]."""
+"""Translates images, or a run's test set: python -m cyclegan_tf.translate --name=RUN [--input=FILES]."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.program import run_program
 from cyclegan_tf.settings import flags, run_flags
 from cyclegan_tf.settings.reference_flags import REFUSED_WITH_A_RUN
-from cyclegan_tf.settings.translation import TranslateConfig
+from cyclegan_tf.settings.translation import TranslateConfig, test_time
 
 
 def parse(argv: Sequence[str]) -> TranslateConfig:
@@ -34,7 +34,11 @@ def main(settings: TranslateConfig) -> int:
     checkpoint = checkpoints.find(run_directory, settings.epoch)
     for warning in filter(None, (missing_gpu_warning(), half_precision_warning(settings.precision))):
         print(warning, file=sys.stderr)
-    translator = Translator.from_checkpoint(config, checkpoint, settings.max_pixels, settings.precision)
+    translator = Translator.from_checkpoint(
+        config, checkpoint, settings.max_pixels, settings.precision, **test_time(settings)
+    )
+    if translator.test_time:
+        print(f'Translating with {translator.test_time}; --eval turns that off.')
     with translator.out_of_memory_named():
         if settings.input:
             outcome = translate_input(settings, translator)

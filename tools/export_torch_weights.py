@@ -1,7 +1,7 @@
 """Writes a run's weights for PyTorch: python tools/export_torch_weights.py --name=RUN --output=DIR
 
-The files are those that the PyTorch program of CycleGAN saves, latest_net_G_A.pth and so on. Put them into that
-program's checkpoints/NAME, and load them with the same --netG, --ngf, --norm and so on.
+The files are those that the PyTorch programs of CycleGAN, pix2pix and CUT save, latest_net_G_A.pth and so on. Put them
+into that program's checkpoints/NAME, and load them with the same --netG, --ngf, --norm and so on.
 """
 
 from __future__ import annotations
@@ -69,11 +69,7 @@ def main(settings: ExportConfig) -> int:
     model = MODELS[config.model](dataclasses.replace(config, pool_size=0))
     checkpoints.restore_networks(model, checkpoint)
 
-    slots = {
-        'generator': torch_weights.generator_slots(config.netG, not config.no_dropout),
-        'discriminator': torch_weights.discriminator_slots(config.netD, config.n_layers_D),
-    }
-    known = {name: slots[role.kind] for name, role in config.networks.items() if role.kind in slots}
+    known = {name: slots for name in config.networks if (slots := model.slots(name)) is not None}
     networks = {name: model.networks()[name] for name in known if name not in checkpoint.untrained}
     paths = {name: pathlib.Path(settings.output).expanduser() / f'{settings.epoch}_net_{name}.pth' for name in networks}
     for path in paths.values():
@@ -86,7 +82,7 @@ def main(settings: ExportConfig) -> int:
     for name in sorted(checkpoint.untrained):
         print(f'{name} has no weights to write: none were imported, and the run has not been trained.')
     for name in sorted(config.networks.keys() - known.keys()):
-        print(f'{name} is left out: the keys of such a network in PyTorch are not known.')
+        print(f'{name} is left out: the PyTorch programs store no such network.')
     return 0
 
 

@@ -1,6 +1,7 @@
 """Makes a run from PyTorch's weights: python tools/import_torch_weights.py --g_a=horse2zebra.pth --name=RUN
 
-It reads what the PyTorch program of CycleGAN saves, and what its authors published, in both of PyTorch's file formats.
+It reads what the PyTorch programs of CycleGAN, pix2pix and CUT save, and what their authors published, in both of
+PyTorch's file formats; --model=pix2pix takes --g and --d, --model=cut takes --g, --f and --d.
 The architecture is inferred from the file; only dropout in U-Nets leaves no trace there (--no_dropout=false). The run
 has done no step yet: translate images with it, or continue it with cyclegan_tf.train --continue_train. For that, all
 flags of training are accepted, too, and go into the run's flags.cfg. Networks without a file get initial weights as in
@@ -24,7 +25,7 @@ from cyclegan_tf.settings.models import SETTINGS, owners  # noqa: E402
 from cyclegan_tf.settings.training import Config, NetworkRole  # noqa: E402
 
 NO_DATAROOT = 'none (weights from PyTorch)'  # the dataroot in flags.cfg if none is given
-KINDS = ('generator', 'discriminator')  # the kinds of networks whose keys in PyTorch are known
+KINDS = ('generator', 'discriminator', 'patch_features')  # the kinds of networks whose keys in PyTorch are known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +84,8 @@ def parse(argv: Sequence[str]) -> Arguments:
 
 def file_meaning(flag: str, role: NetworkRole) -> str:
     """The help text of the flag of a network's file."""
+    if role.kind == 'patch_features':
+        return f'file with the weights of {flag.upper()}, which makes the features of patches comparable'
     domains = ' and '.join(role.inputs)
     does = f'translates domain {domains} to {role.output}' if role.output else f'judges images of domain {domains}'
     return f'file with the weights of {flag.upper()}, which {does}'

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 CHANNELS = {'A': 'input_nc', 'B': 'output_nc'}  # the model's domain -> the setting of its channels
 # Kind of network -> what infers its architecture from its file; import_torch_weights.KINDS has the same kinds.
-GUESSES = {'generator': torch_weights.guess_generator, 'discriminator': torch_weights.guess_discriminator}
+GUESSES = {
+    'generator': torch_weights.guess_generator,
+    'discriminator': torch_weights.guess_discriminator,
+    'patch_features': torch_weights.guess_patch_features,
+}
+NAMES = {'generator': 'generator', 'discriminator': 'discriminator', 'patch_features': 'network of patch features'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +71,12 @@ def make_run(arguments: Arguments) -> None:
     if any(checkpoints.scan(run_directory)):
         raise UserError(f"run '{run_directory}' holds a checkpoint, which is never overwritten; set another --name.")
     model = MODELS[config.model](config)
-    fill(model.networks(), config, files)
+    fill(model, config, files)
     missing = [name for name in networks if name not in arguments.paths]
     write(run_directory, config, model, missing)
 
     for file in files:
-        print(f'{file.name}: {describe(file.role, config)}, from {file.path}')
+        print(f'{file.name}: {describe(model, file)}, from {file.path}')
     if missing:
         print(f'Without a file, so with initial weights as in a new training: {", ".join(missing)}')
     for direction, name in config.translating_networks.items():
@@ -129,10 +134,12 @@ def read(torch: Any, name: str, role: NetworkRole, path: str) -> File:
     guesses = {kind: guess(state) for kind, guess in GUESSES.items()}
     for other, guess in guesses.items():
         if other != role.kind and guess is not None and guess.exact:
-            raise UserError(f'{where} holds a {other}; set it to the file of a {role.kind}.')
+            raise UserError(f'{where} holds a {NAMES[other]}; set it to the file of a {NAMES[role.kind]}.')
     if guesses[role.kind] is None:
         keys = ', '.join(list(state)[:3]) or 'none'
-        raise UserError(f'{where} holds no layer of a {role.kind} (its first keys: {keys}); set it to another file.')
+        raise UserError(
+            f'{where} holds no layer of a {NAMES[role.kind]} (its first keys: {keys}); set it to another file.'
+        )
     return File(name, role, path, state, guesses[role.kind])
 
 
@@ -148,8 +155,7 @@ def make_config(arguments: Arguments, files: Sequence[File]) -> Config:
     file_of: dict[str, File] = {}
     lines = []
     for file in files:
-        inferred = dict(file.guess.settings)
-        inferred.update(inferred_channels(file))
+        inferred = inferred_settings(arguments.settings_class, file)
         if inferred.get('netD') == 'basic' and 'netD' in given and flags['netD'] == 'n_layers':
             inferred['netD'] = 'n_layers'  # with three layers it is the same network
         for name, value in inferred.items():
@@ -177,6 +183,23 @@ def make_config(arguments: Arguments, files: Sequence[File]) -> Config:
     return config
 
 
+def inferred_settings(settings_class: type[Config], file: File) -> dict[str, Any]:
+    """The settings that a file determines; None for those that it does not.
+
+    Raises:
+        UserError: it is a network that the model has not.
+    """
+    inferred = {**file.guess.settings, **inferred_channels(file)}
+    known = settings_class.__dataclass_fields__
+    for name in ('no_antialias', 'no_antialias_up'):
+        if name in inferred and name not in known and not inferred.pop(name):
+            raise UserError(f'{file} holds a {file.role.kind} with antialiasing, as CUT has it; set --model=cut.')
+    own = {'generator': 'normG', 'discriminator': 'normD'}.get(file.role.kind)
+    if own in known and 'norm' in inferred:
+        inferred[own] = inferred.pop('norm')
+    return inferred
+
+
 def inferred_channels(file: File) -> dict[str, Optional[int]]:
     """The settings of channels that a file determines; None for those that it does not."""
     into, out = file.guess.channels
@@ -186,21 +209,23 @@ def inferred_channels(file: File) -> dict[str, Optional[int]]:
 
 
 # ---------------------------------------------------------------------------------------------------------- the weights
-def fill(networks: Mapping[str, tf.keras.Model], config: Config, files: Sequence[File]) -> None:
-    """Assigns the weights to the networks.
+def fill(model: BaseModel, config: Config, files: Sequence[File]) -> None:
+    """Assigns the weights to the model's networks.
 
     Raises:
         UserError: weights do not fit, and the message lists all keys.
     """
-    generator = torch_weights.generator_slots(config.netG, not config.no_dropout)
-    discriminator = torch_weights.discriminator_slots(config.netD, config.n_layers_D)
-    slots = {file.name: generator if file.role.kind == 'generator' else discriminator for file in files}
-    complaints = []
+    networks, slots, complaints = model.networks(), {file.name: model.slots(file.name) for file in files}, []
     for file in files:
+        if slots[file.name] is None:
+            complaints.append(
+                f'{file} is of no use, since {file.name} has no weights with these settings; leave it out'
+            )
+            continue
         lines = torch_weights.differences(networks[file.name], slots[file.name], file.state)
         if lines:
             complaints.append(
-                f'{file} does not fit {describe(file.role, config)}, the nearest architecture; set it to another file '
+                f'{file} does not fit {describe(model, file)}, the nearest architecture; set it to another file '
                 f'or correct it:\n  ' + '\n  '.join(lines)
             )
     if complaints:
@@ -209,10 +234,14 @@ def fill(networks: Mapping[str, tf.keras.Model], config: Config, files: Sequence
         torch_weights.assign(networks[file.name], slots[file.name], file.state)
 
 
-def describe(role: NetworkRole, config: Config) -> str:
-    """The architecture of a network."""
-    kind, filters = (config.netG, config.ngf) if role.kind == 'generator' else (config.netD, config.ndf)
-    return f'{kind} with {filters} filters and norm {config.norm}'
+def describe(model: BaseModel, file: File) -> str:
+    """The architecture of a file's network."""
+    config, kind = model.config, model.kind(file.name)
+    if file.role.kind == 'patch_features':
+        return f'{kind} with {config.netF_nc} features for each of the layers {config.nce_layers}'
+    filters = config.ngf if file.role.kind == 'generator' else config.ndf
+    antialias = ', antialiased' if any(config.antialiased) else ''
+    return f'{kind} with {filters} filters and norm {config.norms[file.role.kind]}{antialias}'
 
 
 def write(run_directory: pathlib.Path, config: Config, model: BaseModel, missing: Sequence[str]) -> None:

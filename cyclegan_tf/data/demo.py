@@ -59,13 +59,14 @@ def day_for_night(image: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def regions(phase: str, domain: str) -> dict[str, np.ndarray]:
+def regions(phase: str, domain: str, paired: bool = False) -> dict[str, np.ndarray]:
     """The demo's images by name.
 
     Args:
         phase: 'train': regions of 64x64, disjoint between the domains; 'test': regions of 256x256 that overlap no
             training image, the same in both domains.
         domain: 'A' (day) or 'B' (night).
+        paired: the training regions are the same in both domains, as for pix2pix, and twice as many.
 
     Returns:
         Name -> uint8 [h, w, 3].
@@ -86,7 +87,7 @@ def regions(phase: str, domain: str) -> dict[str, np.ndarray]:
                 side = HELD_OUT // TILE
                 held_out = row <= r < row + side and column <= c < column + side
                 # A checkerboard gives both domains the same share of sky, ground and objects.
-                if not held_out and (r + c) % 2 == (domain == 'B'):
+                if not held_out and (paired or (r + c) % 2 == (domain == 'B')):
                     tile = photograph[r * TILE : (r + 1) * TILE, c * TILE : (c + 1) * TILE]
                     result[f'{name}_{r}_{c}'] = change(tile)
     return result

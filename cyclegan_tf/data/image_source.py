@@ -36,6 +36,9 @@ class Source:
         options: how the files are read.
         path: index -> the path of a local file, None if it is none.
         notes: lines about what was found beside the images, for the user.
+        pairing: why image i belongs to image i of the other domain's source; empty: it does not.
+        parts, channels: the sources whose images are stacked as channels, and the number of channels of each; empty: an
+            image is one file. `data` is then that of the first part.
     """
 
     count: int
@@ -49,6 +52,9 @@ class Source:
     options: decode.ReadOptions = decode.PLAIN
     path: Callable[[int], Optional[str]] = lambda index: None
     notes: Sequence[str] = ()
+    pairing: str = ''
+    parts: tuple[Source, ...] = ()
+    channels: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return self.count
@@ -68,15 +74,18 @@ class Source:
 
     def picture_with_metadata(self, index: int) -> tuple[decode.Picture, decode.Metadata]:
         """`picture`, and what else its file says."""
-        if self.decoded:
-            picture, metadata = self.decoded(index)
-        else:
-            picture, metadata = decode.decode_with_metadata(self.read(index), self.options)
+        picture, metadata = self.stored(index)
         if self.half is not None:
             picture, metadata = self.cut(picture), dataclasses.replace(metadata, geotiff={})
         if self.options.value_range is not None:
             picture = values_to_float(decode.to_array(picture), self.options.value_range)
         return picture, metadata
+
+    def stored(self, index: int) -> tuple[decode.Picture, decode.Metadata]:
+        """The decoded file with values as they are stored, and what else it says; raises as `picture`."""
+        if self.decoded:
+            return self.decoded(index)
+        return decode.decode_with_metadata(self.read(index), self.options)
 
     def read(self, index: int) -> bytes:
         """The encoded image.
@@ -120,6 +129,7 @@ class Source:
             list_names=lambda: [self.names[i] for i in indices],
             decoded=self.decoded and (lambda i: self.decoded(indices[i])),
             path=lambda i: self.path(indices[i]),
+            parts=tuple(part.select(indices) for part in self.parts),
         )
 
     def error(self, index: int, problem: Exception) -> UserError:

@@ -17,6 +17,7 @@ import numpy as np
 from cyclegan_tf.data import decode
 from cyclegan_tf.data.channels import require_channels
 from cyclegan_tf.data.image_source import Source
+from cyclegan_tf.data.stacked import stack_headers
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.console import progress_bar
 from cyclegan_tf.runtime.files import make_folder, write_whole
@@ -81,8 +82,11 @@ def inspect(source: Source, threads: int, cache_dir: Optional[str] = None) -> li
         cache_dir: a local directory for the findings; None: they are not stored.
 
     Returns:
-        One finding for each image, in order.
+        One finding for each image, in order. Of an image that is stacked from several, every one is checked.
     """
+    if source.parts:
+        of_parts = [inspect(part, threads, cache_dir) for part in source.parts]
+        return [_stacked(source, i, findings) for i, findings in enumerate(zip(*of_parts))]
     stored = _StoredFindings(source, cache_dir)
 
     def check(index):
@@ -115,6 +119,18 @@ def _check(source: Source, index: int) -> Finding:
         if not header.width:
             return Finding(None, 'it is one pixel wide and cannot be split into halves', digest)
         return Finding(header, None, digest)
+    except decode.BadImage as error:
+        return Finding(None, str(error), digest)
+
+
+def _stacked(source: Source, index: int, findings: Sequence[Finding]) -> Finding:
+    """The finding for an image that is stacked from those of the source's parts."""
+    digest = hashlib.sha256(' '.join(finding.digest for finding in findings).encode()).hexdigest()
+    for part, finding in zip(source.parts, findings):
+        if finding.problem is not None:
+            return Finding(None, f'{part.label(index)}: {finding.problem}', digest)
+    try:
+        return Finding(stack_headers([finding.header for finding in findings], source.channels), None, digest)
     except decode.BadImage as error:
         return Finding(None, str(error), digest)
 
@@ -191,7 +207,7 @@ def refuse(lines: Sequence[str], total: int) -> None:
 
 def duplicates(a: Source, findings_a: Sequence[Finding], b: Source, findings_b: Sequence[Finding]) -> list[str]:
     """One line for each image that is in both domains, byte for byte: it teaches the networks to change nothing."""
-    if a.half is not None:
+    if a.half is not None or a.parts:
         return []
     places = {finding.digest: i for i, finding in enumerate(findings_a) if finding.problem is None}
     return [

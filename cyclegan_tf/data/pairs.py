@@ -39,6 +39,43 @@ def find(source: Source, other: Source) -> Mapping[str, int]:
     return {name: index for index, name in enumerate(other.names) if name in names}
 
 
+def match(sources: Sequence[Source], flag: str, value: str, pairing: str) -> list[Source]:
+    """The images of several sources whose names are in all of them, in the order of the first source's.
+
+    Args:
+        sources: the images; the last source's `notes` get a line for each source that has other images.
+        flag, value: the argument that names the images, for messages.
+        pairing: see Source.
+
+    Raises:
+        UserError: no name is in all of them.
+    """
+    names = [set(source.names) for source in sources]
+    common = set.intersection(*names)
+    places = [source.where for source in sources]
+    if not common:
+        raise UserError(
+            f"`{flag}` ('{value}') holds no pairs: no image of {places[0]} has the name of one in "
+            f'{" and ".join(places[1:])} (the first ones are {", ".join(source.names[0] for source in sources)}); '
+            f'give images that belong together the same name.'
+        )
+    matched, order = [], [name for name in sources[0].names if name in common]
+    for source in sources:
+        index_of = {name: index for index, name in enumerate(source.names)}
+        lone = [name for name in source.names if name not in common]
+        notes = list(source.notes)
+        if lone:
+            what = 'image has' if len(lone) == 1 else 'images have'
+            others = ' and '.join(place for place in places if place != source.where)
+            notes.append(
+                f'{len(lone)} {what} no counterpart of the same name in {others}, left out of {source.where}: '
+                f'{", ".join(lone)}.'
+            )
+        selected = source.select([index_of[name] for name in order])
+        matched.append(dataclasses.replace(selected, notes=notes, pairing=pairing))
+    return matched
+
+
 def decide(asked: str, a: Source, b: Source, geometry: Geometry) -> Decision:
     """Decides whether images of the same name are pairs.
 
@@ -61,12 +98,12 @@ def decide(asked: str, a: Source, b: Source, geometry: Geometry) -> Decision:
         return Decision(False, '')
     if asked != 'auto':
         return Decision(asked == 'yes', f'--pairs={asked}')
+    if a.pairing:
+        return Decision(True, a.pairing)
     places = find(b, a)
     fewer = min(len(a), len(b))
     if 2 * len(places) <= fewer:
         return Decision(False, f'only {len(places)} of {fewer} have a counterpart of the same name')
-    if a.half is not None:
-        return Decision(True, 'they are the halves of one image')
     if not _sizes_agree(a, b, places, counterparts, geometry):
         return Decision(False, 'most counterparts of the same name have another size')
     return _compare_contents(a, b, places, counterparts)
@@ -88,7 +125,8 @@ def _sizes_agree(
 
 
 def _size(source: Source, index: int, geometry: Geometry) -> tuple[int, int]:
-    header = source.cut_header(decode.read_header(source.read(index), source.options))
+    first = source.parts[0] if source.parts else source  # stacked images have one size
+    header = source.cut_header(decode.read_header(first.read(index), first.options))
     if geometry.preprocess == 'resize_and_crop':
         return header.width, header.height
     return geometry.uncropped(header.width, header.height)

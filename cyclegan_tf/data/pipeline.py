@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import math
 from typing import Optional
 
@@ -10,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from cyclegan_tf.data import augment
-from cyclegan_tf.data.table import ImageTable
+from cyclegan_tf.data.table import ImageTable, rows_together
 from cyclegan_tf.errors import UserError
 
 # What random integers are used for; each use gets its own seed.
@@ -30,6 +31,20 @@ def steps_per_epoch(table_a: ImageTable, table_b: ImageTable, batch_size: int) -
     """Steps in an epoch, the last one filled up with images of the next epoch."""
     # Departs from the reference: the last batch of its epochs is smaller, which would be another shape to compile for.
     return -(-epoch_images(table_a, table_b) // batch_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Unjittered:
+    """The images of A and B at the size of the crop, for the epochs in which nothing is cropped at random any more.
+
+    Attributes:
+        table_a, table_b: as many images as Stream's tables have, squares of crop_size.
+        epochs: number of epochs before these.
+    """
+
+    table_a: ImageTable
+    table_b: ImageTable
+    epochs: int
 
 
 class Stream:
@@ -52,6 +67,7 @@ class Stream:
         threads: number of threads that read images which are not cached.
         worker, workers: the index of this worker, and the number of workers; each takes an equal share of every batch,
             in order.
+        unjittered: the images of later epochs; None: those of the tables in all epochs.
 
     Raises:
         UserError: batch_size cannot be divided among the workers.
@@ -71,6 +87,7 @@ class Stream:
         threads: int = 2,
         worker: int = 0,
         workers: int = 1,
+        unjittered: Optional[Unjittered] = None,
     ):
         if batch_size % workers:
             raise UserError(
@@ -81,14 +98,16 @@ class Stream:
         self._aligned, self._serial_batches, self._threads = aligned, serial_batches, threads
         self._share = batch_size // workers
         self._rows = slice(worker * self._share, (worker + 1) * self._share)
-        # Images that differ in size before the crop are cropped when they are read.
-        self._crops_in_graph = [table.size is not None for table in tables]
+        self._unjittered = unjittered
+        # Images that differ in size before the crop, also from epoch to epoch, are cropped when they are read.
+        self._crops_in_graph = [table.size is not None and unjittered is None for table in tables]
         self._policies = [_policy(augment_policy, table.channels) for table in tables]
         self._augment = [
             augment.make_augment(crop_size, flip, policy, jit_compile=crop_size is not None or table.size is not None)
             for policy, table in zip(self._policies, tables)
         ]
-        self._kept = all(table.cached for table in tables)
+        others = () if unjittered is None else (unjittered.table_a, unjittered.table_b)
+        self._kept = all(table.cached for table in (*tables, *others))
         self._pool = None if self._kept else concurrent.futures.ThreadPoolExecutor(threads)
         self._one_step = tf.function(lambda step: self._results(step, 1), autograph=False)
 
@@ -128,7 +147,8 @@ class Stream:
         return self._finish(*self._read(*self._choose(step, steps), steps))
 
     def _choose(self, step: tf.Tensor, steps: int) -> tuple[tf.Tensor, ...]:
-        """The images' indices, int64 [steps * share] for each domain; and random integers, int32 [steps * share, n]."""
+        """The images' indices, int64 [steps * share] for each domain; which of them are in epochs without jitter, bool
+        [steps * share]; and random integers, int32 [steps * share, n] for each domain."""
         table_a, table_b = self._tables
         count, images = steps * self._batch_size, epoch_images(table_a, table_b)
         first = step * self._batch_size
@@ -145,7 +165,10 @@ class Stream:
                 )
         uses = ((_CROP_A, _POLICY_A), (_CROP_A, _POLICY_A) if self._aligned else (_CROP_B, _POLICY_B))
         numbers = [self._numbers(first, count, policy, *use) for policy, use in zip(self._policies, uses)]
-        return tuple(self._local_rows(x, steps) for x in (index_a, index_b, *numbers))
+        is_late = tf.zeros_like(position, tf.bool)
+        if self._unjittered is not None:
+            is_late = position // images >= self._unjittered.epochs
+        return tuple(self._local_rows(x, steps) for x in (index_a, index_b, is_late, *numbers))
 
     def _numbers(self, first: tf.Tensor, count: int, policy, crop_use: int, policy_use: int) -> tf.Tensor:
         # Generated from two seeds, so that a policy does not change the crops.
@@ -162,9 +185,10 @@ class Stream:
         x = tf.reshape(x, [steps, self._batch_size, *x.shape[1:]])[:, self._rows]
         return tf.reshape(x, [steps * self._share, *x.shape[2:]])
 
-    def _read(self, index_a, index_b, numbers_a, numbers_b, steps: int) -> tuple[tf.Tensor, ...]:
+    def _read(self, index_a, index_b, is_late, numbers_a, numbers_b, steps: int) -> tuple[tf.Tensor, ...]:
         dtypes = [tf.as_dtype(table.dtype) for table in self._tables]
-        loaded = tf.numpy_function(self._load, [index_a, index_b, numbers_a, numbers_b], dtypes, stateful=False)
+        chosen = [index_a, index_b, is_late, numbers_a, numbers_b]
+        loaded = tf.numpy_function(self._load, chosen, dtypes, stateful=False)
         images = []
         for x, table, in_graph in zip(loaded, self._tables, self._crops_in_graph):
             height, width = table.size or (None, None)
@@ -173,18 +197,19 @@ class Stream:
             images.append(tf.ensure_shape(x, [steps * self._share, height, width, table.channels]))
         return (*images, numbers_a, numbers_b)
 
-    def _load(self, index_a, index_b, numbers_a, numbers_b) -> tuple[np.ndarray, np.ndarray]:
+    def _load(self, index_a, index_b, is_late, numbers_a, numbers_b) -> tuple[np.ndarray, np.ndarray]:
         def crop(in_graph, numbers):
             return None if self._crop_size is None or in_graph else (int(numbers[0]), int(numbers[1]))
 
         def pair(k):
             # One thread reads both images of a pair, so that two halves of one image are decoded once.
-            return [
-                table.row(int(index[k]), crop(in_graph, numbers[k]))
-                for table, index, in_graph, numbers in zip(
-                    self._tables, (index_a, index_b), self._crops_in_graph, (numbers_a, numbers_b)
-                )
-            ]
+            tables = self._tables
+            if is_late[k]:
+                tables = self._unjittered.table_a, self._unjittered.table_b
+            crops = [crop(*one) for one in zip(self._crops_in_graph, (numbers_a[k], numbers_b[k]))]
+            if self._aligned:
+                return rows_together(tables, int(index_a[k]), crops)
+            return [table.row(int(index[k]), one) for table, index, one in zip(tables, (index_a, index_b), crops)]
 
         pairs = (self._pool.map if self._pool and len(index_a) > 1 else map)(pair, range(len(index_a)))
         return tuple(np.stack(rows) for rows in zip(*pairs))

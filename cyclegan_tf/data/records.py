@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import re
@@ -26,16 +27,58 @@ NAME_FEATURES = ('name', 'filename', 'file_name')
 _RECORD_HEADER, _RECORD_FOOTER = 12, 4  # bytes: length and its checksum; checksum of the data (TFRecord's format)
 
 
-def open_dataset(name: str, split: str, data_dir: Optional[str] = None) -> Source:
-    """Opens a split of a data set, which is downloaded and prepared if necessary.
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """A prepared data set of TensorFlow Datasets.
+
+    Attributes:
+        builder: its builder.
+        where: its name or directory, for messages.
+    """
+
+    builder: tfds.core.DatasetBuilder
+    where: str
+
+    @property
+    def splits(self) -> Sequence[str]:
+        """The names of its splits."""
+        return tuple(self.builder.info.splits)
+
+    @property
+    def image_features(self) -> Sequence[str]:
+        """The names of its features that are images."""
+        import tensorflow_datasets as tfds
+
+        features = self.builder.info.features
+        return [name for name, feature in features.items() if isinstance(feature, tfds.features.Image)]
+
+    @property
+    def has_names(self) -> bool:
+        """Whether its images have names, by which they can be matched."""
+        return any(name in self.builder.info.features for name in NAME_FEATURES)
+
+    def open(self, split: str, feature: Optional[str] = None) -> Source:
+        """The images of a split.
+
+        Args:
+            split: 'trainA', ...
+            feature: the feature that is the image; None: the only one, or `image`.
+
+        Raises:
+            UserError: there is no such split or feature, or it is damaged.
+        """
+        return _split_source(self, split, feature)
+
+
+def open_dataset(name: str, data_dir: Optional[str] = None) -> DataSet:
+    """Opens a data set, which is downloaded and prepared if necessary.
 
     Args:
         name: NAME, NAME/CONFIG or NAME:CONFIG, as in cycle_gan/horse2zebra.
-        split: 'trainA', ...
         data_dir: the folder of prepared data sets; None: the default of TensorFlow Datasets.
 
     Raises:
-        UserError: the data set or the split does not exist, cannot be downloaded, is damaged, or has no image feature.
+        UserError: the data set does not exist, cannot be downloaded, or is damaged.
     """
     import tensorflow_datasets as tfds
 
@@ -58,7 +101,7 @@ def open_dataset(name: str, split: str, data_dir: Optional[str] = None) -> Sourc
             f"`dataroot` ('tfds:{name}') could not be downloaded ({first_line(error)}); check the connection, or set "
             f'--data_dir to where it has been prepared.'
         ) from error
-    return _split_source(builder, split, f'tfds:{name}')
+    return DataSet(builder, f'tfds:{name}')
 
 
 def find_directory(root: str) -> Optional[str]:
@@ -79,11 +122,11 @@ def find_directory(root: str) -> Optional[str]:
     return None
 
 
-def open_directory(directory: str, split: str) -> Source:
-    """Opens a split of a data set that was prepared in a directory.
+def open_directory(directory: str) -> DataSet:
+    """Opens a data set that was prepared in a directory.
 
     Raises:
-        UserError: the data set is damaged, or has no such split or no image feature.
+        UserError: the data set is damaged.
     """
     import tensorflow_datasets as tfds
 
@@ -91,18 +134,19 @@ def open_directory(directory: str, split: str) -> Source:
         builder = tfds.builder_from_directory(directory)
     except (json_format.ParseError, ValueError, KeyError) as error:
         raise UserError(f"`dataroot` ('{directory}') is damaged ({first_line(error)}); prepare it again.") from error
-    return _split_source(builder, split, directory)
+    return DataSet(builder, directory)
 
 
-def _split_source(builder: tfds.core.DatasetBuilder, split: str, where: str) -> Source:
+def _split_source(data_set: DataSet, split: str, feature: Optional[str]) -> Source:
     import tensorflow_datasets as tfds
 
+    builder, where = data_set.builder, data_set.where
     splits = builder.info.splits
     if splits and split not in splits:
         raise UserError(f"`dataroot` ('{where}') has no split {split}; it has: {', '.join(sorted(splits))}.")
-    key = _image_key(builder.info.features, where)
+    key = _image_key(data_set, feature)
     name_key = next((name for name in NAME_FEATURES if name in builder.info.features), None)
-    decoders = {key: tfds.decode.SkipDecoding()}
+    decoders = {name: tfds.decode.SkipDecoding() for name in data_set.image_features}
     files = [os.fspath(path) for path in splits[split].filepaths] if splits else []
     try:
         if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
@@ -120,6 +164,7 @@ def _split_source(builder: tfds.core.DatasetBuilder, split: str, where: str) -> 
             f"`dataroot` ('{where}') is damaged: split {split} has {count} of {splits[split].num_examples} images; "
             f'prepare it again.'
         )
+    of_feature = '' if feature is None else f' {feature}'
     files_stamp = hashlib.sha256('\n'.join(stamp_file(path) for path in files).encode()).hexdigest()
 
     def data(index):
@@ -135,18 +180,24 @@ def _split_source(builder: tfds.core.DatasetBuilder, split: str, where: str) -> 
 
     return Source(
         count=count,
-        where=f'{where} {split}',
-        label=lambda index: f'{where} {split} #{index}',
+        where=f'{where} {split}{of_feature}',
+        label=lambda index: f'{where} {split} #{index}{of_feature}',
         data=data,
-        stamp=lambda index: f'{builder.data_path} {split} {files_stamp} {index}',
+        stamp=lambda index: f'{builder.data_path} {split} {files_stamp} {index}{of_feature}',
         list_names=list_names,
     )
 
 
-def _image_key(features: tfds.features.FeaturesDict, where: str) -> str:
-    import tensorflow_datasets as tfds
-
-    images = [name for name, feature in features.items() if isinstance(feature, tfds.features.Image)]
+def _image_key(data_set: DataSet, feature: Optional[str]) -> str:
+    images, where = data_set.image_features, data_set.where
+    if feature is not None:
+        if feature not in images:
+            present = ', '.join(images) or 'none'
+            raise UserError(
+                f"`dataroot` ('{where}') has no image feature '{feature}' (its image features: {present}); correct "
+                f'--input_feature or --output_feature.'
+            )
+        return feature
     if 'image' in images:
         return 'image'
     if len(images) != 1:

@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Optional
 
 import tensorflow as tf
@@ -16,10 +16,29 @@ from PIL import Image
 from cyclegan_tf.data import decode, demo, records
 from cyclegan_tf.data.folders import find_images
 from cyclegan_tf.data.image_source import Source, stamp_file, unique_names
+from cyclegan_tf.data.pairs import match
 from cyclegan_tf.data.pictures import ReadOptions
+from cyclegan_tf.data.stacked import stack
 from cyclegan_tf.errors import UserError
 
-DATASET_MODES = ('unaligned', 'aligned', 'single')
+DATASET_MODES = ('unaligned', 'aligned', 'paired', 'single')
+
+# What stands in for the test images of a data set that has none.
+_INSTEAD_OF_TEST = ('val', 'validation')
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairing:
+    """How the images of pairs are found, besides the names of folders.
+
+    Attributes:
+        inputs: a domain -> the folders whose images are stacked as its channels, without the phase, and the number of
+            channels of each: {'A': (('A', 3), ('A2', 1))}; a domain that is not named has one folder.
+        features: of data sets whose examples hold both images, the features of A and of B; None: they are not known.
+    """
+
+    inputs: Mapping[str, Sequence[tuple[str, int]]] = dataclasses.field(default_factory=dict)
+    features: Optional[tuple[str, str]] = None
 
 
 def open_domains(
@@ -29,68 +48,153 @@ def open_domains(
     max_size: Optional[int] = None,
     data_dir: Optional[str] = None,
     options: Sequence[ReadOptions] = (),
+    pairing: Pairing = Pairing(),
 ) -> tuple[Source, ...]:
     """The images of the data set's domains, in the order A, B.
 
     Args:
         dataroot: 'demo'; 'tfds:NAME', a data set of TensorFlow Datasets; a directory with a prepared data set; or a
-            folder with trainA, trainB, testA and testB (unaligned), train and test (aligned), or the images themselves
-            (single). Folders may be anywhere that tf.io.gfile reaches.
-        phase: 'train' or 'test'.
-        dataset_mode: 'unaligned'; 'aligned': each image shows A in its left half and B in its right; 'single': only one
-            domain.
-        max_size: maximum number of images of each domain, the first ones after sorting; None: all.
+            folder with trainA, trainB, testA and testB (unaligned, paired), train and test (aligned), or the images
+            themselves (single). Folders may be anywhere that tf.io.gfile reaches.
+        phase: 'train', 'val' or 'test'. Where there are no test images, those of 'val' are taken.
+        dataset_mode: 'unaligned'; 'aligned': each image shows A in its left half and B in its right, or each example of
+            a data set holds both; 'paired': images of the same name are pairs, and images without a counterpart are
+            left out; 'single': only one domain.
+        max_size: maximum number of images of each domain, or of pairs, the first ones after sorting; None: all.
         data_dir: the folder of prepared data sets; None: the default of TensorFlow Datasets.
         options: how the files of each source are read; empty: with the default options.
+        pairing: for 'aligned' and 'paired'.
 
     Returns:
-        Two sources, or one for 'single'.
+        Two sources, or one for 'single'. Those of pairs have the images of a pair at the same index.
 
     Raises:
-        UserError: a folder or split is missing, or holds no images.
+        UserError: a folder or split is missing, or holds no images; or there are no pairs.
     """
-    parts = {'unaligned': [f'{phase}A', f'{phase}B'], 'aligned': [phase], 'single': ['']}[dataset_mode]
     options = options or [decode.PLAIN, decode.PLAIN]
-    opened = [
-        dataclasses.replace(_open_part(dataroot, part, data_dir, arrays=of_part.raw), options=of_part)
-        for part, of_part in zip(parts, options)
-    ]
+    if dataset_mode in ('aligned', 'paired'):
+        opened = _open_pairs(dataroot, phase, dataset_mode, data_dir, options, pairing)
+    else:
+        parts = {'unaligned': [f'{phase}A', f'{phase}B'], 'single': ['']}[dataset_mode]
+        opened = [_open_part(dataroot, part, data_dir, of_part) for part, of_part in zip(parts, options)]
     if max_size is not None:
         opened = [source.select(range(min(max_size, len(source)))) for source in opened]
-    if dataset_mode == 'aligned':
-        channels = tuple(dict.fromkeys(count for of_half in options for count in of_half.channels))
-        of_halves = [dataclasses.replace(of_half, channels=channels) for of_half in options]
-        shared = _remember_last(dataclasses.replace(opened[0], options=of_halves[0]))
-        halves = zip(('left', 'right'), of_halves)
-        a, b = (dataclasses.replace(shared, half=half, options=of_half) for half, of_half in halves)
-        return a, dataclasses.replace(b, notes=())  # they are about the same files
     return tuple(opened)
 
 
-def _open_part(dataroot: str, part: str, data_dir: Optional[str], arrays: bool) -> Source:
+def _open_pairs(
+    dataroot: str,
+    phase: str,
+    dataset_mode: str,
+    data_dir: Optional[str],
+    options: Sequence[ReadOptions],
+    pairing: Pairing,
+) -> list[Source]:
+    """The sources of A and B whose images of the same index are pairs."""
+    if dataroot == 'demo':
+        named = 'the demo has both images of each'
+        return [
+            dataclasses.replace(_open_part(dataroot, f'{phase}{domain}', None, of_domain, paired=True), pairing=named)
+            for domain, of_domain in zip('AB', options)
+        ]
+    data_set = _open_records(dataroot, data_dir, phase if dataset_mode == 'aligned' else f'{phase}A')
+    if data_set is not None:
+        split = _existing_part(phase, data_set.splits.__contains__)
+        both = pairing.features or len(data_set.image_features) > 1
+        of_names = dataset_mode == 'paired' and data_set.has_names
+        if split is None and not (of_names and f'{phase}A' in data_set.splits):
+            raise UserError(
+                f"`dataroot` ('{dataroot}') holds no pairs: it has the splits {', '.join(sorted(data_set.splits))}, "
+                f'but none named {phase} whose examples hold both images; choose another data set, or a model that '
+                f'learns without pairs, such as cycle_gan.'
+            )
+        if split is not None and both:
+            if pairing.features is None:
+                raise UserError(
+                    f"`dataroot` ('{dataroot}') has the image features {', '.join(data_set.image_features)}; say which "
+                    f'is which with --input_feature and --output_feature.'
+                )
+            named = 'each example holds both'
+            return [
+                dataclasses.replace(data_set.open(split, feature), options=of_domain, pairing=named)
+                for feature, of_domain in zip(pairing.features, options)
+            ]
+    if dataset_mode == 'aligned':
+        return _open_halves(dataroot, phase, data_dir, options)
+    parts = {domain: pairing.inputs.get(domain, ((domain, None),)) for domain in 'AB'}
+    opened, counts = [], {domain: [count for _, count in of_domain] for domain, of_domain in parts.items()}
+    for of_domain, domain in zip(options, 'AB'):
+        for name, count in parts[domain]:
+            of_part = of_domain if count is None else dataclasses.replace(of_domain, channels=(count,))
+            opened.append(_open_part(dataroot, f'{phase}{name}', data_dir, of_part))
+    opened = match(opened, 'dataroot', dataroot, 'they have the same name, and dataset_mode is paired')
+    of_a = len(parts['A'])
+    return [stack(opened[:of_a], counts['A']), stack(opened[of_a:], counts['B'])]
+
+
+def _open_halves(dataroot: str, phase: str, data_dir: Optional[str], options: Sequence[ReadOptions]) -> list[Source]:
+    """A and B in the halves of the same images."""
+    channels = tuple(dict.fromkeys(count for of_half in options for count in of_half.channels))
+    of_halves = [dataclasses.replace(of_half, channels=channels) for of_half in options]
+    shared = _remember_last(_open_part(dataroot, phase, data_dir, of_halves[0]))
+    a, b = (
+        dataclasses.replace(shared, half=half, options=of_half, pairing='they are the halves of one image')
+        for half, of_half in zip(('left', 'right'), of_halves)
+    )
+    return [a, dataclasses.replace(b, notes=())]  # they are about the same files
+
+
+def _open_part(dataroot: str, part: str, data_dir: Optional[str], options: ReadOptions, paired: bool = False) -> Source:
+    """The images of one folder or split, such as 'trainA'; `paired`: see demo.regions."""
     if dataroot == 'demo':
         if part not in ('trainA', 'trainB', 'testA', 'testB'):
-            raise UserError(
-                '`dataset_mode` aligned and single cannot be used with `dataroot` (demo); set it to unaligned.'
-            )
-        return demo_source(part)
-    data_dir = None if data_dir is None else os.path.expanduser(data_dir)
+            raise UserError('`dataset_mode` (single) and `phase` (val) cannot be used with `dataroot` (demo).')
+        return dataclasses.replace(demo_source(part, paired), options=options)
+    if dataroot.startswith('tfds:') and not part:
+        raise UserError(
+            f"`dataset_mode` (single) takes a folder of images, not `dataroot` ('{dataroot}'); set dataroot to one."
+        )
+    data_set = _open_records(dataroot, data_dir, part)
+    if data_set is not None:
+        found = _existing_part(part, data_set.splits.__contains__) or part
+        source = data_set.open(found)
+    else:
+        root = os.path.expanduser(dataroot)
+        found = _existing_part(part, lambda name: tf.io.gfile.isdir(os.path.join(root, name))) or part
+        source = _folder_source(root, found, options.raw)
+    if found != part:
+        source = dataclasses.replace(
+            source, notes=[*source.notes, f"'{dataroot}' has no {part}; {found} is used in its place."]
+        )
+    return dataclasses.replace(source, options=options)
+
+
+def _open_records(dataroot: str, data_dir: Optional[str], part: str) -> Optional[records.DataSet]:
+    """The data set of TensorFlow Datasets that dataroot names or holds; None for a folder with this part.
+
+    Raises:
+        UserError: it is neither a data set nor a folder.
+    """
     if dataroot.startswith('tfds:'):
-        if not part:
-            raise UserError(
-                f"`dataset_mode` (single) takes a folder of images, not `dataroot` ('{dataroot}'); set dataroot to one."
-            )
-        return records.open_dataset(dataroot.removeprefix('tfds:'), part, data_dir)
+        data_dir = None if data_dir is None else os.path.expanduser(data_dir)
+        return records.open_dataset(dataroot.removeprefix('tfds:'), data_dir)
     root = os.path.expanduser(dataroot)
     if not tf.io.gfile.isdir(root):
         raise UserError(
             f"`dataroot` ('{dataroot}') is not a folder; set it to one with trainA and trainB, to tfds:NAME or to demo."
         )
-    if part and not tf.io.gfile.isdir(os.path.join(root, part)):
-        prepared = records.find_directory(root)
-        if prepared is not None:
-            return records.open_directory(prepared, part)
-    return _folder_source(root, part, arrays)
+    if not part or _existing_part(part, lambda name: tf.io.gfile.isdir(os.path.join(root, name))):
+        return None
+    prepared = records.find_directory(root)
+    return None if prepared is None else records.open_directory(prepared)
+
+
+def _existing_part(part: str, exists: Callable[[str], bool]) -> Optional[str]:
+    """The part, or what stands in for test images; None if there is neither."""
+    candidates = [part]
+    if part.startswith('test'):
+        candidates += [f'{other}{part[4:]}' for other in _INSTEAD_OF_TEST]
+    return next((name for name in candidates if exists(name)), None)
 
 
 def _folder_source(root: str, part: str, arrays: bool) -> Source:
@@ -109,6 +213,25 @@ def _folder_source(root: str, part: str, arrays: bool) -> Source:
     source = _files_source(listing.paths, folder)
     notes = [f"Passed over in '{folder}': {listing.passed_over}."] if listing.passed_over else []
     return dataclasses.replace(source, notes=notes)
+
+
+def open_stacked_files(places: Sequence[str], options: ReadOptions, channels: Sequence[int]) -> Source:
+    """Opens several places as open_files does, and stacks their images of the same name as channels.
+
+    Args:
+        places: for each part of an image a file, folder or pattern; single files need no common name.
+        options: how the files are read.
+        channels: number of channels of each part.
+
+    Raises:
+        UserError: as open_files; or no name is in all places.
+    """
+    opened = [
+        open_files(place, dataclasses.replace(options, channels=(count,))) for place, count in zip(places, channels)
+    ]
+    if not all(len(source) == 1 for source in opened):
+        opened = match(opened, 'input', ','.join(places), '')
+    return stack(opened, channels)
 
 
 def open_files(place: str, options: ReadOptions = decode.PLAIN) -> Source:
@@ -154,9 +277,9 @@ def _read(path: str) -> bytes:
         return file.read()
 
 
-def demo_source(part: str) -> Source:
-    """A part of the demo's data set, 'trainA', ..., as PNGs in memory."""
-    pictures = demo.regions(part[:-1], part[-1])
+def demo_source(part: str, paired: bool = False) -> Source:
+    """A part of the demo's data set, 'trainA', ..., as PNGs in memory; `paired`: see demo.regions."""
+    pictures = demo.regions(part[:-1], part[-1], paired)
     names, encoded = list(pictures), []
     for pixels in pictures.values():
         file = io.BytesIO()

@@ -142,20 +142,9 @@ class ImageTable:
         Raises:
             UserError: the image is broken, and skip_bad is false.
         """
-        try:
-            image, place = self._try(index), index
-            if image is None:
-                # The next image that can be used: the same one every time that this image is asked for.
-                with self._lock:
-                    self.replaced += 1
-                while image is None:
-                    place = (place + 1) % len(self)
-                    if place == index:
-                        raise UserError(f'none of the images of {self._source.where} can be used any more.')
-                    image = self._try(place)
-        except UserError as error:
-            self.failure = error
-            raise
+        return rows_together([self], index, [crop])[0]
+
+    def _crop(self, image: np.ndarray, crop: Optional[tuple[int, int]]) -> np.ndarray:
         if crop is None:
             return image
         side = self._geometry.crop_size
@@ -173,6 +162,15 @@ class ImageTable:
             if self._skip_bad:
                 return None
             raise self._source.error(place, error) from error
+
+    def leave_only(self, places: Sequence[int]) -> None:
+        """Leaves out all images but those at these places of the source."""
+        self._good = np.array(places)
+
+    @property
+    def places(self) -> Sequence[int]:
+        """The places of the images in the source, in order."""
+        return self._good.tolist()
 
     def _decode(self, place: int) -> np.ndarray:
         """One image of the source, [h, w, c], of this dtype."""
@@ -193,3 +191,44 @@ class ImageTable:
         for index in range(len(self._source)):
             digest.update(self._source.stamp(index).encode(errors='surrogateescape') + b'\n')
         return digest.hexdigest()[:32]
+
+
+def keep_pairs(tables: Sequence[ImageTable]) -> None:
+    """Leaves out of each of these tables, of sources whose images belong together, the images that another one lacks.
+
+    Raises:
+        UserError: no image is left.
+    """
+    places = sorted(set.intersection(*(set(table.places) for table in tables)))
+    if not places:
+        raise UserError('no two images that belong together can be used; replace those that are listed above.')
+    for table in tables:
+        table.leave_only(places)
+
+
+def rows_together(
+    tables: Sequence[ImageTable], index: int, crops: Sequence[Optional[tuple[int, int]]]
+) -> list[np.ndarray]:
+    """The images of an index in tables whose images belong together, see ImageTable.row.
+
+    If one of them turns out to be broken, those of the next index that can be used take the place of all: the same ones
+    every time.
+
+    Raises:
+        UserError: an image is broken, and skip_bad is false, or no others are left.
+    """
+    place, first = index, tables[0]
+    try:
+        images = [table._try(place) for table in tables]
+        if any(image is None for image in images):
+            with first._lock:
+                first.replaced += 1
+        while any(image is None for image in images):
+            place = (place + 1) % len(first)
+            if place == index:
+                raise UserError(f'none of the images of {first._source.where} can be used any more.')
+            images = [table._try(place) for table in tables]
+    except UserError as error:
+        first.failure = error
+        raise
+    return [table._crop(image, crop) for table, image, crop in zip(tables, images, crops)]

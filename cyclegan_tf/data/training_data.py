@@ -8,8 +8,9 @@ from typing import Optional
 
 from cyclegan_tf.data import inspection, pipeline, sources, stores
 from cyclegan_tf.data.geometry import Geometry
+from cyclegan_tf.data.inspection import Finding
 from cyclegan_tf.data.pictures import MAX_PIXELS, ReadOptions
-from cyclegan_tf.data.table import ImageTable
+from cyclegan_tf.data.table import ImageTable, keep_pairs
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.console import Console
 from cyclegan_tf.runtime.start_times import StartTimes
@@ -25,7 +26,8 @@ _SHOWN = 5  # duplicates that are listed; the others are only counted
 class TrainingData:
     """The training images of both domains. Their names A and B are the model's, which --direction=BtoA exchanges.
 
-    Worker number `worker` of `workers` takes its share of every batch.
+    Worker number `worker` of `workers` takes its share of every batch. `unjittered` are the tables of A and B for the
+    epochs after config.last_jitter_epoch, if there are any.
     """
 
     config: Config
@@ -33,6 +35,7 @@ class TrainingData:
     table_b: ImageTable
     worker: int = 0
     workers: int = 1
+    unjittered: Optional[tuple[ImageTable, ImageTable]] = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -47,29 +50,38 @@ class TrainingData:
     def stream(self, order: int = 0) -> pipeline.Stream:
         """The stream of batches; every `order` gives another order of the images, other crops, and so on."""
         config = self.config
+        unjittered = None
+        if self.unjittered is not None:
+            epochs = max(0, config.last_jitter_epoch - config.epoch_count + 1)
+            unjittered = pipeline.Unjittered(*self.unjittered, epochs)
         return pipeline.Stream(
             self.table_a,
             self.table_b,
             config.images_per_step,
             config.crop_size if config.crops else None,
             config.seed + order * 1_000_003,
-            aligned=config.dataset_mode == 'aligned',
+            aligned=config.paired,
             serial_batches=config.serial_batches,
             flip=not config.no_flip,
             augment_policy=config.augment,
             threads=config.num_threads,
             worker=self.worker,
             workers=self.workers,
+            unjittered=unjittered,
         )
 
     def scalars(self) -> dict[str, float]:
         """Scalars about the data for TensorBoard, by tag."""
-        return {'data/replaced_images': self.table_a.replaced + self.table_b.replaced}
+        return {'data/replaced_images': sum(table.replaced for table in self._tables)}
 
     @property
     def failure(self) -> Optional[UserError]:
         """The error that made the stream fail, if there is one."""
-        return self.table_a.failure or self.table_b.failure
+        return next((table.failure for table in self._tables if table.failure is not None), None)
+
+    @property
+    def _tables(self) -> Sequence[ImageTable]:
+        return [self.table_a, self.table_b, *(self.unjittered or ())]
 
 
 def make_geometry(config: Config) -> Geometry:
@@ -87,10 +99,18 @@ def read_options(config: Config) -> dict[str, ReadOptions]:
     }
 
 
+def pairing(config: Config) -> sources.Pairing:
+    """How a run's pairs are found."""
+    parts, features = config.input_parts, (config.input_feature, config.output_feature)
+    return sources.Pairing({config.domains[0]: parts} if len(parts) > 1 else {}, None if None in features else features)
+
+
 def open_sources(config: Config, phase: str, max_size: Optional[int]) -> tuple[sources.Source, ...]:
     """The images of both domains in one phase, in the order of the model's A and B."""
     options = [read_options(config)[domain] for domain in 'AB']
-    opened = sources.open_domains(config.dataroot, phase, config.dataset_mode, max_size, config.data_dir, options)
+    opened = sources.open_domains(
+        config.dataroot, phase, config.dataset_mode, max_size, config.data_dir, options, pairing(config)
+    )
     named = dict(zip('AB', opened))
     return tuple(named[domain] for domain in config.domains)
 
@@ -120,20 +140,26 @@ def open_training_data(
             console.line(f'Domain {label}: {line}')
     wanted = list(config.channels.values())
     findings = [inspection.check_channels(checked, channels) for checked, channels in zip(findings, wanted)]
+    geometry = make_geometry(config)
+    if config.dataset_mode == 'paired':
+        findings = _check_sizes_of_pairs(config, geometry, findings)
     kept = _usable(config, opened, findings, console)
     duplicates = inspection.duplicates(opened[0], findings[0], opened[1], findings[1])
     for line in _shorten(duplicates):
         console.line(f'Warning: {line}.')
 
-    geometry = make_geometry(config)
     opened = [source.select(indices) for source, indices in zip(opened, kept)]
     headers = [[checked[i].header for i in indices] for checked, indices in zip(findings, kept)]
     _warn_of_small_images(config, geometry, headers, console)
+    geometries = [geometry]
+    if config.last_jitter_epoch is not None:
+        geometries.append(dataclasses.replace(geometry, load_size=config.crop_size))
     tables = [
-        ImageTable(source, domain_headers, geometry, channels, skip)
+        ImageTable(source, domain_headers, one, channels, skip)
+        for one in geometries
         for source, domain_headers, channels in zip(opened, headers, wanted)
     ]
-    _refuse_sizes(config, *(table.result_size() for table in tables))
+    _refuse_sizes(config, *(table.result_size() for table in tables[:2]))
     if times is not None:
         times.mark('looking at images')
     limit = None if config.cache_memory_mb is None else config.cache_memory_mb * 10**6
@@ -142,11 +168,35 @@ def open_training_data(
     console.line(f'Cache: {why}.')
     if where != 'none':
         left_out = [line for table in tables for line in table.keep(where, cache_dir, config.num_threads)]
-        for line in left_out:
+        for line in dict.fromkeys(left_out):
             console.line(f'Skipped: {line}')
+        # Every table of a domain has to have the same images, and those of pairs the same pairs.
+        for of_domain in [tables] if config.paired else [tables[::2], tables[1::2]]:
+            keep_pairs(of_domain)
     if times is not None:
         times.mark('reading images')
-    return TrainingData(config, *tables, worker, workers)
+    unjittered = tuple(tables[2:]) if tables[2:] else None
+    return TrainingData(config, *tables[:2], worker, workers, unjittered)
+
+
+def _check_sizes_of_pairs(
+    config: Config, geometry: Geometry, findings: Sequence[Sequence[Finding]]
+) -> list[list[Finding]]:
+    """The findings, with a problem for pairs whose images would get crops of different places."""
+    if config.preprocess == 'resize_and_crop':
+        return [list(checked) for checked in findings]
+    result: list[list[Finding]] = [[], []]
+    for pair in zip(*findings):
+        sizes = [one.header and geometry.loaded(one.header.width, one.header.height) for one in pair]
+        if None not in sizes and sizes[0] != sizes[1]:
+            first, second = (f'{one.header.width}x{one.header.height}' for one in pair)
+            problem = (
+                f'it is {first}, its counterpart {second}, which only --preprocess=resize_and_crop brings to one size'
+            )
+            pair = dataclasses.replace(pair[0], header=None, problem=problem), pair[1]
+        for checked, one in zip(result, pair):
+            checked.append(one)
+    return result
 
 
 def _usable(config, opened, findings, console) -> list[list[int]]:
@@ -158,7 +208,7 @@ def _usable(config, opened, findings, console) -> list[list[int]]:
     for line in lines:
         console.line(f'Skipped: {line}')
     kept = [[i for i, finding in enumerate(checked) if finding.problem is None] for checked in findings]
-    if opened[0].half is not None:
+    if opened[0].pairing:  # an image takes its counterpart along
         kept = [sorted(set(kept[0]) & set(kept[1]))] * 2
     for source, indices in zip(opened, kept):
         if not indices:

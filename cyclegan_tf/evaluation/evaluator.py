@@ -15,7 +15,7 @@ from cyclegan_tf.data import decode, pairs, preprocess, sources
 from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.data.levels import to_uint8
 from cyclegan_tf.data.test_images import make_test_geometry
-from cyclegan_tf.data.training_data import read_options
+from cyclegan_tf.data.training_data import pairing, read_options
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluation import features, metrics
 from cyclegan_tf.evaluation.results import Results
@@ -36,8 +36,8 @@ class Translators(Protocol):
     def test_errors(self) -> Collection[str]:
         """Which of the errors 'cycle' and 'identity' apply to the model."""
 
-    def translate_floats(self, images: np.ndarray, direction: str) -> np.ndarray:
-        """Float32 [n, h, w, c] in [-1, 1] -> the translated images, likewise."""
+    def translate_floats(self, images: np.ndarray, direction: str, names: Sequence[str] = ()) -> np.ndarray:
+        """Float32 [n, h, w, c] in [-1, 1] -> the translated images, likewise; names: see Translator."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,13 @@ def open_test_images(
     geometry = make_test_geometry(config, load_size, argument)
     options = read_options(config)
     domains = sources.open_domains(
-        config.dataroot, phase, config.dataset_mode, count, config.data_dir, [options[domain] for domain in 'AB']
+        config.dataroot,
+        phase,
+        config.dataset_mode,
+        count,
+        config.data_dir,
+        [options[domain] for domain in 'AB'],
+        pairing(config),
     )
     channels = dict(zip(config.domains, config.channels.values()))
     return TestImages(dict(zip('AB', domains)), geometry, channels, config.pairs)
@@ -246,9 +252,9 @@ class Evaluation:
         def fakes() -> Iterator[np.ndarray]:
             """Translates images, measures them, and yields the results for the extraction of features."""
             for names, real in self._batches(domain, direction):
-                fake = translators.translate_floats(real, direction)
+                fake = translators.translate_floats(real, direction, names)
                 if inverse is not None and 'cycle' in translators.test_errors:
-                    rec = translators.translate_floats(fake, inverse)
+                    rec = translators.translate_floats(fake, inverse, names)
                     collected['cycle'] += np.abs(rec - real).mean(axis=(1, 2, 3)).tolist()
                 pictures = to_uint8(fake)
                 self._compare(translation, names, pictures, collected)
@@ -260,8 +266,8 @@ class Evaluation:
         else:
             vectors = self._extractor(fakes())
         if 'identity' in translators.test_errors and translation.channels[0] == translation.channels[1]:
-            for _, real in self._batches(target, f'{direction}, identity'):
-                same = translators.translate_floats(real, direction)
+            for names, real in self._batches(target, f'{direction}, identity'):
+                same = translators.translate_floats(real, direction, names)
                 collected['identity'] += np.abs(same - real).mean(axis=(1, 2, 3)).tolist()
         return self._summary(translation, collected, lambda: vectors)
 

@@ -25,6 +25,7 @@ from cyclegan_tf.runtime.hardware import missing_gpu_warning
 from cyclegan_tf.settings.evaluation import EvaluateConfig
 from cyclegan_tf.settings.run_flags import load_config
 from cyclegan_tf.settings.training import Config
+from cyclegan_tf.settings.translation import test_time
 from cyclegan_tf.translation.translator import Translator
 
 
@@ -69,7 +70,11 @@ def evaluate(settings: EvaluateConfig) -> int:
         for checkpoint in chosen:
             try:
                 if translator is None:
-                    translator = Translator.from_checkpoint(config, checkpoint, settings.max_pixels)
+                    translator = Translator.from_checkpoint(
+                        config, checkpoint, settings.max_pixels, **test_time(settings)
+                    )
+                    if translator.test_time:
+                        print(f'Translating with {translator.test_time}; --eval turns that off.', file=sys.stderr)
                 else:
                     translator.restore(checkpoint)
             except UserError as error:
@@ -94,6 +99,7 @@ def evaluate(settings: EvaluateConfig) -> int:
             'checkpoints': measured,
             'untranslated': untranslated,
             'metrics': list(measures),
+            'test_time': translator.test_time,
             'images': about_images(config, settings.phase, images),
             'features': None if extractor is None else about_features(extractor),
             'flags': dataclasses.asdict(settings),

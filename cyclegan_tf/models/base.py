@@ -172,6 +172,11 @@ class BaseModel(tf.Module):
         kind = self._config.networks[name].kind
         return {'generator': self._config.netG, 'discriminator': self._config.netD}.get(kind, kind)
 
+    @property
+    def config(self) -> Config:
+        """The run's settings."""
+        return self._config
+
     def slots(self, name: str) -> Optional[list[torch_weights.Slot]]:
         """Where the weights of a network are in the files of the PyTorch programs; None if they have no such file."""
         config = self._config

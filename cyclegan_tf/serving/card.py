@@ -58,9 +58,10 @@ into images of domain {translation.target}.
 |---|---|
 | trained on | `{config.dataroot}`, {config.dataset_mode} images, `{config.preprocess}`, {size} |
 | run | `{settings.name}`, step {exported.step:,} (`--epoch={settings.epoch}`), batch size {config.batch_size} |
-| architecture | {config.netG}, {config.ngf} filters, norm {config.norm}, {weights:,} weights in {settings.precision} |
+| architecture | {config.netG}, {config.ngf} filters, norm {config.norms['generator']}, {weights:,} weights \
+in {settings.precision} |
 | channels | {channels_in} in, {channels_out} out |
-{_range_rows(ranges)}\
+{_range_rows(ranges)}{_test_time_row(config)}\
 | losses and settings of the model | {', '.join([config.gan_mode, *own])} |
 | exported with | TensorFlow {tf.__version__} |
 
@@ -80,6 +81,20 @@ into images of domain {translation.target}.
 
 {_example_of_pictures(name) if pictures else _example_of_floats(name, channels_in, any(ranges))}
 """
+
+
+def _test_time_row(config: Config) -> str:
+    """What the exported generator does otherwise than cyclegan_tf.translate does with the run's own settings."""
+    norm = config.batch_statistics and config.norms['generator'] == 'batch'
+    dropout = config.test_dropout and not config.no_dropout
+    if not (norm or dropout):
+        return ''
+    kept = ' and '.join((['the statistics of each image'] if norm else []) + (['dropout'] if dropout else []))
+    return (
+        f'| outside training | {"running statistics of batch norm" if norm else ""}{", " if norm and dropout else ""}'
+        f'{"no dropout" if dropout else ""}; the measures below may be of translations with {kept}, as '
+        f'cyclegan_tf.translate makes them without --eval |\n'
+    )
 
 
 _Ranges = tuple[Optional[tuple[float, float]], Optional[tuple[float, float]]]

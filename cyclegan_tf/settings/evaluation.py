@@ -7,7 +7,7 @@ from typing import Optional
 
 from cyclegan_tf.settings.fields import same, setting, split_names, validate_epoch, validate_fields
 from cyclegan_tf.settings.training import MEASURES, Config, FeatureConfig
-from cyclegan_tf.settings.translation import TranslateConfig
+from cyclegan_tf.settings.translation import TranslateConfig, validate_eval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,16 @@ class EvaluateConfig(FeatureConfig):
         group='evaluation',
     )
     pairs: str = same(Config, 'pairs')
-    phase: str = setting('test', 'part of the data set to measure on', group='data', choices=('train', 'test'))
+    batch_statistics: Optional[bool] = same(TranslateConfig, 'batch_statistics')
+    test_dropout: Optional[bool] = same(TranslateConfig, 'test_dropout')
+    eval: bool = same(TranslateConfig, 'eval')
+    seed: Optional[int] = same(TranslateConfig, 'seed')
+    phase: str = setting(
+        'test',
+        'part of the data set to measure on; where a data set has no part test, that is its part val',
+        group='data',
+        choices=('train', 'val', 'test'),
+    )
     num_test: Optional[int] = setting(
         None, 'number of images of each domain to measure; unset: all', group='data', minimum=1
     )
@@ -59,5 +68,6 @@ class EvaluateConfig(FeatureConfig):
     def __post_init__(self):
         validate_fields(self)
         validate_epoch(self.epoch, ('latest', 'best', 'all'))
+        validate_eval(self)
         if self.metrics is not None:
             split_names('metrics', self.metrics, MEASURES)

@@ -257,7 +257,15 @@ def _finish(values: flags.FlagValues, argv: Sequence[str], rest: Sequence[str], 
         print(f'usage: python {program} [flags]\n\n{help_text(values, hidden)}')
         raise SystemExit(0)
     if rest:
-        raise UserError(f"'{rest[0]}' is not a flag; flags begin with -- and take their value after =.")
+        raise UserError(_not_a_flag(values, argv, rest[0]))
+
+
+def _not_a_flag(values: flags.FlagValues, argv: Sequence[str], argument: str) -> str:
+    """The message for an argument that is no flag, such as the value in CUT's way of writing '--nce_idt False'."""
+    before = argv[list(argv).index(argument) - 1].lstrip('-') if argument in argv else ''
+    if argument.lower() in ('true', 'false') and before in values and values[before].boolean:
+        return f"'{argument}' is not a flag; the value of a flag follows after =, as in --{before}={argument}."
+    return f"'{argument}' is not a flag; flags begin with -- and take their value after =."
 
 
 def _describe(flag: flags.Flag) -> str:

@@ -142,8 +142,8 @@ class CUTConfig(Config):
             )
         if self.input_nc != self.output_nc:
             raise UserError(
-                f'`input_nc` ({self.input_nc}) and `output_nc` ({self.output_nc}) differ, but the generator of CUT also '
-                f'reads its own translations; set them to the same number.'
+                f'`input_nc` ({self.input_nc}) and `output_nc` ({self.output_nc}) differ, but the generator of CUT '
+                f'reads its own translations, too; set them to the same number.'
             )
         _refuse_pool(self)
         if not self.lambda_NCE > 0:

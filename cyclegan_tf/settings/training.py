@@ -518,8 +518,8 @@ class Config(FeatureConfig):
         _ = self.input_parts  # raises UserError if they cannot be read
         if self.input_folders is not None and self.dataset_mode != 'paired':
             raise UserError(
-                f"`input_folders` ('{self.input_folders}') needs images that are matched by name; set --dataset_mode to "
-                f'paired.'
+                f"`input_folders` ('{self.input_folders}') needs images that are matched by name; set "
+                f'--dataset_mode to paired.'
             )
         if (self.input_feature is None) != (self.output_feature is None):
             raise UserError(

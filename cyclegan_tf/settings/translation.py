@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Optional
+from typing import Any, Optional
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.settings.fields import PRECISIONS, same, setting, validate_epoch, validate_fields
 from cyclegan_tf.settings.training import Config
+
+
+def validate_eval(settings: Any) -> None:
+    """Raises UserError if --eval contradicts another flag."""
+    for name in ('batch_statistics', 'test_dropout'):
+        if settings.eval and getattr(settings, name):
+            raise UserError(f'`eval` (true) turns `{name}` off, which is set to true; leave out one of them.')
+
+
+def test_time(settings: Any) -> dict[str, Any]:
+    """The arguments of Translator.from_checkpoint that the flags batch_statistics, test_dropout, eval and seed set."""
+    if settings.eval:
+        return {'batch_statistics': False, 'test_dropout': False, 'seed': settings.seed}
+    return {name: getattr(settings, name) for name in ('batch_statistics', 'test_dropout', 'seed')}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +44,8 @@ class TranslateConfig:
     # ----------------------------------------------------------------------------------------------------------- data
     input: Optional[str] = setting(
         None,
-        "images to translate: an image, a folder, or a quoted pattern such as 'in/*.jpg'; unset: the run's test "
-        'images, with a results page',
+        "images to translate: an image, a folder, or a quoted pattern such as 'in/*.jpg'; for a run of several input "
+        "folders, as many of these separated by commas; unset: the run's test images, with a results page",
         group='data',
     )
     resize: Optional[str] = setting(
@@ -47,16 +61,21 @@ class TranslateConfig:
         group='data',
         minimum=1,
     )
-    phase: str = setting('test', 'part of the data set to translate', group='data', choices=('train', 'test'))
+    phase: str = setting(
+        'test',
+        'part of the data set to translate; where a data set has no part test, that is its part val',
+        group='data',
+        choices=('train', 'val', 'test'),
+    )
     dataroot: Optional[str] = setting(
         None, 'images to translate, specified as for training; unset: those of the run', group='data'
     )
     dataset_mode: Optional[str] = setting(
         None,
-        'how the images are stored; unaligned, aligned: as in training; single: in the folder dataroot itself, all of '
-        "one domain, to be translated in one direction; unset: the run's mode",
+        'how the images are stored; unaligned, aligned, paired: as in training; single: in the folder dataroot itself, '
+        "all of one domain, to be translated in one direction; unset: the run's mode",
         group='data',
-        choices=('unaligned', 'aligned', 'single'),
+        choices=('unaligned', 'aligned', 'paired', 'single'),
     )
     data_dir: Optional[str] = setting(
         None, "folder where TensorFlow Datasets keeps its data sets; unset: the run's", group='data'
@@ -84,6 +103,27 @@ class TranslateConfig:
     )
     num_threads: int = setting(
         2, 'number of threads that read images, and of threads that write them', group='data', minimum=1
+    )
+    # ----------------------------------------------------------------------------------------------------- evaluation
+    batch_statistics: Optional[bool] = setting(
+        None,
+        "let batch norm use each image's own statistics, over its own pixels, instead of the running ones; unset: as "
+        'the run does, which of the models is pix2pix',
+        group='evaluation',
+    )
+    test_dropout: Optional[bool] = setting(
+        None,
+        'keep dropout on, drawn from a seed and the name of each image; unset: as the run does, which of the models is '
+        'pix2pix',
+        group='evaluation',
+    )
+    eval: bool = setting(
+        False,
+        "the PyTorch program's way of turning both off: running statistics, and no dropout",
+        group='evaluation',
+    )
+    seed: Optional[int] = setting(
+        None, "random seed of the dropout of --test_dropout; unset: the run's", group='evaluation', minimum=0
     )
     # ---------------------------------------------------------------------------------------------------------- files
     output: Optional[str] = setting(
@@ -135,6 +175,7 @@ class TranslateConfig:
     def __post_init__(self):
         validate_fields(self)
         validate_epoch(self.epoch)
+        validate_eval(self)
         if self.resize and self.load_size:
             raise UserError(
                 f'`resize` ({self.resize}) and `load_size` ({self.load_size}) exclude each other; leave one out.'

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Optional
 
 import numpy as np
@@ -164,6 +164,11 @@ def run(
     times.mark("opening the run's files")
     if trainer.step >= trainer.total_steps:
         console.line(f'Epoch {config.total_epochs}, the last one, is already done; raise n_epochs or n_epochs_decay.')
+    elif trainer.step >= trainer.last_step:
+        console.line(
+            f'Step {trainer.step} is done already, and max_steps is {config.max_steps}; raise it, or set --max_steps=0 '
+            f'to train to the end.'
+        )
     try:
         trainer.train()
         part(devices, watch)
@@ -176,7 +181,8 @@ def run(
         if data.failure is None:
             raise
         raise data.failure from error
-    console.line(f'Done: {trainer.step} steps, in {run_directory}.')
+    left = f' of {trainer.total_steps} (max_steps)' if trainer.step < trainer.total_steps else ''
+    console.line(f'Done: {trainer.step} steps{left}, in {run_directory}.')
     return 0
 
 
@@ -240,10 +246,10 @@ class Interruptible:
         """See evaluator.Translators."""
         return self.translator.test_errors
 
-    def translate_floats(self, images: np.ndarray, direction: str) -> np.ndarray:
+    def translate_floats(self, images: np.ndarray, direction: str, names: Sequence[str] = ()) -> np.ndarray:
         """See evaluator.Translators."""
         self.between()
-        return self.translator.translate_floats(images, direction)
+        return self.translator.translate_floats(images, direction, names)
 
 
 def measure(evaluation: Evaluation, translator: Translator, console: Console, between: Callable[[], None]) -> Results:
@@ -297,7 +303,7 @@ def use_xla(config: Config, devices: Devices, sizes) -> bool:
 
     'auto' does not if images differ in size, since XLA compiles again for each size; 'true' accepts that.
     """
-    if config.norm == 'batch' and devices.replicas > 1:
+    if 'batch' in config.norms.values() and devices.replicas > 1:
         if config.jit_compile == 'true':
             raise UserError('`jit_compile` (true) cannot compile batch norm over several devices; set it to false.')
         return False
@@ -315,7 +321,7 @@ def out_of_memory(config: Config) -> UserError:
     if config.pool_size:
         remedies.append(f'--pool_size ({config.pool_size})')
     lower = f'lower {", ".join(remedies[:-1])} or {remedies[-1]}'
-    again = '' if config.recompute_grads or config.norm == 'batch' else 'set --recompute_grads, or '
+    again = '' if config.recompute_grads or config.norms['generator'] == 'batch' else 'set --recompute_grads, or '
     return UserError(f'the memory of the {kind} is too small for this training; {again}{lower}.')
 
 
@@ -327,10 +333,11 @@ def log_setup(console, config, run_directory, devices, model, data, trainer) -> 
         console.line(f'Network {name}: {kind}, {count:,} parameters.')
         if config.verbose:
             network.summary(print_fn=console.line)
+    until = f', up to step {config.max_steps}' if trainer.last_step < trainer.total_steps else ''
     compiled = ', compiled by XLA' if use_xla(config, devices, data.sizes) else ''
     console.line(f'Devices: {devices.describe()}{compiled}.')
     console.line(
         f'Epochs: {config.epoch_count} to {config.total_epochs}, {data.steps_per_epoch} steps each of batch '
-        f'{config.images_per_step}; {trainer.total_steps} steps in all, {trainer.step} done.'
+        f'{config.images_per_step}; {trainer.total_steps} steps in all, {trainer.step} done{until}.'
     )
     console.line(f'Run directory: {run_directory}. To watch: tensorboard --logdir {config.checkpoints_dir}')

@@ -25,6 +25,11 @@ class Timetable:
         """Number of steps of the complete run."""
         return max(0, self.config.total_epochs - self.config.epoch_count + 1) * self.steps_per_epoch
 
+    @property
+    def last_step(self) -> int:
+        """The step after which training ends: that of --max_steps, or the last one of the complete run."""
+        return min(self.total_steps, self.config.max_steps or self.total_steps)
+
     def epoch_of(self, step: int) -> int:
         """The number of the epoch that the step after `step` steps belongs to."""
         return self.config.epoch_count + step // self.steps_per_epoch
@@ -52,7 +57,7 @@ class Timetable:
     def next_event(self, step: int) -> int:
         """The next step after which something is due."""
         config, batch = self.config, self.config.images_per_step
-        nexts = [self.total_steps, (step // self.steps_per_epoch + 1) * self.steps_per_epoch]
+        nexts = [self.last_step, (step // self.steps_per_epoch + 1) * self.steps_per_epoch]
         for frequency in (config.print_freq, config.display_freq, config.save_latest_freq):
             nexts.append(math.ceil((step * batch // frequency + 1) * frequency / batch))
         if step == 0:

@@ -30,7 +30,9 @@ from cyclegan_tf.training.timetable import Timetable
 # Settings on which the measures of the test images depend.
 _HOW_MEASURED = (
     'dataroot', 'eval_images', 'eval_load_size', 'feature_extractor', 'feature_size', 'feature_range', 'feature_output',
+    'batch_statistics', 'test_dropout',
 )  # fmt: skip
+_HOW_BEFORE = {'batch_statistics': False, 'test_dropout': False}  # of runs that were measured before these were there
 _ROLLBACKS = 3  # maximum number, with on_nan=rollback
 _LONGEST_CALL = 0.5  # seconds of compiled steps between checks of signals and the clock
 
@@ -105,8 +107,13 @@ class Trainer:
         """Number of steps of the complete run."""
         return self._timetable.total_steps
 
+    @property
+    def last_step(self) -> int:
+        """The step after which training ends."""
+        return self._timetable.last_step
+
     def train(self) -> None:
-        """Trains to the end.
+        """Trains to the last step.
 
         Raises:
             Interrupted: SIGTERM or SIGINT was received; the state is saved.
@@ -116,9 +123,9 @@ class Trainer:
         try:
             self._finish_current_step()
             self._times.mark('finishing the previous step')
-            if self.step >= self.total_steps:
+            if self.step >= self.last_step:
                 return
-            self._console.start(self.step, self.total_steps)
+            self._console.start(self.step, self.last_step)
             while True:
                 try:
                     return self._train_from_here()
@@ -139,7 +146,7 @@ class Trainer:
         self._model.start_epoch(self._timetable.epoch_of(self.step))
         self._last_report, self._waited = (time.monotonic(), self.step), np.zeros(2)
         try:
-            while self.step < self.total_steps:
+            while self.step < self.last_step:
                 self._advance(iterator)
                 self._agree()
                 if self._signal is not None:
@@ -179,7 +186,7 @@ class Trainer:
             f'{error}: training returns to step {restored.found.step} and continues with the images in another order '
             f'(rollback {rollbacks + 1} of {_ROLLBACKS}).'
         )
-        self._console.start(self.step, self.total_steps)
+        self._console.start(self.step, self.last_step)
 
     def _agree(self) -> None:
         """Makes all workers stop at the same step, whichever got a signal, and do equally many steps per call."""
@@ -220,7 +227,7 @@ class Trainer:
         self._progress.add(rows.astype(np.float64))
         self._console.advance(step, self._timetable.epoch_of(before), self._losses(rows[-1]))
         config = self._config
-        if self._timetable.is_due(step, config.print_freq) or step == self.total_steps:
+        if self._timetable.is_due(step, config.print_freq) or step == self.last_step:
             self._report(step, self._timetable.epoch_of(before))
         if self._timetable.is_due(step, config.display_freq) or step == 1:
             self._display(step)
@@ -228,6 +235,10 @@ class Trainer:
             self._end_epoch(step, self._timetable.epoch_of(before))
         elif self._timetable.is_due(step, config.save_latest_freq):
             self._save_latest(step)
+        if step == self.last_step and not (
+            self._timetable.ends_epoch(step) and self._checkpoints.has_epoch(self._timetable.epoch_of(step) - 1)
+        ):
+            self._save_latest(step)  # as with max_steps; otherwise the end of the last epoch is saved
 
     def _losses(self, values: np.ndarray) -> dict[str, float]:
         named = dict(zip(self._model.metric_names, values))
@@ -308,7 +319,8 @@ class Trainer:
         value, best = overall(results, keep_best), self._checkpoints.best()
         how = {name: getattr(self._config, name) for name in _HOW_MEASURED}
         # Results that were measured with other settings, before these were changed, cannot be compared.
-        old = find_overall(best['results'], keep_best) if best and best['how'] == how else None
+        same = best is not None and {**_HOW_BEFORE, **best['how']} == how
+        old = find_overall(best['results'], keep_best) if same else None
         if not math.isnan(value) and (old is None or is_better(keep_best, value, old)):
             self._save(lambda: self._checkpoints.save_best(epoch, {'results': results, 'how': how}))
             self._console.line(f'The best {keep_best} so far, {value:.4g}: kept as --epoch=best.')

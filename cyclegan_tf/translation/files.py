@@ -51,7 +51,7 @@ def translate_input(settings: TranslateConfig, translator: Translator) -> Outcom
     first = translator.translation() if settings.direction is None else None
     directions = [one.name for one in ([first] if first else translator.choose(settings.direction))]
     outputs = {name: make_output(settings, translator, name) for name in directions}
-    source = sources.open_files(settings.input, read_options(settings, translator, directions))
+    source = open_input(settings, translator, directions)
     for line in source.notes:
         print(line, file=sys.stderr)
     if settings.num_test is not None:
@@ -59,7 +59,8 @@ def translate_input(settings: TranslateConfig, translator: Translator) -> Outcom
     output = pathlib.Path(
         settings.output or pathlib.Path(settings.results_dir) / settings.name / f'files_{settings.epoch}'
     )
-    source = leave_out_results(source, settings.input, output)
+    if not source.parts:
+        source = leave_out_results(source, settings.input, output)
     refuse_overwriting(source, plan(source, directions, output), output, settings.output_format)
     make_folder('output' if settings.output else 'results_dir', settings.output or settings.results_dir, output)
     try:
@@ -76,6 +77,24 @@ def translate_input(settings: TranslateConfig, translator: Translator) -> Outcom
         raise UserError(f"'{output}' can no longer be written ({error.strerror}); correct that and repeat.") from error
     print(f'Wrote {count(outcome.written, "picture")} to {output} ({", ".join(directions)}).')
     return outcome
+
+
+def open_input(settings: TranslateConfig, translator: Translator, directions: Sequence[str]) -> sources.Source:
+    """The images of --input; for a run of several input folders, those of as many places, stacked.
+
+    Raises:
+        UserError: there are no such files; or the places are not as many as the run's input folders.
+    """
+    options, parts = read_options(settings, translator, directions), translator.config.input_parts
+    if len(parts) == 1:
+        return sources.open_files(settings.input, options)
+    places = settings.input.split(',')
+    if len(places) != len(parts):
+        raise UserError(
+            f"`input` ('{settings.input}') is not {len(parts)} places separated by commas, one for each folder of this "
+            f"run's input_folders ({translator.config.input_folders}); give as many."
+        )
+    return sources.open_stacked_files(places, options, [count for _, count in parts])
 
 
 def make_output(settings: TranslateConfig, translator: Translator, direction: str) -> Output:
@@ -166,7 +185,9 @@ def translate_files(
                     bar.update(len(directions))
                     continue
                 for direction in directions:
-                    for index, result in zip(indices, _translate(translator, images, direction, outputs[direction])):
+                    names = [source.names[index] for index in indices]
+                    translated = _translate(translator, images, direction, outputs[direction], names)
+                    for index, result in zip(indices, translated):
                         write = functools.partial(_write, targets[direction][index], result, source.label(index), read)
                         if isinstance(images, Rows):
                             # Its tiles are translated while it is written, and only one image's at a time can be.
@@ -201,15 +222,19 @@ class _Result:
 
 
 def _translate(
-    translator: Translator, images: Union[Sequence[_Loaded], Rows], direction: str, output: Output
+    translator: Translator,
+    images: Union[Sequence[_Loaded], Rows],
+    direction: str,
+    output: Output,
+    names: Sequence[str],
 ) -> Iterator[_Result]:
     """Translates a batch, or one large image."""
     if isinstance(images, Rows):
-        yield _translate_rows(translator, images, direction, output)
+        yield _translate_rows(translator, images, direction, output, names[0])
         return
     channels_in, channels_out = translator.translation(direction).channels
     arrays = np.stack([one.array for one in images])
-    pictures = translator.translate_floats(to_float(with_channels(arrays, channels_in)), direction)
+    pictures = translator.translate_floats(to_float(with_channels(arrays, channels_in)), direction, names)
     for one, picture in zip(images, pictures):
         metadata = one.metadata
         if _keeps_alpha(translator, direction, metadata):
@@ -228,7 +253,7 @@ def _keeps_alpha(translator: Translator, direction: str, metadata: Metadata) -> 
     return metadata.has_alpha and {*channels} <= {1, 3} and translator.value_ranges(direction) == (None, None)
 
 
-def _translate_rows(translator: Translator, image: Rows, direction: str, output: Output) -> _Result:
+def _translate_rows(translator: Translator, image: Rows, direction: str, output: Output, name: str) -> _Result:
     """Translates an image of which only some rows are in memory at a time."""
     channels_in, channels_out = translator.translation(direction).channels
     range_in, _ = translator.value_ranges(direction)
@@ -242,7 +267,7 @@ def _translate_rows(translator: Translator, image: Rows, direction: str, output:
 
     def results():
         top = 0
-        for rows in translator.translate_rows(read, image.height, image.width, direction):
+        for rows in translator.translate_rows(read, image.height, image.width, direction, name):
             if keeps_alpha:
                 alpha = to_float(image.read(top, top + len(rows))[..., -1:])
                 rows = np.concatenate([rows, alpha], axis=-1)

@@ -15,7 +15,7 @@ from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.data.levels import to_uint8
 from cyclegan_tf.data.pictures import Metadata
 from cyclegan_tf.data.test_images import make_test_geometry
-from cyclegan_tf.data.training_data import read_options
+from cyclegan_tf.data.training_data import pairing, read_options
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models.translation import Translation
 from cyclegan_tf.runtime.console import progress_bar
@@ -102,7 +102,9 @@ def translate_test_set(settings: TranslateConfig, config: Config, translator: Tr
     psnr_of = {name: float(np.mean(one.psnr)) for name, one in translated.items() if one.psnr}
     before = {name: float(np.mean(one.untranslated)) for name, one in translated.items() if one.untranslated}
     about_images = {'size': images.geometry.crop_size} if config.preprocess == 'resize_and_crop' else {}
-    measured = {'psnr': psnr_of, 'psnr_untranslated': before, 'step': translator.step}
+    measured = {
+        'psnr': psnr_of, 'psnr_untranslated': before, 'step': translator.step, 'test_time': translator.test_time
+    }  # fmt: skip
     write_json(results / 'metrics.json', {**measured, **about_images, 'dataroot': dataroot})
     sections = [
         gallery.Section(
@@ -114,7 +116,8 @@ def translate_test_set(settings: TranslateConfig, config: Config, translator: Tr
         for one in wanted
     ]
     title = f'{settings.name}: {settings.phase} images, {settings.epoch}'
-    about = f'{config.netG}, step {translator.step}, preprocess {config.preprocess}.'
+    how = f' Translated with {translator.test_time}.' if translator.test_time else ''
+    about = f'{config.netG}, step {translator.step}, preprocess {config.preprocess}.{how}'
     gallery.write_page(results / 'index.html', title, about, sections, 'PSNR', {'metrics.json': 'metrics.json'})
     for direction, value in psnr_of.items():
         print(f'{direction}: PSNR {value:.2f} dB{_rise(before.get(direction), value)}')
@@ -131,6 +134,11 @@ def open_test_set(settings: TranslateConfig, config: Config, wanted: Sequence[Tr
         ways = ' or '.join(one.name for one in wanted)
         raise UserError(f'`dataset_mode` (single) needs a `direction`; set --direction to {ways}.')
     dataroot, data_dir = settings.dataroot or config.dataroot, settings.data_dir or config.data_dir
+    if mode == 'single' and config.input_folders is not None:
+        raise UserError(
+            '`dataset_mode` (single) is a single folder, but this run stacks the images of several (input_folders '
+            f'{config.input_folders}); give them as --input=FOLDER,FOLDER.'
+        )
     names = wanted[0].source if mode == 'single' else 'AB'
     channels = dict(zip(config.domains, config.channels.values()))
     options = read_options(config)
@@ -141,7 +149,13 @@ def open_test_set(settings: TranslateConfig, config: Config, wanted: Sequence[Tr
             kept_profile=profiles.kept(settings.color_profile, channels.values(), of_domain.value_range),
         )
     opened = sources.open_domains(
-        dataroot, settings.phase, mode, settings.num_test, data_dir, [options[domain] for domain in names]
+        dataroot,
+        settings.phase,
+        mode,
+        settings.num_test,
+        data_dir,
+        [options[domain] for domain in names],
+        pairing(config),
     )
     for source in opened:
         for line in source.notes:
@@ -177,10 +191,10 @@ def translate_domain(
         except decode.BadImage as error:
             done.problems.append(f'{source.label(index)}: {error}')
             continue
-        fake = translator.translate_floats(real[None], direction)
+        fake = translator.translate_floats(real[None], direction, [name])
         pictures = {f'real_{domain}': (real, metadata), f'fake_{target}': (fake[0], metadata)}
         if translation.inverse in translator.translations:
-            pictures[f'rec_{domain}'] = translator.translate_floats(fake, translation.inverse)[0], metadata
+            pictures[f'rec_{domain}'] = translator.translate_floats(fake, translation.inverse, [name])[0], metadata
         truth = _read_counterpart(partner, counterparts.get(name), images.geometry, images.channels[target])
         note, score = '', None
         if truth is not None and truth[0].shape[:2] == real.shape[:2]:

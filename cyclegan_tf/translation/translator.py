@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Optional
 
 import numpy as np
@@ -18,6 +20,7 @@ from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.models.translation import Translation
+from cyclegan_tf.networks import test_time
 from cyclegan_tf.networks.shapes import least_side, mirrored, pad_to_multiple
 from cyclegan_tf.runs import checkpoints
 from cyclegan_tf.runtime.hardware import device_kind, free_memory
@@ -42,6 +45,8 @@ class Translator:
         untrained: its networks, such as 'G_B', that were given no weights.
         max_pixels: maximum number of pixels translated at once: a larger batch is split, and a larger image is
             translated in tiles; None: as many as fit into half of the machine's free memory, whatever a GPU has.
+        seed: of the dropout outside training, if config.test_dropout is on; None: that of the run. The result for an
+            image depends on the seed, the direction and the image's name.
 
     Raises:
         UserError: max_pixels is too small for a tile with its margins.
@@ -53,7 +58,9 @@ class Translator:
         model: BaseModel,
         untrained: frozenset[str] = frozenset(),
         max_pixels: Optional[int] = None,
+        seed: Optional[int] = None,
     ):
+        self._seed = config.seed if seed is None else seed
         self.config, self._model, self._untrained = config, model, untrained
         self._all = model.translations
         self.multiple = math.lcm(*(one.network.side_multiple for one in self._all.values()))
@@ -70,9 +77,12 @@ class Translator:
                 f'raise it to {self.least_max_pixels} or more.'
             )
         self.max_pixels = max_pixels
-        # Departs from the reference: batch norm always uses its running statistics, in the reference only with --eval.
         self._untiled = {
-            name: tf.function(one.network, input_signature=[_any_image(one.channels[0])], autograph=False)
+            name: tf.function(
+                functools.partial(self._call, one.network),
+                input_signature=[_any_image(one.channels[0]), *_TOLD],
+                autograph=False,
+            )
             for name, one in self._all.items()
         }
         self._tiled: dict[str, _TiledNetwork] = {}
@@ -84,16 +94,27 @@ class Translator:
         checkpoint: checkpoints.CheckpointInfo,
         max_pixels: Optional[int] = None,
         precision: str = 'float32',
+        batch_statistics: Optional[bool] = None,
+        test_dropout: Optional[bool] = None,
+        seed: Optional[int] = None,
     ) -> Translator:
         """A translator with the weights of a checkpoint, which computes in `precision` whatever the run's was.
+
+        Args:
+            config, checkpoint, max_pixels: the run.
+            precision: 'float32', 'bfloat16' or 'float16'.
+            batch_statistics, test_dropout: as the flags; None: as the run has them.
+            seed: see Translator.
 
         Raises:
             UserError: the checkpoint does not fit, or max_pixels is too small for a tile with its margins.
         """
-        config = dataclasses.replace(config, precision=precision)
+        given = {'batch_statistics': batch_statistics, 'test_dropout': test_dropout}
+        given = {name: value for name, value in given.items() if value is not None}
+        config = dataclasses.replace(config, precision=precision, **given)
         model = MODELS[config.model](config, training=False)
         checkpoints.restore_networks(model, checkpoint)
-        return cls(config, model, checkpoint.untrained, max_pixels)
+        return cls(config, model, checkpoint.untrained, max_pixels, seed)
 
     def restore(self, checkpoint: checkpoints.CheckpointInfo) -> None:
         """Changes to the weights of another checkpoint of the same run."""
@@ -167,8 +188,22 @@ class Translator:
                 f'`max_pixels` ({self.max_pixels}) needs more memory than the {kind} has; {remedy}.'
             ) from error
 
+    @property
+    def test_time(self) -> str:
+        """What generators do otherwise than in exports, in words; empty: nothing."""
+        config, said = self.config, []
+        if config.batch_statistics and config.norms['generator'] == 'batch':
+            said.append("batch norm with each image's own statistics")
+        if config.test_dropout and not config.no_dropout:
+            said.append(f'dropout (seed {self._seed})')
+        return ' and '.join(said)
+
     def translate(
-        self, images: np.ndarray, direction: Optional[str] = None, dtype: Optional[np.dtype] = None
+        self,
+        images: np.ndarray,
+        direction: Optional[str] = None,
+        dtype: Optional[np.dtype] = None,
+        names: Sequence[str] = (),
     ) -> np.ndarray:
         """Translates an image, or a batch of images of one size.
 
@@ -180,6 +215,7 @@ class Translator:
             direction: such as 'AtoB'; None: the only one, or AtoB if there are two.
             dtype: uint8 or uint16, for the results of integers, or for a run with a value range any type that holds the
                 results' range; None: the dtype of the images, or float32 if that does not hold the range.
+            names: of the images, on which dropout depends; empty: they have none, and all get the same dropout.
 
         Returns:
             Images of the same height and width; float32 for floats, unless the run has a value range.
@@ -191,25 +227,27 @@ class Translator:
         direction, (channels_in, channels_out) = translation.name, translation.channels
         images = np.asarray(images)
         if images.ndim == 3:
-            return self.translate(images[None], direction, dtype)[0]
+            return self.translate(images[None], direction, dtype, names)[0]
         if images.ndim != 4:
             raise UserError(f'images of shape {images.shape} are neither [h, w, c] nor [n, h, w, c].')
         if any(self.value_ranges(direction)):
-            return self._translate_values(images, translation, dtype)
+            return self._translate_values(images, translation, dtype, names)
         if images.dtype.kind == 'f':
-            return self.translate_floats(images.astype(np.float32), direction)
+            return self.translate_floats(images.astype(np.float32), direction, names)
         if images.dtype not in (np.uint8, np.uint16):
             raise UserError(f'images of dtype {images.dtype} are not one of: uint8, uint16, float in [-1, 1].')
         dtype = images.dtype if dtype is None else dtype
         if not len(images):
             return np.zeros((*images.shape[:3], channels_out), dtype)
         alpha = images[..., -1:] if images.shape[-1] in (2, 4) and channels_in in (1, 3) else None
-        results = self.translate_floats(to_float(with_channels(images, channels_in)), direction)
+        results = self.translate_floats(to_float(with_channels(images, channels_in)), direction, names)
         if alpha is not None and results.shape[-1] in (1, 3):
             results = np.concatenate([results, to_float(alpha)], axis=-1)
         return to_levels(results, dtype)
 
-    def _translate_values(self, images: np.ndarray, translation: Translation, dtype: Optional[np.dtype]) -> np.ndarray:
+    def _translate_values(
+        self, images: np.ndarray, translation: Translation, dtype: Optional[np.dtype], names: Sequence[str]
+    ) -> np.ndarray:
         """Numbers in the ranges of a run that has one for a domain or for both; in the other, levels."""
         range_in, range_out = self.value_ranges(translation.name)
         if images.dtype.kind not in 'iuf' or (
@@ -229,7 +267,7 @@ class Translator:
             floats = to_float(images.astype(np.float32) if images.dtype.kind == 'f' else images)
         else:
             floats = values_to_float(images, range_in)
-        results = self.translate_floats(with_channels(floats, translation.channels[0]), translation.name)
+        results = self.translate_floats(with_channels(floats, translation.channels[0]), translation.name, names)
         if range_out is not None:
             return float_to_values(results, range_out, dtype)
         return results.astype(dtype) if dtype.kind == 'f' else to_levels(results, dtype)
@@ -240,8 +278,9 @@ class Translator:
         ranges = dict(zip(self.config.domains, self.config.value_ranges.values()))
         return ranges[translation.source], ranges[translation.target]
 
-    def translate_floats(self, images: np.ndarray, direction: str) -> np.ndarray:
-        """Float32 [n, h, w, channels in] in [-1, 1] -> float32 [n, h, w, channels out] in [-1, 1], any n, h and w."""
+    def translate_floats(self, images: np.ndarray, direction: str, names: Sequence[str] = ()) -> np.ndarray:
+        """Float32 [n, h, w, channels in] in [-1, 1] -> float32 [n, h, w, channels out] in [-1, 1], any n, h and w;
+        names: as for `translate`."""
         channels_in, channels_out = self.translation(direction).channels
         _, height, width, given = images.shape
         if given != channels_in:
@@ -252,21 +291,43 @@ class Translator:
         if height % self.multiple or width % self.multiple or min(height, width) < least_side(self.multiple):
             with tf.device('CPU:0'):  # an image that goes through the network in tiles may exceed a GPU's memory
                 padded = pad_to_multiple(images, self.multiple).numpy()
-        results = np.empty((*padded.shape[:3], channels_out), np.float32)
+        results, size = np.empty((*padded.shape[:3], channels_out), np.float32), (height, width)
+        seeds = self._seeds(direction, names, len(images))
         most = self.max_pixels // (padded.shape[1] * padded.shape[2])  # the pixels of a batch are counted together
         for start in range(0, len(padded), max(1, most)):
             part = slice(start, start + max(1, most))
             if most:
-                results[part] = self._untiled[direction](tf.constant(padded[part])).numpy()
+                results[part] = self._untiled[direction](padded[part], size, seeds[part], (0, 0)).numpy()
                 continue
             image, top = padded[start], 0
-            for rows in self._in_tiles(lambda first, end: image[first:end], *image.shape[:2], direction):  # noqa: B023
+            read = lambda first, end: image[first:end]  # noqa: B023, E731
+            for rows in self._in_tiles(read, image.shape[:2], size, direction, seeds[part]):
                 results[start, top : top + len(rows)] = rows
                 top += len(rows)
         return results[:, :height, :width]
 
+    def _call(self, network, images, size, seeds, origin) -> tf.Tensor:
+        """Calls a network on padded images, or on a tile; see test_time.TestTime."""
+        config = self.config
+        how = test_time.TestTime(
+            size=size,
+            padded=tf.shape(images)[1:3],
+            batch_statistics=config.batch_statistics,
+            dropout_seeds=seeds if config.test_dropout else None,
+            origin=origin,
+        )
+        with test_time.told(how):
+            return network(images, training=False)
+
+    def _seeds(self, direction: str, names: Sequence[str], count: int) -> np.ndarray:
+        """The seeds of the dropout of some images, int32 [count, 2]."""
+        names = list(names) or [''] * count
+        texts = (f'{self._seed} {direction} {name}'.encode(errors='surrogateescape') for name in names)
+        digests = b''.join(hashlib.sha256(text).digest()[:8] for text in texts)
+        return np.frombuffer(digests, '<i4').astype(np.int32).reshape(count, 2)
+
     def translate_rows(
-        self, read: Callable[[int, int], np.ndarray], height: int, width: int, direction: str
+        self, read: Callable[[int, int], np.ndarray], height: int, width: int, direction: str, name: str = ''
     ) -> Iterator[np.ndarray]:
         """Translates an image in tiles, of which only as many rows as these need are in memory.
 
@@ -274,6 +335,7 @@ class Translator:
             read: (first row, row behind the last) -> float32 [rows, width, channels in] in [-1, 1].
             height, width: of the image.
             direction: such as 'AtoB'.
+            name: of the image, on which dropout depends.
 
         Yields:
             Results from the top to the bottom, float32 [rows, width, channels out] in [-1, 1].
@@ -287,21 +349,33 @@ class Translator:
             return read(int(places.min()), int(places.max()) + 1)[places - places.min()][:, columns_of]
 
         top = 0
-        for rows in self._in_tiles(read_padded, *padded, direction):
+        seeds = self._seeds(direction, [name], 1)
+        for rows in self._in_tiles(read_padded, tuple(padded), (height, width), direction, seeds):
             if top < height:
                 yield rows[: height - top, :width]
             top += len(rows)
 
     # ------------------------------------------------------------------------------------------------------ in tiles
     def _in_tiles(
-        self, read: Callable[[int, int], np.ndarray], height: int, width: int, direction: str
+        self,
+        read: Callable[[int, int], np.ndarray],
+        sides: tuple[int, int],
+        size: tuple[int, int],
+        direction: str,
+        seeds: np.ndarray,
     ) -> Iterator[np.ndarray]:
-        """Translates an image with sides that are multiples; see translate_rows."""
+        """Translates an image whose height and width, `sides`, are multiples; `size` is that without padding. See
+        translate_rows."""
+        (height, width), config = sides, self.config
         if direction not in self._tiled:
-            self._tiled[direction] = _TiledNetwork(self.config.norm, self._model, self._all[direction])
+            norm = config.norms['generator']
+            learns = norm == 'instance' or (norm == 'batch' and config.batch_statistics)
+            self._tiled[direction] = _TiledNetwork(learns, self._model, self._all[direction], self._call)
         network = self._tiled[direction]
         if network.learns:
-            network.learn(_reduced(read, height, width, self.max_pixels, self.multiple))
+            reduced = _reduced(read, height, width, self.max_pixels, self.multiple)
+            own = [-(-side * short // padded) for side, short, padded in zip(size, reduced.shape[1:3], sides)]
+            network.learn(reduced, own, seeds)
         core = int(math.sqrt(self.max_pixels)) - 2 * self._margin
         core -= core % self.multiple
         columns = [self._span(left, core, width) for left in range(0, width, core)]
@@ -314,7 +388,8 @@ class Translator:
             first, last, weights = self._span(start, core, height)
             image, band = read(first, last), np.zeros((last - first, *sums.shape[1:]), np.float32)
             for left, right, across in columns:
-                band[:, left:right] += network.translate(image[None, :, left:right])[0] * across[:, None]
+                tile = network.translate(image[None, :, left:right], seeds, (first, left))[0]
+                band[:, left:right] += tile * across[:, None]
             band /= column_weights[:, None]
             done = first - top  # no tile below reaches these rows
             if done:
@@ -345,31 +420,36 @@ class Translator:
 
 
 class _TiledNetwork:
-    """A generator whose instance norms use the statistics of a reduced view of the complete image.
+    """A generator whose norms use the statistics of a reduced view of the complete image.
 
     Attributes:
-        learns: whether it has such statistics.
+        learns: whether it has such statistics; without them it is the model's own generator.
     """
 
-    def __init__(self, norm: str, model: BaseModel, translation: Translation):
-        self.learns, network = norm == 'instance', translation.network
-        signature = [_any_image(translation.channels[0])]
+    def __init__(self, learns: bool, model: BaseModel, translation: Translation, call: Callable):
+        self.learns, network = learns, translation.network
+        signature = [_any_image(translation.channels[0]), *_TOLD]
         if self.learns:
             kept = model.make_network(translation.network_name, seed=0, for_tiles=True)
             self._pairs = list(zip(kept.trainable_variables, network.trainable_variables))
             network = kept
-            self._learn = tf.function(lambda x: network(x, training=True), input_signature=signature, autograph=False)
-        self._translate = tf.function(lambda x: network(x, training=False), input_signature=signature, autograph=False)
+            self._learn = tf.function(
+                functools.partial(call, lambda images, training: network(images, training=True)),
+                input_signature=signature,
+                autograph=False,
+            )
+        self._translate = tf.function(functools.partial(call, network), input_signature=signature, autograph=False)
 
-    def learn(self, image: np.ndarray) -> None:
-        """Stores the statistics of this image, float32 [1, h, w, c]; only for networks that learn them."""
+    def learn(self, image: np.ndarray, size: Sequence[int], seeds: np.ndarray) -> None:
+        """Stores the statistics of this image, float32 [1, h, w, c], which is padded at the right and the bottom beyond
+        height and width in `size`; only for networks that learn them."""
         for variable, value in self._pairs:  # training may have changed the weights
             variable.assign(value)
-        self._learn(tf.constant(image))
+        self._learn(image, size, seeds, (0, 0))
 
-    def translate(self, image: np.ndarray) -> np.ndarray:
-        """Translates float32 [1, h, w, c]; the size is kept."""
-        return self._translate(tf.constant(image)).numpy()
+    def translate(self, image: np.ndarray, seeds: np.ndarray, origin: tuple[int, int]) -> np.ndarray:
+        """Translates a tile, float32 [1, h, w, c]; the size is kept."""
+        return self._translate(image, image.shape[1:3], seeds, origin).numpy()
 
 
 def with_channels(images: np.ndarray, channels: int) -> np.ndarray:
@@ -417,6 +497,10 @@ def _means(rows: np.ndarray, columns: int) -> np.ndarray:
     # The sum of all pixels left of each edge, of which the last one may be cut.
     left = sums[:, whole] + rows[:, whole] * (edges - whole)[:, None]
     return np.diff(left, axis=1) * (columns / width)
+
+
+# Besides images: their size without padding, a seed for each, and the place of the first pixel in the complete image.
+_TOLD = (tf.TensorSpec([2], tf.int32), tf.TensorSpec([None, 2], tf.int32), tf.TensorSpec([2], tf.int32))
 
 
 def _any_image(channels: int) -> tf.TensorSpec:

@@ -10,8 +10,7 @@ import pytest
 import tensorflow as tf
 
 from cyclegan_tf.distribution.devices import set_graph_optimizer
-from cyclegan_tf.models import MODELS
-from cyclegan_tf.models import cut, pix2pix
+from cyclegan_tf.models import MODELS, cut, pix2pix
 from cyclegan_tf.networks import layers
 from cyclegan_tf.networks.patch_features import choose_positions
 from cyclegan_tf.ops.random import fold, integers
