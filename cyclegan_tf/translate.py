@@ -10,7 +10,7 @@ from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.program import run_program
 from cyclegan_tf.settings import flags, run_flags
 from cyclegan_tf.settings.reference_flags import REFUSED_WITH_A_RUN
-from cyclegan_tf.settings.translation import TranslateConfig, test_time
+from cyclegan_tf.settings.translation import TranslateConfig, at_test_time
 
 
 def parse(argv: Sequence[str]) -> TranslateConfig:
@@ -35,7 +35,7 @@ def main(settings: TranslateConfig) -> int:
     for warning in filter(None, (missing_gpu_warning(), half_precision_warning(settings.precision))):
         print(warning, file=sys.stderr)
     translator = Translator.from_checkpoint(
-        config, checkpoint, settings.max_pixels, settings.precision, **test_time(settings)
+        config, checkpoint, settings.max_pixels, settings.precision, **at_test_time(settings)
     )
     if translator.test_time:
         print(f'Translating with {translator.test_time}; --eval turns that off.')

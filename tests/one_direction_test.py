@@ -147,7 +147,7 @@ def test_what_belongs_to_other_models_is_refused(flag, message):
 
 
 # ------------------------------------------------------------------------------------------------ models of all kinds
-@pytest.mark.parametrize('model', ['tiny', 'tiny_cut'])
+@pytest.mark.parametrize('model', ['tiny', 'tiny_pix2pix', 'tiny_cut'])
 @pytest.mark.parametrize('more', [(), ('--precision=float16', '--lr_policy=plateau', '--accumulate_steps=2')])
 def test_a_resumed_run_equals_one_that_was_not_stopped(image_folders, tmp_path, model, more):
     fixed = ('--no_dropout=false', '--n_epochs_decay=0')
@@ -167,7 +167,9 @@ def test_a_run_of_three_players_is_measured_and_translated(image_folders, tmp_pa
     arguments = ('--model=tiny_cut', f'--dataroot={image_folders}', *FLAGS[1:])
     assert program.run_training(tmp_path, *arguments, small=False) == 0
     seen = program.events(tmp_path / 'run')
-    assert {tag for tag in seen if tag.startswith('loss/')} == {'loss/G_GAN', 'loss/D', 'loss/features'}
+    assert {tag for tag in seen if tag.startswith('loss/')} == {
+        f'loss/{name}' for name in ('G_GAN', 'G', 'NCE', 'NCE_Y', 'D_real', 'D_fake')
+    }
     assert {f'gradient_norm/{player}' for player in 'GDF'} | {f'learning_rate/{player}' for player in 'GDF'} < set(seen)
     assert program.run_translation(tmp_path, '--name=run', '--epoch=best', f'--results_dir={tmp_path}') == 0
     assert (tmp_path / 'run' / 'test_best' / 'index.html').is_file()

@@ -28,6 +28,7 @@ from PIL import Image
 from cyclegan_tf.errors import UserError
 
 TILE = 64  # side of a training region, pixels
+PAIRED = 2 * TILE  # side of a training region of pairs
 HELD_OUT = 256  # side of a held-out region, four tiles
 
 # Photograph -> (package, file inside it, held-out region's row and column in tiles).
@@ -66,7 +67,8 @@ def regions(phase: str, domain: str, paired: bool = False) -> dict[str, np.ndarr
         phase: 'train': regions of 64x64, disjoint between the domains; 'test': regions of 256x256 that overlap no
             training image, the same in both domains.
         domain: 'A' (day) or 'B' (night).
-        paired: the training regions are the same in both domains, as for pix2pix, and twice as many.
+        paired: the training regions are the same in both domains, as for pix2pix: all of 128x128 on a grid of 64
+            pixels that overlap no test image.
 
     Returns:
         Name -> uint8 [h, w, 3].
@@ -82,14 +84,14 @@ def regions(phase: str, domain: str, paired: bool = False) -> dict[str, np.ndarr
             top, left = row * TILE, column * TILE
             result[name] = change(photograph[top : top + HELD_OUT, left : left + HELD_OUT])
             continue
-        for r in range(photograph.shape[0] // TILE):
-            for c in range(photograph.shape[1] // TILE):
-                side = HELD_OUT // TILE
-                held_out = row <= r < row + side and column <= c < column + side
+        side, tiles = HELD_OUT // TILE, (PAIRED if paired else TILE) // TILE
+        for r in range(photograph.shape[0] // TILE - tiles + 1):
+            for c in range(photograph.shape[1] // TILE - tiles + 1):
+                held_out = row - tiles < r < row + side and column - tiles < c < column + side
                 # A checkerboard gives both domains the same share of sky, ground and objects.
                 if not held_out and (paired or (r + c) % 2 == (domain == 'B')):
-                    tile = photograph[r * TILE : (r + 1) * TILE, c * TILE : (c + 1) * TILE]
-                    result[f'{name}_{r}_{c}'] = change(tile)
+                    region = photograph[r * TILE : (r + tiles) * TILE, c * TILE : (c + tiles) * TILE]
+                    result[f'{name}_{r}_{c}'] = change(region)
     return result
 
 

@@ -25,7 +25,7 @@ from cyclegan_tf.runtime.hardware import missing_gpu_warning
 from cyclegan_tf.settings.evaluation import EvaluateConfig
 from cyclegan_tf.settings.run_flags import load_config
 from cyclegan_tf.settings.training import Config
-from cyclegan_tf.settings.translation import test_time
+from cyclegan_tf.settings.translation import at_test_time
 from cyclegan_tf.translation.translator import Translator
 
 
@@ -71,7 +71,7 @@ def evaluate(settings: EvaluateConfig) -> int:
             try:
                 if translator is None:
                     translator = Translator.from_checkpoint(
-                        config, checkpoint, settings.max_pixels, **test_time(settings)
+                        config, checkpoint, settings.max_pixels, **at_test_time(settings)
                     )
                     if translator.test_time:
                         print(f'Translating with {translator.test_time}; --eval turns that off.', file=sys.stderr)

@@ -96,9 +96,9 @@ def patch_nce_of_batch(
         all_keys: float [global_batch, n, d], the keys of all images, of which those of `keys` are a part.
         first: int32, index of the first of `keys` among them.
     """
-    images, positions = tf.unstack(tf.shape(queries)[:2])
+    images, positions, features = tf.unstack(tf.shape(queries))
     own = tf.reduce_sum(queries * keys, axis=-1, keepdims=True)  # [b, n, 1]
-    flat = tf.reshape(all_keys, [-1, all_keys.shape[-1]])  # [global_batch * n, d]
+    flat = tf.reshape(all_keys, [-1, features])  # [global_batch * n, d]
     others = tf.tensordot(queries, flat, [[2], [1]])  # [b, n, global_batch * n]
     place = (first + tf.range(images))[:, None] * positions + tf.range(positions)[None]  # [b, n]
     is_own = place[..., None] == tf.range(tf.shape(flat)[0])

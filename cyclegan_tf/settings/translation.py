@@ -17,7 +17,7 @@ def validate_eval(settings: Any) -> None:
             raise UserError(f'`eval` (true) turns `{name}` off, which is set to true; leave out one of them.')
 
 
-def test_time(settings: Any) -> dict[str, Any]:
+def at_test_time(settings: Any) -> dict[str, Any]:
     """The arguments of Translator.from_checkpoint that the flags batch_statistics, test_dropout, eval and seed set."""
     if settings.eval:
         return {'batch_statistics': False, 'test_dropout': False, 'seed': settings.seed}

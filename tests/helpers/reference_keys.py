@@ -1,7 +1,7 @@
 """The keys of the PyTorch program's state_dicts, written down from its networks and not from our code."""
 
 # One line for each convolution, in their order: its key, the key of the norm behind it if it has one, and 'biased' if
-# it has a bias whatever the norm is.
+# it has a bias whatever the norm is; or 'blur' for one of CUT's filters.
 RESNET_9BLOCKS = """
 model.1 model.2
 model.4 model.5
@@ -71,6 +71,40 @@ model.5 model.6
 model.8 model.9
 model.11 biased
 """
+CUT_RESNET_6BLOCKS = """
+model.1 model.2
+model.4 model.5
+model.7 blur
+model.8 model.9
+model.11 blur
+model.12.conv_block.1 model.12.conv_block.2
+model.12.conv_block.5 model.12.conv_block.6
+model.13.conv_block.1 model.13.conv_block.2
+model.13.conv_block.5 model.13.conv_block.6
+model.14.conv_block.1 model.14.conv_block.2
+model.14.conv_block.5 model.14.conv_block.6
+model.15.conv_block.1 model.15.conv_block.2
+model.15.conv_block.5 model.15.conv_block.6
+model.16.conv_block.1 model.16.conv_block.2
+model.16.conv_block.5 model.16.conv_block.6
+model.17.conv_block.1 model.17.conv_block.2
+model.17.conv_block.5 model.17.conv_block.6
+model.18 blur
+model.19 model.20
+model.22 blur
+model.23 model.24
+model.27 biased
+"""
+CUT_BASIC = """
+model.0 biased
+model.2 blur
+model.3 model.4
+model.6 blur
+model.7 model.8
+model.10 blur
+model.11 model.12
+model.14 biased
+"""
 PIXEL = """
 net.0 biased
 net.2 net.3
@@ -83,6 +117,9 @@ def reference_keys(layers: str, norm: str) -> list[str]:
     keys = []
     for line in layers.split('\n')[1:-1]:
         conv, *rest = line.split()
+        if rest == ['blur']:
+            keys.append(f'{conv}.filt')
+            continue
         keys.append(f'{conv}.weight')
         if norm == 'instance' or rest == ['biased']:
             keys.append(f'{conv}.bias')

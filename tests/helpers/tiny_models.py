@@ -1,7 +1,7 @@
 """Models with networks of one or two convolutions, for tests where the model does not matter; a new model is no more.
 
-`tiny` has one direction and one player; `tiny_cycle_gan` is CycleGAN but for its networks; `tiny_cut` has three
-players, of which D is updated first, then G and F together by one loss, F fed from G's stages, as in CUT.
+`tiny` has one direction and one player; `tiny_cycle_gan`, `tiny_pix2pix` and `tiny_cut` are the real models but for
+their generators and discriminators.
 """
 
 import contextlib
@@ -12,13 +12,14 @@ import tensorflow as tf
 
 from cyclegan_tf.models import MODELS, losses
 from cyclegan_tf.models.base import BaseModel
+from cyclegan_tf.models.cut import CUT
 from cyclegan_tf.models.cycle_gan import CycleGAN
+from cyclegan_tf.models.pix2pix import Pix2Pix
 from cyclegan_tf.networks.initializers import build
-from cyclegan_tf.networks.layers import dropout
+from cyclegan_tf.networks.layers import apply_dropout
 from cyclegan_tf.networks.precision import computed_in, full_precision
-from cyclegan_tf.ops.random import fold
-from cyclegan_tf.settings.fields import setting
-from cyclegan_tf.settings.models import SETTINGS, CycleGANConfig
+from cyclegan_tf.settings.fields import changed, setting
+from cyclegan_tf.settings.models import SETTINGS, CUTConfig, CycleGANConfig, Pix2PixConfig
 from cyclegan_tf.settings.training import Config, NetworkRole
 
 
@@ -46,7 +47,7 @@ class Generator(tf.keras.Model):
 
     def _activate(self, x, training, seed):
         x = tf.nn.relu(x)
-        return dropout(x, 0.5, seed, 0) if self._use_dropout and training else x
+        return apply_dropout(x, 0.5, training, seed, 0) if self._use_dropout else x
 
     def _finish(self, x):
         return tf.tanh(full_precision(self.conv_out(x)))
@@ -63,17 +64,6 @@ class Discriminator(tf.keras.Model):
         return full_precision(self.conv(x))
 
 
-class Projection(tf.keras.Model):
-    """One 1x1 convolution for each of some feature maps."""
-
-    def __init__(self, maps, seed):
-        super().__init__()
-        self.convs = [convolution(3, seed + i, side=1) for i in range(maps)]
-
-    def call(self, maps, training=False):
-        return [full_precision(conv(x)) for conv, x in zip(self.convs, maps)]
-
-
 def convolution(filters, seed, side=3):
     initializer = tf.keras.initializers.RandomNormal(0.0, 0.3, seed)
     return tf.keras.layers.Conv2D(filters, side, padding='same', kernel_initializer=initializer)
@@ -88,15 +78,11 @@ class TinyNetworks(BaseModel):
         channels = sum(config.channels[domain] for domain in role.inputs)
         with computed_in(config.precision):
             if role.kind == 'generator':
-                use_dropout = not (config.no_dropout or for_tiles)
-                network = Generator(config.channels[role.output], seed, use_dropout)
+                network = Generator(config.channels[role.output], seed, not config.no_dropout)
             elif role.kind == 'discriminator':
                 network = Discriminator(seed)
             else:
-                network = Projection(len(config.nce_stages), seed)
-                # In the middle of its network a generator has four channels.
-                network([tf.zeros([1, 8, 8, 4], tf.keras.backend.floatx())] * len(config.nce_stages))
-                return network
+                return super().make_network(name, seed)
             build(network, [1, 8, 8, channels])
         return network
 
@@ -141,88 +127,37 @@ class TinyCycleGAN(TinyNetworks, CycleGAN):
     """CycleGAN with tiny networks."""
 
 
-# ------------------------------------------------------------------------------------------------------- three players
+# ------------------------------------------------------------------------------------------------------- pix2pix, CUT
 @dataclasses.dataclass(frozen=True)
-class TinyCutConfig(Config):
-    networks = {
-        'G': NetworkRole('generator', ('A',), 'B'),
-        'D': NetworkRole('discriminator', ('B',)),
-        'F': NetworkRole('projection', ()),
-    }
-
-    lambda_features: float = setting(2.0, 'weight of the distance of features', minimum=0.0)
-    stages: str = setting('1,0', "G's stages whose features are compared")
-
-    @property
-    def nce_stages(self):
-        return tuple(map(int, self.stages.split(',')))
+class TinyPix2PixConfig(Pix2PixConfig):
+    dataset_mode: str = changed(Pix2PixConfig, 'dataset_mode', 'paired')
+    netG: str = changed(Pix2PixConfig, 'netG', 'resnet_6blocks')
+    norm: str = changed(Pix2PixConfig, 'norm', 'instance')
 
 
-class TinyCut(TinyNetworks):
-    """G: A -> B; D judges B and is updated first; then G and F by one loss, against the updated D."""
+class TinyPix2Pix(TinyNetworks, Pix2Pix):
+    """pix2pix with tiny networks."""
 
-    players_of = {'G': ('G',), 'D': ('D',), 'F': ('F',)}
-    backward_groups = {'G': ('G', 'F')}
-    loss_names = ('G_GAN', 'D', 'features')
-    plateau_losses = ('G_GAN', 'features')
 
-    def train_step(self, real_a, real_b):
-        real_a, real_b = tf.cast(real_a, self._dtype), tf.cast(real_b, self._dtype)
-        seed = self.step_seed()
-        seeds, mix = self.rows_of_replica(
-            self.dropout_seeds(fold(seed, 0), calls=1), self.mixing_numbers(fold(seed, 1))
-        )
-        if self._config.accumulate_steps > 1:
-            # Twice through G, from the same seeds, since D is updated between.
-            _, (of_d, found) = self.accumulate(self.discriminator_gradients_from_images, real_a, real_b, seeds, mix)
-            norms = self.update('D', found)
-            _, (of_g, found) = self.accumulate(self.generator_gradients, real_a, seeds)
-            return self.finish_step(of_d | of_g, norms | self.update('G', found))
+@dataclasses.dataclass(frozen=True)
+class TinyCUTConfig(CUTConfig):
+    nce_layers: str = changed(CUTConfig, 'nce_layers', '0,1')
+    num_patches: int = changed(CUTConfig, 'num_patches', 24)
+    netF_nc: int = changed(CUTConfig, 'netF_nc', 8)
+    init_gain: float = changed(CUTConfig, 'init_gain', 1.0)  # F is the real one
+    n_epochs: int = changed(CUTConfig, 'n_epochs', 2)
+    n_epochs_decay: int = changed(CUTConfig, 'n_epochs_decay', 2)
 
-        variables = self.variables_of('G')
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(variables)
-            fake = self.as_function(self.make_fakes)(real_a, seeds)
-            of_d, found = self.as_function(self.discriminator_gradients)(real_b, tf.stop_gradient(fake), mix)
-            norms = self.update('D', found)
-            total, of_g = self.as_function(self.generator_losses)(real_a, fake)
-        return self.finish_step(of_d | of_g, norms | self.update('G', tape.gradient(total, variables)))
 
-    def make_fakes(self, real_a, seeds):
-        return self.g(real_a, training=True, seed=seeds[:, 0])
-
-    def discriminator_gradients_from_images(self, real_a, real_b, seeds, mix):
-        return (), self.discriminator_gradients(real_b, self.make_fakes(real_a, seeds), mix)
-
-    def discriminator_gradients(self, real_b, fake_b, mix):
-        variables = self.variables_of('D')
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(variables)
-            loss, _, _ = self.discriminator_loss(lambda x: self.d(x, training=True), real_b, fake_b, mix)
-            scaled = self.scaled('D', loss)
-        return {'loss/D': loss}, tape.gradient(scaled, variables)
-
-    def generator_gradients(self, real_a, seeds):
-        variables = self.variables_of('G')
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(variables)
-            total, values = self.generator_losses(real_a, self.make_fakes(real_a, seeds))
-        return (), (values, tape.gradient(total, variables))
-
-    def generator_losses(self, real_a, fake_b):
-        of_fake, of_real = (self.f(self.g(x, layers=self._config.nce_stages), training=True) for x in (fake_b, real_a))
-        distances = [losses.l1(one, tf.stop_gradient(other)) for one, other in zip(of_fake, of_real)]
-        values = {
-            'loss/G_GAN': self.mean(self.adversarial.of_generator(self.d(fake_b, training=True))),
-            'loss/features': self.mean(tf.add_n(distances) * self._config.lambda_features),
-        }
-        return self.scaled('G', tf.add_n(list(values.values()))), values
+class TinyCUT(TinyNetworks, CUT):
+    """CUT with a tiny generator and discriminator."""
 
 
 TINY = {
     'tiny': (TinyConfig, Tiny),
     'tiny_cycle_gan': (TinyCycleGANConfig, TinyCycleGAN),
-    'tiny_cut': (TinyCutConfig, TinyCut),
+    'tiny_pix2pix': (TinyPix2PixConfig, TinyPix2Pix),
+    'tiny_cut': (TinyCUTConfig, TinyCUT),
 }
 
 

@@ -7,18 +7,21 @@ import tensorflow as tf
 from cyclegan_tf import models
 from tests.helpers.small_models import images, make, snapshot, xla_modules
 
-TINY = ['tiny', 'tiny_cycle_gan', 'tiny_cut']
+TINY = ['tiny', 'tiny_cycle_gan', 'tiny_pix2pix', 'tiny_cut']
 REAL = [name for name in models.MODELS if name not in TINY]
 MODELS = [*TINY, *(pytest.param(name, marks=pytest.mark.slow) for name in REAL)]
 # Few steps at a rate at which rounding stays rounding.
-SETTINGS = dict(no_dropout=False, pool_size=3, lr=2e-5, netD='n_layers', n_layers_D=1)
+SETTINGS = dict(no_dropout=False, lr=2e-5, netD='n_layers', n_layers_D=1)
+POOLS = {'tiny_cycle_gan': 3, 'cycle_gan': 3}
+PAIRED = {'pix2pix': {'dataset_mode': 'aligned'}}
 
 
 def train(photographs, model, steps=3, devices=('/cpu:0',), images_=2, **settings):
     """Metrics of some steps, [steps, metrics], and all weights afterwards."""
     pair = images(photographs, batch=2, dtype=tf.as_dtype(tf.keras.backend.floatx()).as_numpy_dtype)
     pair = [tf.concat([x, x[:, ::-1]], axis=0)[:images_] for x in pair]
-    model, step = make(devices, model=model, **{**SETTINGS, **settings})
+    settings = {**SETTINGS, 'pool_size': POOLS.get(model, 0), **PAIRED.get(model, {}), **settings}
+    model, step = make(devices, model=model, **settings)
     metrics = [list(step(*pair).values()) for _ in range(steps)]
     # Biases in front of a norm, which cancels them, learn nothing but rounding.
     kernels = [v for network in model.networks().values() for v in network.trainable_variables if len(v.shape) == 4]
@@ -54,7 +57,19 @@ def test_two_replicas_equal_one_with_a_gradient_penalty(float64, photographs):
 
 @pytest.mark.parametrize('model', [*TINY, *(pytest.param(name, marks=pytest.mark.nightly) for name in REAL)])
 def test_accumulated_micro_batches_equal_one_batch(float64, photographs, model):
-    assert_same(train(photographs, model, batch_size=2), train(photographs, model, accumulate_steps=2), 1e-9)
+    settings = dict(norm='instance')  # batch norm has the statistics of each micro-batch
+    one = train(photographs, model, batch_size=2, **settings)
+    assert_same(one, train(photographs, model, accumulate_steps=2, **settings), 1e-9)
+
+
+@pytest.mark.own_process
+def test_two_replicas_with_the_negatives_of_all_images_equal_one(float64, photographs):
+    settings = dict(batch_size=2, nce_includes_all_negatives_from_minibatch=True)
+    one = train(photographs, 'tiny_cut', **settings)
+    two = train(photographs, 'tiny_cut', devices=('/cpu:0', '/cpu:1'), **settings)
+    assert_same(one, two, 1e-9)
+    without = train(photographs, 'tiny_cut', batch_size=2)
+    assert not np.allclose(without[1], one[1], rtol=1e-3)
 
 
 @pytest.mark.own_process
@@ -110,7 +125,11 @@ def test_float16_comes_close_to_float32(photographs, model):
 
 # ----------------------------------------------------------------------------------------------- who learns from what
 @pytest.mark.parametrize(
-    'model, player', [*(('tiny_cycle_gan', one) for one in 'GD'), *(('tiny_cut', one) for one in 'GDF')]
+    'model, player',
+    [
+        *((model, one) for model in ('tiny_cycle_gan', 'tiny_pix2pix') for one in 'GD'),
+        *(('tiny_cut', x) for x in 'GDF'),
+    ],
 )
 def test_each_player_is_updated_by_its_own_optimizer_only(photographs, model, player):
     found, step = make(model=model)
@@ -125,7 +144,10 @@ def test_each_player_is_updated_by_its_own_optimizer_only(photographs, model, pl
 
 
 @pytest.mark.parametrize('accumulate', [1, 2])
-@pytest.mark.parametrize('model, loss, after', [('tiny_cycle_gan', 'G_A', False), ('tiny_cut', 'G_GAN', True)])
+@pytest.mark.parametrize(
+    'model, loss, after',
+    [('tiny_cycle_gan', 'G_A', False), ('tiny_pix2pix', 'G_GAN', True), ('tiny_cut', 'G_GAN', True)],
+)
 def test_generators_meet_the_discriminator_before_or_after_its_update(photographs, model, loss, after, accumulate):
     found = []
     for rate in (0.0, 0.1):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cyclegan_tf.networks import make_discriminator, make_generator
+from cyclegan_tf.networks import make_discriminator, make_generator, make_patch_features
 
 torch = pytest.importorskip('torch', reason='the torch extra is not installed')
 from benchmark import torch_mirror as mirror  # noqa: E402
@@ -36,16 +36,19 @@ DISCRIMINATORS = [
 DISCRIMINATORS_IN_FLOAT32 = [(name, layers, norm) for name, layers, norm in DISCRIMINATORS if name != 'n_layers']
 
 
-def make_pair(name, norm, padding='reflect', layers=3, kind='generator', use_dropout=False, **others):
+def make_pair(
+    name, norm, padding='reflect', layers=3, kind='generator', use_dropout=False, antialias=(False, False), **others
+):
     # Weights that keep the signal's size: the initial N(0, 0.02) would hide errors behind outputs near zero.
     initial = dict(norm=norm, init_type='kaiming', seed=1)
     if kind == 'generator':
         initial.update(init_type='normal', init_gain=0.05)
+        others.update(antialias=antialias[0], antialias_up=antialias[1])
         ours = make_generator(name, 3, 2, 4, use_dropout=use_dropout, padding=padding, **initial, **others)
-        theirs = mirror.generator(name, 3, 2, 4, norm, use_dropout, padding)
+        theirs = mirror.generator(name, 3, 2, 4, norm, use_dropout, padding, antialias)
     else:
-        ours = make_discriminator(name, 3, 4, layers, **initial)
-        theirs = mirror.discriminator(name, 3, 4, layers, norm)
+        ours = make_discriminator(name, 3, 4, layers, antialias=antialias[0], **initial)
+        theirs = mirror.discriminator(name, 3, 4, layers, norm, antialias[0])
     rng = np.random.default_rng(0)
     for variable in ours.variables:  # biases, batch norm's scales, offsets and statistics of any size, too
         if len(variable.shape) == 1:
@@ -118,6 +121,34 @@ def test_generator_with_dropout_equals_torch_in_inference(float64, photographs, 
     np.testing.assert_allclose(ours(tf.constant(images)).numpy(), expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize(
+    'norm, antialias', [('instance', (True, True)), ('batch', (True, False)), ('none', (False, True))]
+)
+def test_antialiased_networks_equal_torch_in_float64(float64, photographs, norm, antialias):
+    ours, theirs = make_pair('resnet_6blocks', norm, antialias=antialias)
+    for height, width in ((64, 64), (36, 52), (38, 51)):
+        # Sides that are no multiples of 4 become the next ones.
+        check(ours, theirs, photographs(2, height, width), (1e-10, 1e-10))
+    for layers in (1, 3):
+        ours, theirs = make_pair('n_layers', norm, layers=layers, kind='discriminator', antialias=antialias)
+        for height, width in ((64, 64), (37, 50)):
+            check(ours, theirs, photographs(2, height, width), (1e-10, 1e-10))
+
+
+@pytest.mark.parametrize('use_mlp', [True, False])
+def test_patch_features_equal_torch_in_float64(float64, use_mlp):
+    channels, rng = (3, 8), np.random.default_rng(0)
+    ours = make_patch_features('mlp_sample' if use_mlp else 'sample', channels, 6, init_type='kaiming', seed=1)
+    theirs = mirror.PatchFeatures(channels, 6, use_mlp).double()
+    mirror.copy_weights(ours, theirs)
+    maps = [rng.normal(size=(2, 5, 7, c)) for c in channels]
+    positions = [rng.permutation(35)[:n] for n in (9, 35)]
+    found = ours([tf.constant(x) for x in maps], [tf.constant(p, tf.int32) for p in positions])
+    expected = theirs([mirror.to_torch(x) for x in maps], [torch.from_numpy(p) for p in positions])
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(one, other.detach().numpy(), rtol=0, atol=1e-10)
+
+
 def collect(sequence, x, layers):
     """The outputs of these layers as CUT collects them: what is behind the last is not run."""
     kept = {}
@@ -130,18 +161,36 @@ def collect(sequence, x, layers):
 
 
 @pytest.mark.parametrize(
-    'name, norm, layers, recompute_grads',
+    'name, norm, layers, recompute_grads, antialias',
     [
-        ('resnet_9blocks', 'instance', (0, 4, 8, 12, 16), False),  # CUT's
-        ('resnet_6blocks', 'instance', (24, 22, 9, 8, 5, 2, 1), True),
-        ('resnet_9blocks', 'none', (1, 4, 5, 19, 21, 27), False),
-        ('resnet_6blocks', 'instance', (20, 17, 16, 8), False),  # the last is the norm in front of a ReLU
-        ('resnet_6blocks', 'none', (7, 1, 2), False),  # the last is the convolution in front of norm and ReLU
-        ('resnet_6blocks', 'none', (8, 7, 3), True),
+        # Of CUT's networks, and where the in-place ReLUs of PyTorch change what was kept.
+        ('resnet_9blocks', 'instance', (0, 4, 8, 12, 16), False, (True, True)),
+        ('resnet_6blocks', 'none', (0, 4, 8, 12, 16), True, (True, True)),
+        ('resnet_6blocks', 'instance', (0, 4, 8, 12, 16), False, (False, True)),
+        ('resnet_9blocks', 'instance', (0, 4, 8, 12, 16), False, (False, False)),  # CUT's
+        ('resnet_6blocks', 'instance', (24, 22, 9, 8, 5, 2, 1), True, (False, False)),
+        ('resnet_9blocks', 'none', (1, 4, 5, 19, 21, 27), False, (False, False)),
+        (
+            'resnet_6blocks',
+            'instance',
+            (20, 17, 16, 8),
+            False,
+            (False, False),
+        ),  # the last is the norm in front of a ReLU
+        (
+            'resnet_6blocks',
+            'none',
+            (7, 1, 2),
+            False,
+            (False, False),
+        ),  # the last is the convolution in front of norm and ReLU
+        ('resnet_6blocks', 'none', (8, 7, 3), True, (False, False)),
     ],
 )
-def test_layers_and_gradients_from_them_equal_torch(float64, photographs, name, norm, layers, recompute_grads):
-    ours, theirs = make_pair(name, norm, recompute_grads=recompute_grads)
+def test_layers_and_gradients_from_them_equal_torch(
+    float64, photographs, name, norm, layers, recompute_grads, antialias
+):
+    ours, theirs = make_pair(name, norm, recompute_grads=recompute_grads, antialias=antialias)
     for module in theirs.modules():
         if isinstance(module, torch.nn.ReLU):
             module.inplace = True  # as in the reference: what was kept of the layer in front of it changes

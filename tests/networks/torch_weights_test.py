@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.networks import make_discriminator, make_generator, torch_weights
+from cyclegan_tf.networks import make_discriminator, make_generator, make_patch_features, torch_weights
 from tests.helpers import reference_keys
 
 NORMS = ('instance', 'batch', 'none')
@@ -19,15 +19,28 @@ GENERATORS = [
 DISCRIMINATORS = [('basic', 3), ('n_layers', 1), ('n_layers', 2), ('n_layers', 5), ('pixel', 3)]
 
 
-def generator(name='resnet_6blocks', no_dropout=True, norm='instance', channels=(3, 2), filters=4, seed=1):
+def generator(
+    name='resnet_6blocks',
+    no_dropout=True,
+    norm='instance',
+    channels=(3, 2),
+    filters=4,
+    seed=1,
+    antialias=(False, False),
+):
     """A network and its slots."""
-    network = make_generator(name, *channels, filters=filters, norm=norm, use_dropout=not no_dropout, seed=seed)
-    return network, torch_weights.generator_slots(name, not no_dropout)
+    how = dict(antialias=antialias[0], antialias_up=antialias[1])
+    network = make_generator(name, *channels, filters=filters, norm=norm, use_dropout=not no_dropout, seed=seed, **how)
+    return network, torch_weights.generator_slots(name, not no_dropout, *antialias)
 
 
-def discriminator(name='basic', layers=3, norm='instance', seed=1):
-    network = make_discriminator(name, 2, filters=4, num_layers=layers, norm=norm, seed=seed)
-    return network, torch_weights.discriminator_slots(name, layers)
+def discriminator(name='basic', layers=3, norm='instance', seed=1, antialias=False):
+    network = make_discriminator(name, 2, filters=4, num_layers=layers, norm=norm, seed=seed, antialias=antialias)
+    return network, torch_weights.discriminator_slots(name, layers, antialias)
+
+
+def patch_features(seed=1):
+    return make_patch_features('mlp_sample', [3, 8, 16], 5, seed=seed), torch_weights.patch_features_slots(3)
 
 
 def of_any_size(state):
@@ -45,6 +58,11 @@ def of_any_size(state):
         (lambda norm: discriminator('basic', 3, norm), reference_keys.BASIC),
         (lambda norm: discriminator('n_layers', 3, norm), reference_keys.BASIC),
         (lambda norm: discriminator('pixel', 3, norm), reference_keys.PIXEL),
+        (
+            lambda norm: generator('resnet_6blocks', True, norm, antialias=(True, True)),
+            reference_keys.CUT_RESNET_6BLOCKS,
+        ),
+        (lambda norm: discriminator('basic', 3, norm, antialias=True), reference_keys.CUT_BASIC),
     ],
 )
 def test_keys_are_the_references_in_its_order(make, layers, norm):
@@ -71,7 +89,7 @@ def test_generator_is_recognised(name, no_dropout, norm):
     guess = torch_weights.guess_generator(torch_weights.state_dict(network, slots))
     expected = {'netG': name, 'norm': norm, 'ngf': 4}
     if name.startswith('resnet'):
-        expected['no_dropout'] = no_dropout
+        expected.update(no_dropout=no_dropout, no_antialias=True, no_antialias_up=True)
     assert (guess.settings, guess.channels, guess.exact) == (expected, (3, 2), True)
     assert not torch_weights.differences(network, slots, torch_weights.state_dict(network, slots))
     other = torch_weights.guess_discriminator(torch_weights.state_dict(network, slots))
@@ -85,15 +103,65 @@ def test_discriminator_is_recognised(name, layers, norm):
     guess = torch_weights.guess_discriminator(state)
     expected = {'netD': name, 'norm': norm, 'ndf': 4}
     if name != 'pixel':
-        expected['n_layers_D'] = layers
+        expected.update(n_layers_D=layers, no_antialias=True)
     assert (guess.settings, guess.channels[0], guess.exact) == (expected, 2, True)
     other = torch_weights.guess_generator(state)
     assert other is None or not other.exact
 
 
+@pytest.mark.parametrize('antialias', [(True, True), (True, False), (False, True)])
+def test_networks_with_blurs_are_recognised(antialias):
+    for no_dropout in (True, False):
+        guess = torch_weights.guess_generator(
+            torch_weights.state_dict(*generator(no_dropout=no_dropout, antialias=antialias))
+        )
+        found = [guess.settings[name] for name in ('no_dropout', 'no_antialias', 'no_antialias_up')]
+        assert found == [no_dropout, not antialias[0], not antialias[1]] and guess.exact
+    guess = torch_weights.guess_discriminator(
+        torch_weights.state_dict(*discriminator('n_layers', 2, antialias=antialias[0]))
+    )
+    assert guess.settings['no_antialias'] == (not antialias[0]) and guess.exact
+
+
+def test_filters_of_blurs_are_written_and_looked_at():
+    network, slots = generator(antialias=(True, True))
+    state = torch_weights.state_dict(network, slots)
+    down, up = state['model.7.filt'], state['model.18.filt']
+    assert down.shape == (8, 1, 3, 3) and up.shape == (16, 1, 4, 4) and down.dtype == up.dtype == np.float32
+    np.testing.assert_array_equal(down[3, 0] * 16, [[1, 2, 1], [2, 4, 2], [1, 2, 1]])
+    np.testing.assert_array_equal(up[9, 0] * 16, np.outer([1, 3, 3, 1], [1, 3, 3, 1]))
+    assert not torch_weights.differences(network, slots, state)
+    state['model.7.filt'] = down * 1.01
+    state['model.11.filt'] = state['model.11.filt'][:, :, :2]
+    del state['model.22.filt']
+    assert torch_weights.differences(network, slots, state) == [
+        'model.7.filt is another blur than the one that this program has',
+        'model.11.filt has shape [16, 1, 2, 3], not [16, 1, 3, 3]',
+        'model.22.filt is missing, of shape [8, 1, 4, 4]',
+    ]
+
+
+def test_patch_features_are_recognised():
+    network, slots = patch_features()
+    state = torch_weights.state_dict(network, slots)
+    assert list(state) == [f'mlp_{i}.{k}.{name}' for i in range(3) for k in (0, 2) for name in ('weight', 'bias')]
+    assert state['mlp_1.0.weight'].shape == (5, 8) and state['mlp_2.2.weight'].shape == (5, 5)
+    guess = torch_weights.guess_patch_features(state)
+    assert (guess.settings, guess.exact) == ({'netF': 'mlp_sample', 'netF_nc': 5}, True)
+    assert torch_weights.guess_generator(state) is None and torch_weights.guess_discriminator(state) is None
+    del state['mlp_1.0.bias']
+    assert not torch_weights.guess_patch_features(state).exact
+    assert torch_weights.guess_patch_features({'model.1.weight': np.zeros(3)}) is None
+
+
 @pytest.mark.parametrize(
     'make',
-    [lambda seed: generator(norm='batch', seed=seed), lambda seed: generator('unet_128', seed=seed)]
+    [
+        lambda seed: generator(norm='batch', seed=seed),
+        lambda seed: generator('unet_128', seed=seed),
+        lambda seed: generator(antialias=(True, True), seed=seed),
+        patch_features,
+    ]
     + [lambda seed, name=name: discriminator(name, norm='batch', seed=seed) for name in ('basic', 'pixel')],
 )
 def test_weights_go_in_and_come_out_unchanged(make):
@@ -103,7 +171,8 @@ def test_weights_go_in_and_come_out_unchanged(make):
     torch_weights.assign(network, slots, state)
     back = torch_weights.state_dict(network, slots)
     for key, value in state.items():
-        np.testing.assert_array_equal(back[key], 0 if key.endswith('tracked') else value, err_msg=key)
+        if not key.endswith('filt'):
+            np.testing.assert_array_equal(back[key], 0 if key.endswith('tracked') else value, err_msg=key)
 
 
 def test_every_difference_is_told():

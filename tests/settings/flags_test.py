@@ -23,7 +23,7 @@ from cyclegan_tf.settings.models import SETTINGS, CycleGANConfig
 from cyclegan_tf.settings.reference_flags import REFUSED
 from cyclegan_tf.settings.run_flags import load_config, parse_training, save_config
 from cyclegan_tf.settings.training import Config, NetworkRole
-from cyclegan_tf.settings.translation import TranslateConfig
+from cyclegan_tf.settings.translation import TranslateConfig, at_test_time
 from tests.helpers import program
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -53,13 +53,39 @@ def tiny_models():
     """None of these: the settings and flags of the package alone."""
 
 
+PAIRED = ('--model=pix2pix', '--dataset_mode=paired')
+
+
 def parse(*arguments):
     return parse_training(['train', *arguments])[0]
 
 
-def test_defaults_are_the_references():
-    settings = dataclasses.asdict(parse('--dataroot=demo'))
-    assert {name: settings[name] for name in REFERENCE} == REFERENCE
+# What pix2pix changes and adds there, and CUT and FastCUT in their authors' program.
+PIX2PIX = dict(
+    model='pix2pix', norm='batch', netG='unet_256', dataset_mode='aligned', gan_mode='vanilla', pool_size=0,
+    no_dropout=False, lambda_L1=100.0,
+)  # fmt: skip
+CUT = dict(
+    model='cut', CUT_mode='CUT', lambda_GAN=1.0, lambda_NCE=1.0, nce_idt=True, nce_layers='0,4,8,12,16',
+    nce_includes_all_negatives_from_minibatch=False, netF='mlp_sample', netF_nc=256, nce_T=0.07, num_patches=256,
+    flip_equivariance=False, pool_size=0, init_type='xavier', no_antialias=False, no_antialias_up=False, beta2=0.999,
+    n_epochs=200, n_epochs_decay=200, normG=None, normD=None,
+)  # fmt: skip
+FAST_CUT = dict(
+    CUT, CUT_mode='FastCUT', lambda_NCE=10.0, nce_idt=False, flip_equivariance=True, n_epochs=150, n_epochs_decay=50
+)
+OF_CYCLE_GAN = {'lambda_A', 'lambda_B', 'lambda_identity'}
+
+
+@pytest.mark.parametrize(
+    'flags_, changed_', [((), {}), (('--model=pix2pix',), PIX2PIX), (('--model=cut',), CUT)]
+    + [(('--model=cut', f'--CUT_mode={mode}'), dict(FAST_CUT, CUT_mode=mode)) for mode in ('FastCUT', 'fastcut')],
+)  # fmt: skip
+def test_defaults_are_the_references(flags_, changed_):
+    settings = dataclasses.asdict(parse('--dataroot=demo', *flags_))
+    expected = {name: value for name, value in REFERENCE.items() if not (changed_ and name in OF_CYCLE_GAN)} | changed_
+    assert {name: settings[name] for name in expected} == expected
+    assert not changed_ or not OF_CYCLE_GAN & settings.keys()
 
 
 @pytest.mark.parametrize('config', [Config, TranslateConfig, EvaluateConfig, ExportConfig])
@@ -78,8 +104,11 @@ def test_every_option_of_the_reference_is_a_flag_or_refused_with_what_to_do_inst
         export: (ExportConfig, export.parse),
     }[program]
     own = {field.name for field in dataclasses.fields(config)}
-    assert len(set(REFERENCE) | set(REFERENCE_OTHERS)) > 60
-    for name in (set(REFERENCE) | set(REFERENCE_OTHERS)) - own:
+    names = set(REFERENCE) | set(REFERENCE_OTHERS)
+    assert len(names) > 60
+    if program is not train:
+        names |= set(PIX2PIX) | set(CUT) - {'beta2'}
+    for name in names - own:
         for arguments in ([f'--{name}=1'], [f'--{name}', '1'], [f'--{name}']):
             with pytest.raises(flags.Error, match='of the PyTorch program has no meaning here; '):
                 program_parse(['program', *arguments])
@@ -213,7 +242,42 @@ def test_a_run_with_a_suffix_is_continued_by_it_alone(tmp_path):
         ),
         (['--dataroot=demo', '--epoch=first'], "`epoch` .'first'. is neither"),
         (['--dataroot=demo', '--profile_steps=5'], '`profile_steps` .* is not two numbers'),
-        (['--dataroot=demo', 'photos'], "'photos' is not a flag"),
+        (['--dataroot=demo', 'photos'], "'photos' is not a flag; flags begin with"),
+        (
+            ['--dataroot=demo', '--model=cut', '--nce_idt', 'False'],
+            "'False' is not a flag; the value of a flag follows after =, as in --nce_idt=False",
+        ),
+        (['--dataroot=demo', '--model=cut', '--nce_idt', 'photos'], "'photos' is not a flag; flags begin with"),
+        (['--dataroot=demo', '--model=pix2pix', '--dataset_mode=unaligned'], '`dataset_mode` .unaligned. has no pairs'),
+        (['--dataroot=demo', '--model=pix2pix', '--pool_size=1'], '`pool_size` .1. keeps earlier translations'),
+        (
+            ['--dataroot=demo', '--model=pix2pix', '--recompute_grads'],
+            '`recompute_grads` .true. .* of batch norm twice',
+        ),
+        (['--dataroot=demo', '--model=cut', '--netG=unet_128'], '`netG` .unet_128. is no sequence of layers'),
+        (['--dataroot=demo', '--model=cut', '--output_nc=1'], '`input_nc` .3. and `output_nc` .1. differ'),
+        (['--dataroot=demo', '--model=cut', '--pool_size=50'], '`pool_size` .50. keeps earlier translations'),
+        (['--dataroot=demo', '--model=cut', '--num_patches=0'], '`num_patches` .0. is below 1; raise it'),
+        (['--dataroot=demo', '--model=cut', '--lambda_NCE=0'], '`lambda_NCE` .0.0. would leave nothing of CUT but'),
+        (['--dataroot=demo', '--model=cut', '--nce_T=0'], '`nce_T` .0.0. is not above 0'),
+        (['--dataroot=demo', '--model=cut', '--nce_layers=4,0'], "`nce_layers` .'4,0'. is not a list of ascending"),
+        (['--dataroot=demo', '--model=cut', '--nce_layers=4,x'], "`nce_layers` .'4,x'. is not a list of ascending"),
+        (
+            ['--dataroot=demo', '--model=cut', '--nce_includes_all_negatives_from_minibatch', '--accumulate_steps=2'],
+            '`nce_includes_all_negatives_from_minibatch` .true. needs all images of the batch at once',
+        ),
+        (['--dataroot=demo', '--model=cut', '--normG=batch', '--recompute_grads'], '`recompute_grads` .true.'),
+        (['--dataroot=demo', '--input_folders=A,A2'], "`input_folders` .'A,A2'. needs images that are matched by name"),
+        (['--dataroot=demo', *PAIRED, '--input_folders=A,B'], "`input_folders` .'A,B'. has to name different folders"),
+        (['--dataroot=demo', *PAIRED, '--input_folders=A,A'], "`input_folders` .'A,A'. has to name different folders"),
+        (
+            ['--dataroot=demo', *PAIRED, '--input_folders=A,A2', '--input_nc=5'],
+            'as in A:3,A2:3, and leave input_nc out',
+        ),
+        (['--dataroot=demo', *PAIRED, '--input_folders=A:3,A2'], 'as in A:3,A2:3, and leave input_nc out'),
+        (['--dataroot=demo', *PAIRED, '--input_folders=A:x'], "`input_folders` .'A:x'. is not a list of folders"),
+        (['--dataroot=demo', '--input_feature=image'], '`input_feature` and `output_feature` name both images'),
+        (['--dataroot=demo', '--max_steps=-1'], '`max_steps` .-1. is below 0'),
     ],
 )
 def test_settings_that_cannot_work_are_refused(arguments, message):
@@ -297,12 +361,12 @@ class SketchConfig(Config):
     no_dropout: bool = changed(Config, 'no_dropout', False)
     eval_freq: int = changed(Config, 'eval_freq', 5)
     sketch_mode: str = setting('careful', 'how', choices=('careful', 'fast'))
-    lambda_L1: float = setting(100.0, 'weight of the lines', minimum=0.0)
+    lambda_R1: float = setting(100.0, 'weight of the lines', minimum=0.0)
     lambda_A: float = setting(3.0, 'weight of the colours', minimum=0.0)
 
     @staticmethod
     def mode_defaults(values):
-        return {'n_epochs': 150, 'no_flip': True, 'lambda_L1': 1.0} if values['sketch_mode'] == 'fast' else {}
+        return {'n_epochs': 150, 'no_flip': True, 'lambda_R1': 1.0} if values['sketch_mode'] == 'fast' else {}
 
 
 @pytest.fixture
@@ -317,19 +381,19 @@ SKETCH = ('--model=sketch', '--dataroot=demo')
 def test_a_model_has_its_own_defaults_and_all_others_of_training(sketch):
     made = SketchConfig(dataroot='demo', model='sketch')
     assert parse(*SKETCH) == made
-    assert (made.netG, made.pool_size, made.no_dropout, made.lambda_L1, made.lambda_A) == ('unet_256', 0, False, 100, 3)
+    assert (made.netG, made.pool_size, made.no_dropout, made.lambda_R1, made.lambda_A) == ('unet_256', 0, False, 100, 3)
     shared = {field.name for field in dataclasses.fields(Config)}
     others = shared - {'model', 'netG', 'pool_size', 'no_dropout', 'eval_freq'}
     first = parse('--dataroot=demo')
     assert type(first) is CycleGANConfig and first.lambda_A == 10
     assert {name: getattr(made, name) for name in others} == {name: getattr(first, name) for name in others}
-    assert not hasattr(made, 'lambda_identity') and not hasattr(first, 'lambda_L1')
+    assert not hasattr(made, 'lambda_identity') and not hasattr(first, 'lambda_R1')
 
 
 def test_a_mode_changes_more_defaults(sketch):
     fast = parse(*SKETCH, '--sketch_mode=fast')
     assert fast == SketchConfig(
-        dataroot='demo', model='sketch', sketch_mode='fast', n_epochs=150, no_flip=True, lambda_L1=1.0
+        dataroot='demo', model='sketch', sketch_mode='fast', n_epochs=150, no_flip=True, lambda_R1=1.0
     )
 
 
@@ -339,7 +403,7 @@ def test_what_is_given_wins_over_the_models_and_the_modes_defaults_even_where_it
 ):
     # All are defaults of the program, which the model or its mode changes.
     given = ['--netG=resnet_9blocks', '--pool_size=50', '--no_dropout', '--n_epochs=100', '--nono_flip',
-             '--lambda_L1=100', '--lambda_A=10']  # fmt: skip
+             '--lambda_R1=100', '--lambda_A=10']  # fmt: skip
     model = [*SKETCH, '--sketch_mode=fast']
     (tmp_path / 'given.cfg').write_text('\n'.join(given))
     (tmp_path / 'outer.cfg').write_text(f'--ngf=7\n--flagfile={tmp_path}/given.cfg\n--ndf=9\n')
@@ -353,39 +417,39 @@ def test_what_is_given_wins_over_the_models_and_the_modes_defaults_even_where_it
     )
     assert config == SketchConfig(
         dataroot='demo', model='sketch', sketch_mode='fast', netG='resnet_9blocks', pool_size=50, no_dropout=True,
-        n_epochs=100, no_flip=False, lambda_L1=100, lambda_A=10, ngf=config.ngf, ndf=config.ndf,
+        n_epochs=100, no_flip=False, lambda_R1=100, lambda_A=10, ngf=config.ngf, ndf=config.ndf,
     )  # fmt: skip
     assert (config.ngf, config.ndf) == ((7, 9) if 'of a file' in place else (64, 64))
 
 
 @pytest.mark.parametrize('mode', ['careful', 'fast'])
 def test_a_run_of_another_model_is_read_back_and_continued(sketch, tmp_path, mode):
-    flags_ = (f'--checkpoints_dir={tmp_path}', '--suffix={netG}_{lambda_L1}', '--model=sketch')
-    config = parse('--dataroot=demo', *flags_, f'--sketch_mode={mode}', '--lambda_L1=2', '--eval_freq=3', '--no_flip')
+    flags_ = (f'--checkpoints_dir={tmp_path}', '--suffix={netG}_{lambda_R1}', '--model=sketch')
+    config = parse('--dataroot=demo', *flags_, f'--sketch_mode={mode}', '--lambda_R1=2', '--eval_freq=3', '--no_flip')
     assert config.run_name == 'experiment_name_unet_256_2.0'
     place = tmp_path / config.run_name
     place.mkdir()
     save_config(config, place)
     assert load_config(place) == config
     names = {line.partition('=')[0][2:] for line in (place / 'flags.cfg').read_text().splitlines()[1:]}
-    assert {'lambda_L1', 'sketch_mode', 'ngf', 'model'} <= names and 'lambda_identity' not in names
+    assert {'lambda_R1', 'sketch_mode', 'ngf', 'model'} <= names and 'lambda_identity' not in names
 
     # Its directory is found with the model's defaults in the name; all else comes from there.
-    again, stored = parse_training(['train', *flags_, '--lambda_L1=2', '--continue_train', '--lr=0.1'])
+    again, stored = parse_training(['train', *flags_, '--lambda_R1=2', '--continue_train', '--lr=0.1'])
     assert again == dataclasses.replace(stored, continue_train=True, lr=0.1) and stored == config
     # By its name alone the model is not even named, and yet its flags are known.
     by_name = ('train', f'--checkpoints_dir={tmp_path}', f'--name={config.run_name}', '--continue_train')
-    again, _ = parse_training([*by_name, '--lambda_L1=4'])
-    assert type(again) is SketchConfig and (again.lambda_L1, again.sketch_mode) == (4, mode)
+    again, _ = parse_training([*by_name, '--lambda_R1=4'])
+    assert type(again) is SketchConfig and (again.lambda_R1, again.sketch_mode) == (4, mode)
     with pytest.raises(flags.Error, match='`lambda_identity` is a flag of model cycle_gan, not of sketch'):
         parse_training([*by_name, '--lambda_identity=0'])
     with pytest.raises(UserError, match=r'`model` \(cycle_gan\) is not what the run was trained with \(sketch\)'):
         parse_training([*by_name, '--model=cycle_gan'])
 
 
-@pytest.mark.parametrize('suffix', ['{netG}', '{n_epochs}_{lambda_L1}'])
+@pytest.mark.parametrize('suffix', ['{netG}', '{n_epochs}_{lambda_R1}'])
 def test_a_suffix_is_filled_in_with_the_defaults_of_model_and_mode(sketch, tmp_path, suffix):
-    name = {'{netG}': 'x_unet_256', '{n_epochs}_{lambda_L1}': 'x_150_1.0'}[suffix]
+    name = {'{netG}': 'x_unet_256', '{n_epochs}_{lambda_R1}': 'x_150_1.0'}[suffix]
     flags_ = ('--model=sketch', '--sketch_mode=fast', f'--checkpoints_dir={tmp_path}', '--name=x', f'--suffix={suffix}')
     config = parse('--dataroot=demo', *flags_)
     assert config.run_name == name
@@ -405,8 +469,8 @@ def test_a_flag_of_another_model_is_refused_with_whose_it_is(sketch, tmp_path):
             assert str(caught.value) == (
                 '`lambda_identity` is a flag of model cycle_gan, not of sketch; leave it out, or set --model=cycle_gan.'
             )
-    with pytest.raises(flags.Error, match='^`lambda_L1` is a flag of model sketch, not of cycle_gan; leave it out, or'):
-        parse('--dataroot=demo', '--lambda_L1=3')
+    with pytest.raises(flags.Error, match='^`lambda_R1` is a flag of model sketch, not of cycle_gan; leave it out, or'):
+        parse('--dataroot=demo', '--lambda_R1=3')
     assert parse(*SKETCH, '--lambda_A=7').lambda_A == 7  # both have it
     with mock.patch.dict(SETTINGS, {'etching': SketchConfig}):
         with pytest.raises(flags.Error, match='^`sketch_mode` is a flag of models sketch and etching, not of'):
@@ -422,17 +486,17 @@ def test_help_is_of_one_model(sketch, capsys):
             assert not caught.value.code
             texts.setdefault(model, set()).add(capsys.readouterr().out)
     (first,), (second,) = texts['cycle_gan'], texts['sketch']
-    assert '--lambda_identity' in first and '--lambda_L1' not in first and "(default: 'resnet_9blocks')" in first
+    assert '--lambda_identity' in first and '--lambda_R1' not in first and "(default: 'resnet_9blocks')" in first
     assert '--lambda_identity' not in second and "(default: 'unet_256')" in second
     own = second[second.index('\nmodel sketch:') :]
-    assert '--lambda_L1: weight of the lines' in own and '--sketch_mode' in own and '--netG' not in own
+    assert '--lambda_R1: weight of the lines' in own and '--sketch_mode' in own and '--netG' not in own
     assert 'gpu_ids' not in second and 'num_patches' not in second  # what has no meaning here is not listed
 
 
 def test_a_later_model_has_what_was_refused(sketch):
-    assert 'lambda_L1' in reference_flags.REFUSED and parse(*SKETCH, '--lambda_L1=3').lambda_L1 == 3
-    with mock.patch.dict(SETTINGS, {'pix2pix': SketchConfig}):
-        assert parse('--dataroot=demo', '--model=pix2pix').model == 'pix2pix'
+    assert 'lambda_R1' in reference_flags.REFUSED and parse(*SKETCH, '--lambda_R1=3').lambda_R1 == 3
+    with mock.patch.dict(SETTINGS, {'sincut': SketchConfig}):
+        assert parse('--dataroot=demo', '--model=sincut').model == 'sincut'
 
 
 # -------------------------------------------------------------------------------------------- what the models play with
@@ -462,7 +526,7 @@ def test_settings_of_a_model_are_changed_in_a_copy():
 
 # -------------------------------------------------------------------------------------------------- what is not there
 ABSENT = [
-    *[('model', value) for value in 'pix2pix cut fastcut sincut test colorization template'.split()],
+    *[('model', value) for value in 'fastcut sincut test colorization template'.split()],
     *[('netG', value) for value in 'stylegan2 smallstylegan2 resnet_4blocks resnet_cat'.split()],
     *[('netD', value) for value in 'patch tilestylegan2 stylegan2 tilepatch'.split()],
     *[('dataset_mode', value) for value in 'colorization template singleimage'.split()],
@@ -485,19 +549,18 @@ def test_a_value_of_the_pytorch_programs_that_is_not_there_is_told_from_a_mistak
 
 def test_models_that_are_not_there_say_what_to_do():
     for model, message in (
-        ('pix2pix', 'this model is not available yet; choose one of: cycle_gan$'),
+        ('fastcut', 'it is --model=cut --CUT_mode=FastCUT here; choose one of: cycle_gan, pix2pix, cut$'),
         ('test', 'it is python -m cyclegan_tf.translate --dataset_mode=single here, which needs no --model'),
-        ('cutt', 'value should be one of <cycle_gan>'),
+        ('cutt', 'value should be one of <cycle_gan|pix2pix|cut>'),
     ):
         with pytest.raises(flags.Error, match=message):
             parse('--dataroot=demo', f'--model={model}')
 
 
-# Of pix2pix, and of the program of CUT.
+# Of the templates of the reference, of SinCUT, and of the programs that come with CUT.
 OF_OTHERS = (
-    'lambda_L1 CUT_mode lambda_GAN lambda_NCE nce_idt nce_layers nce_includes_all_negatives_from_minibatch netF '
-    'netF_nc nce_T num_patches flip_equivariance normG normD no_antialias no_antialias_up '
-    'stylegan2_G_num_downsampling pretrained_name evaluation_freq random_scale_max easy_label lambda_R1'
+    'lambda_regression new_dataset_option lambda_R1 stylegan2_G_num_downsampling pretrained_name evaluation_freq '
+    'random_scale_max easy_label model_suffix'
 ).split()
 
 
@@ -517,7 +580,7 @@ def test_flags_of_models_that_are_not_there_are_refused_with_what_to_do(program)
             assert reference_flags.REFUSED[name] in str(caught.value)
 
 
-@pytest.mark.parametrize('flag', ['--model=cut', '--lambda_NCE=1', '--netG=stylegan2', '--ngff=3'])
+@pytest.mark.parametrize('flag', ['--model=fastcut', '--lambda_NCE=1', '--netG=stylegan2', '--ngff=3'])
 def test_what_is_not_there_exits_with_2_and_one_sentence_before_tensorflow_is_imported(flag):
     code = (
         'import sys; from cyclegan_tf import train\n'
@@ -528,3 +591,55 @@ def test_what_is_not_there_exits_with_2_and_one_sentence_before_tensorflow_is_im
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count('\n') == 1, done.stderr
     assert done.stderr.startswith('train: ') and flag[2:].partition('=')[0] in done.stderr
+
+
+def test_features_that_fail_in_cut_are_told_from_a_mistake():
+    with pytest.raises(flags.Error, match="it fails in CUT's own program, too.*; choose one of: mlp_sample, sample"):
+        parse('--dataroot=demo', '--model=cut', '--netF=reshape')
+
+
+# -------------------------------------------------------------------------------------------------- pix2pix and CUT
+def test_one_norm_is_for_both_networks_of_cut_unless_they_have_their_own():
+    norms = [
+        parse('--dataroot=demo', '--model=cut', *more).norms
+        for more in ((), ('--norm=none',), ('--norm=none', '--normD=batch'), ('--normG=batch',))
+    ]
+    assert [(one['generator'], one['discriminator']) for one in norms] == [
+        ('instance', 'instance'), ('none', 'none'), ('none', 'batch'), ('batch', 'instance')
+    ]  # fmt: skip
+    with pytest.raises(flags.Error, match='`normG` is a flag of model cut, not of cycle_gan'):
+        parse('--dataroot=demo', '--normG=batch')
+
+
+def test_channels_of_stacked_inputs_are_divided_among_the_folders():
+    def parts(*more):
+        config = parse('--dataroot=demo', *PAIRED, *more)
+        return config.input_nc, config.input_parts
+
+    assert parts() == (3, (('A', 3),))
+    assert parts('--input_folders=A,A2') == (6, (('A', 3), ('A2', 3)))
+    assert parts('--input_folders=A,A2', '--input_nc=2') == (2, (('A', 1), ('A2', 1)))
+    assert parts('--input_folders=A:3,A_depth:1') == (4, (('A', 3), ('A_depth', 1)))
+    assert parts('--input_folders=B,B2', '--direction=BtoA') == (6, (('B', 3), ('B2', 3)))
+
+
+def test_jitter_ends_for_cut_alone_and_where_there_is_some():
+    assert parse('--dataroot=demo', '--model=cut').last_jitter_epoch == 200
+    assert parse('--dataroot=demo', '--model=cut', '--CUT_mode=FastCUT').last_jitter_epoch == 150
+    for more in ('--n_epochs_decay=0', '--load_size=256', '--preprocess=crop', '--preprocess=scale_width_and_crop'):
+        assert parse('--dataroot=demo', '--model=cut', more).last_jitter_epoch is None
+    assert parse('--dataroot=demo').last_jitter_epoch is None
+
+
+@pytest.mark.parametrize('program', [translate, evaluate])
+def test_eval_turns_the_authors_way_of_testing_off(program):
+    for name in ('batch_statistics', 'test_dropout'):
+        with pytest.raises(UserError, match=f'`eval` .true. turns `{name}` off'):
+            program.parse(['program', '--eval', f'--{name}'])
+    found = [
+        at_test_time(program.parse(['program', *flags_]))
+        for flags_ in ((), ('--eval', '--seed=4'), ('--nobatch_statistics',), ('--test_dropout', '--seed=5'))
+    ]
+    assert [(*one.values(),) for one in found] == [
+        (None, None, None), (False, False, 4), (False, None, None), (None, True, 5)
+    ]  # fmt: skip
