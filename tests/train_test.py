@@ -364,3 +364,25 @@ def test_the_newest_checkpoint_is_restored_by_tensorflow_alone(finished):
     prefix = checkpoints.find(finished[0] / 'run', 'latest').prefix
     assert pathlib.Path(prefix + '.index').exists()
     assert int(tf.train.load_variable(prefix, 'model/step/.ATTRIBUTES/VARIABLE_VALUE')) == 15
+
+
+# ------------------------------------------------------------------------------------------------ a number of steps
+def test_a_run_ends_at_max_steps_and_can_go_on_as_if_it_had_not(finished, tmp_path, capsys):
+    _, flags = finished
+    assert program.run_training(tmp_path, *flags, '--max_steps=7') == 0
+    output = capsys.readouterr().out
+    assert '15 steps in all, 0 done, up to step 7.' in output and 'Done: 7 steps of 15 (max_steps), in ' in output
+    assert checkpoints.find(tmp_path / 'run', 'latest').step == 7
+    assert program.run_training(tmp_path, '--name=run', '--continue_train') == 0
+    assert 'Step 7 is done already, and max_steps is 7; raise it, or set --max_steps=0' in capsys.readouterr().out
+    # At the end of an epoch, which is saved as one; then to the end.
+    assert program.run_training(tmp_path, '--name=run', '--continue_train', '--max_steps=10') == 0
+    assert checkpoints.find(tmp_path / 'run', '2').step == 10
+    assert program.run_training(tmp_path, '--name=run', '--continue_train', '--max_steps=0') == 0
+    assert 'Done: 15 steps, in ' in capsys.readouterr().out
+    expected, found = program.weights(finished[0] / 'run'), program.weights(tmp_path / 'run')
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    rates = [float(value) for _, value in program.events(tmp_path / 'run')['learning_rate/G']]
+    assert rates[0] == pytest.approx(0.0002) and rates[-1] == pytest.approx(0.0001)

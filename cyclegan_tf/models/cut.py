@@ -52,11 +52,13 @@ class CUT(BaseModel):
         config = self._config
         if config.networks[name].kind != 'patch_features':
             return super().make_network(name, seed, for_tiles)
+        if config.nce_indices[-1] >= self.g.num_layers:
+            raise UserError(
+                f"`nce_layers` ('{config.nce_layers}') contains {config.nce_indices[-1]}, but the layers of netG "
+                f'{config.netG} are numbered from 0 to {self.g.num_layers - 1}; lower it.'
+            )
         side = max(config.least_side, 32)
-        try:
-            maps = self.g(tf.zeros([1, side, side, config.input_nc], self._dtype), layers=config.nce_indices)
-        except UserError as error:
-            raise UserError(f"`nce_layers` ('{config.nce_layers}') do not fit netG {config.netG}: {error}") from error
+        maps = self.g(tf.zeros([1, side, side, config.input_nc], self._dtype), layers=config.nce_indices)
         channels = [x.shape[-1] for x in maps]
         return make_patch_features(config.netF, channels, config.netF_nc, config.init_type, config.init_gain, seed)
 

@@ -123,6 +123,11 @@ class ResnetGenerator(tf.keras.Model):
         starts = [0, *([] if recompute_grads else [2]), *blocks, blocks.stop]
         self._sequence = StageSequence(self._stages, starts, train)
 
+    @property
+    def num_layers(self) -> int:
+        """The number of layers whose outputs a call can return."""
+        return len(self._stages())
+
     def _stages(self) -> list[Stage]:
         """The network's stages, at the indices of the reference's nn.Sequential."""
         pad = Stage(lambda x: pad_reflect(x, 3))

@@ -1,16 +1,21 @@
 """The stream: a batch depends on (seed, step) alone, shards are its rows, augmentation does what it says."""
 
+import dataclasses
+import io
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cyclegan_tf.data import augment, decode, demo, pipeline, policies, sources
+from cyclegan_tf.data import augment, decode, demo, pipeline, policies, sources, training_data
 from cyclegan_tf.data.geometry import PREPROCESS, Geometry
 from cyclegan_tf.data.levels import to_float, to_uint8
 from cyclegan_tf.data.table import ImageTable
 from cyclegan_tf.distribution.devices import set_graph_optimizer
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.console import Console
+from cyclegan_tf.settings.flags import parse
 from cyclegan_tf.settings.training import Config
 from tests.helpers import program
 from tests.helpers.image_tables import make_table
@@ -303,3 +308,30 @@ def test_the_settings_name_every_policy():
     assert choices == ('none', *policies.POLICIES)
     assert Config.__dataclass_fields__['preprocess'].metadata['choices'] == PREPROCESS
     assert Config.__dataclass_fields__['dataset_mode'].metadata['choices'] == sources.DATASET_MODES
+
+
+# ------------------------------------------------------------------------------------------- no more jitter, as in CUT
+@pytest.mark.parametrize('cache', ['none', 'memory'])
+def test_jitter_ends_at_each_images_own_epoch_from_whatever_step(tmp_path, cache):
+    flags = ('--model=tiny_cut', '--dataroot=demo', '--max_dataset_size=7', '--load_size=48', '--crop_size=32',
+             '--n_epochs=2', '--n_epochs_decay=2', '--batch_size=3', '--no_flip', f'--cache={cache}')  # fmt: skip
+    config = parse(Config, ['train', *flags])
+    data = training_data.open_training_data(config, Console(1, stream=io.StringIO()))
+    assert data.sizes == ((32, 32), (32, 32)) and data.unjittered is not None
+    whole = [np.asarray(x) for x in data.stream().from_step(0).take(9).as_numpy_iterator()]  # [step][domain, 3, ...]
+    tables = data.unjittered
+    squares = [[table.row(i) / 127.5 - 1 for i in range(7)] for table in tables]
+    for step, batch in enumerate(whole):
+        for row in range(3):
+            is_late = step * 3 + row >= 2 * 7
+            for domain in range(2):
+                distance = min(np.abs(batch[domain, row] - square).max() for square in squares[domain])
+                assert (distance < 1e-5) == is_late, (step, row, domain)
+    for start in (4, 5, 7):  # within the step of the switch, too
+        again = next(data.stream().from_step(start).as_numpy_iterator())
+        np.testing.assert_array_equal(again, whole[start])
+    np.testing.assert_array_equal(data.stream().batch(5), whole[5])
+    first = dataclasses.replace(config, epoch_count=3)
+    data = training_data.open_training_data(first, Console(1, stream=io.StringIO()))
+    batch = next(data.stream().from_step(0).as_numpy_iterator())
+    assert min(np.abs(batch[0][0] - square).max() for square in squares[0]) < 1e-5

@@ -26,7 +26,7 @@ class Negatives:
             for name in directions
         }
 
-    def translate_floats(self, images, direction):
+    def translate_floats(self, images, direction, names=()):
         assert direction in self.translations and images.dtype == np.float32
         return -images - np.float32(self.offset)
 

@@ -30,7 +30,7 @@ class Generator(tf.keras.Model):
     Call: float [b, h, w, c] of any size -> the same size in [-1, 1]; with `layers` the outputs of these stages.
     """
 
-    side_multiple = 1
+    side_multiple, num_layers = 1, 3
 
     def __init__(self, output_channels, seed, use_dropout=False):
         super().__init__()

@@ -22,6 +22,15 @@ def test_epochs_and_their_ends():
     assert not any(make(n_epochs=3).measures(step) for step in ends)
 
 
+def test_training_may_end_earlier_than_the_schedule():
+    timetable = make(n_epochs=3, n_epochs_decay=2, max_steps=17, save_epoch_freq=1)
+    assert (timetable.total_steps, timetable.last_step) == (50, 17)
+    assert timetable.next_event(10) == 17 and not timetable.ends_epoch(17)
+    assert (
+        make(n_epochs=3, n_epochs_decay=2, max_steps=99).last_step == make(n_epochs=3, n_epochs_decay=2).last_step == 50
+    )
+
+
 @pytest.mark.parametrize('batch', [1, 3, 7])
 def test_no_event_is_passed_over(batch):
     frequencies = dict(print_freq=10, display_freq=4, save_latest_freq=25)
