@@ -92,7 +92,7 @@ def test_tiles_have_the_dropout_of_the_whole_and_one_set_of_statistics(run):
     plain, dropped = (results(False, test_dropout) for test_dropout in (False, True))
     assert difference(*dropped) < 2 * difference(*plain)
     assert difference(*dropped) < 0.5 * difference(plain[0], dropped[0])
-    # All tiles have the same statistics, those of a reduced view: of tiles with their own, the same places would differ.
+    # All tiles have one set of statistics, that of a reduced view.
     whole, tiled = results(True, False)
     assert difference(whole, tiled) < 0.5 * difference(whole, plain[0])
 

@@ -158,13 +158,15 @@ class Guess:
 
 def guess_generator(state: Mapping[str, np.ndarray]) -> Optional[Guess]:
     """The generator that a state_dict matches best; None if it shares no key with any."""
-    candidates = []
+    candidates, may_lack_blurs = [], _may_lack_blurs(state)
     for name, (kind, _) in GENERATORS.items():
         for norm in _NORMS:
             if kind == 'unet':  # its dropout leaves no trace
                 candidates.append(({'netG': name, 'norm': norm}, generator_slots(name, False)))
                 continue
-            for no_dropout, no_antialias, no_antialias_up in itertools.product((True, False), repeat=3):
+            for no_dropout, no_antialias, no_antialias_up in itertools.product(
+                (True, False), may_lack_blurs, may_lack_blurs
+            ):
                 settings = {'netG': name, 'norm': norm, 'no_dropout': no_dropout}
                 settings.update(no_antialias=no_antialias, no_antialias_up=no_antialias_up)
                 slots = generator_slots(name, not no_dropout, not no_antialias, not no_antialias_up)
@@ -174,14 +176,19 @@ def guess_generator(state: Mapping[str, np.ndarray]) -> Optional[Guess]:
 
 def guess_discriminator(state: Mapping[str, np.ndarray]) -> Optional[Guess]:
     """The discriminator that a state_dict matches best, 'basic' for three layers; None if it shares no key with any."""
-    candidates = []
+    candidates, may_lack_blurs = [], _may_lack_blurs(state)
     for norm in _NORMS:
         candidates.append(({'netD': 'pixel', 'norm': norm}, discriminator_slots('pixel', 0)))
-        for layers, no_antialias in itertools.product(range(1, _MOST_LAYERS + 1), (True, False)):
+        for layers, no_antialias in itertools.product(range(1, _MOST_LAYERS + 1), may_lack_blurs):
             settings = {'netD': 'basic' if layers == 3 else 'n_layers', 'n_layers_D': layers, 'norm': norm}
             slots = discriminator_slots('n_layers', layers, not no_antialias)
             candidates.append(({**settings, 'no_antialias': no_antialias}, slots))
     return _nearest(state, candidates, 'ndf')
+
+
+def _may_lack_blurs(state: Mapping[str, np.ndarray]) -> Sequence[bool]:
+    """The values of no_antialias that a state_dict leaves open: only a file with filters may be of a network with blurs."""
+    return (True, False) if any(key.endswith(f'.{_FILTER}') for key in state) else (True,)
 
 
 def guess_patch_features(state: Mapping[str, np.ndarray]) -> Optional[Guess]:

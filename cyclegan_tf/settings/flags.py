@@ -198,9 +198,10 @@ def read_training_flags(
     foreign = [name for name, models in owners_by_flag.items() if model not in models]
     for name in foreign:
         if values[name].present:
-            other, *more = owners_by_flag[name]
-            owner = f'models {" and ".join((other, *more))}' if more else f'model {other}'
-            raise flags.Error(f'`{name}` is a flag of {owner}, not of {model}; leave it out, or set --model={other}.')
+            *others, last = owners_by_flag[name]
+            owner = f'models {", ".join(others)} and {last}' if others else f'model {last}'
+            first = owners_by_flag[name][0]
+            raise flags.Error(f'`{name}` is a flag of {owner}, not of {model}; leave it out, or set --model={first}.')
     set_model_defaults(values)
     _finish(values, argv, rest, hidden=foreign)
     return SETTINGS[model]

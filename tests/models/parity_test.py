@@ -206,7 +206,7 @@ def test_ten_steps_of_pix2pix_equal_torch_in_float64(float64, photographs, setti
     'settings',
     [
         dict(CUT_mode='CUT'),
-        dict(CUT_mode='FastCUT', no_antialias=True, no_antialias_up=True),
+        dict(CUT_mode='FastCUT', no_antialias=True, no_antialias_up=True, batch_size=1),
         *(
             pytest.param(one, marks=pytest.mark.nightly)
             for one in (
@@ -219,9 +219,9 @@ def test_ten_steps_of_pix2pix_equal_torch_in_float64(float64, photographs, setti
     ],
 )
 def test_ten_steps_of_cut_equal_torch_in_float64(float64, photographs, settings):
-    settings = {'num_patches': 40, 'netF_nc': 24, 'lambda_GAN': 0.7, **settings}
+    settings = {'num_patches': 40, 'netF_nc': 24, 'lambda_GAN': 0.7, 'batch_size': 2, **settings}
     defaults = {**SETTINGS['cut'].mode_defaults({'CUT_mode': settings['CUT_mode'], 'input_folders': None}), **settings}
-    model, networks, step = make('cut', batch_size=2, lr=2e-5, **defaults)
+    model, networks, step = make('cut', lr=2e-5, **defaults)
     config = model._config
     for module in networks['G'].modules():
         if isinstance(module, torch.nn.ReLU):
@@ -248,5 +248,5 @@ def test_ten_steps_of_cut_equal_torch_in_float64(float64, photographs, settings)
         networks, config.gan_mode, config.lambda_GAN, config.lambda_NCE, config.nce_idt, config.nce_indices,
         config.nce_T, config.nce_includes_all_negatives_from_minibatch, lr=2e-5,
     )  # fmt: skip
-    compare(model, reference, networks, step, chosen, batches(photographs, 10, 2), 1e-9, 1e-9)
+    compare(model, reference, networks, step, chosen, batches(photographs, 10, config.batch_size), 1e-9, 1e-9)
     assert set(flips) == ({True, False} if config.flip_equivariance else {False})

@@ -1,5 +1,6 @@
 """Weights from PyTorch's files translate as they do in PyTorch, train as a start, and go back unchanged."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from cyclegan_tf.data import demo
+from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.networks import torch_weights
 from cyclegan_tf.networks.generators import GENERATORS
@@ -17,6 +20,7 @@ from tests.helpers.small_models import FEW_BLOCKS
 
 torch = pytest.importorskip('torch', reason='the torch extra is not installed')
 from benchmark import torch_mirror as mirror  # noqa: E402
+from benchmark import torch_steps  # noqa: E402
 
 from tests.helpers.torch_files import draw, export_weights, import_weights, photograph, save  # noqa: E402
 
@@ -163,3 +167,148 @@ def test_training_from_imported_weights_is_training_from_those_weights(tmp_path,
     state = torch.load(tmp_path / 'out' / '1_net_D_B.pth', weights_only=True)
     kernel = actual['model/d_b/conv_in/kernel/.ATTRIBUTES/VARIABLE_VALUE']
     np.testing.assert_array_equal(state['model.0.weight'], kernel.transpose(3, 2, 0, 1))
+
+
+# --------------------------------------------------------------------------------------------------- pix2pix and CUT
+def pix2pix_mirrors(side=128):
+    torch.manual_seed(3)
+    return {
+        'G': draw(mirror.generator('unet_128', 3, 3, 4, 'batch'), 3, side, 1),
+        'D': draw(mirror.discriminator('basic', 6, 5, 3, 'batch'), 6, side, 2),
+    }
+
+
+def cut_mirrors(side=64, antialias=(True, True)):
+    torch.manual_seed(4)
+    generator = mirror.generator('resnet_6blocks', 3, 3, 4, 'instance', antialias=antialias)
+    return {
+        'G': draw(generator, 3, side, 1),
+        'F': mirror.PatchFeatures([3, 8, 16, 16, 16], 7),
+        'D': draw(mirror.discriminator('basic', 3, 5, 3, 'instance', antialias[0]), 3, side, 2),
+    }
+
+
+def import_all(directory, model, mirrors, *flags):
+    """Makes a run of the mirrors' weights."""
+    files = [f'--{name.lower()}={save(network, directory / f"{name}.pth")}' for name, network in mirrors.items()]
+    assert import_weights(directory, f'--model={model}', *files, *flags) == 0
+    return load_config(directory / 'run')
+
+
+@pytest.mark.parametrize('model', ['pix2pix', 'cut'])
+def test_files_of_one_direction_go_in_and_come_out_unchanged(tmp_path, model, capsys):
+    mirrors = {'pix2pix': pix2pix_mirrors, 'cut': cut_mirrors}[model]()
+    side = {'pix2pix': 128, 'cut': 64}[model]
+    config = import_all(tmp_path, model, mirrors, f'--load_size={side}', f'--crop_size={side}')
+    said = capsys.readouterr().out
+    if model == 'cut':
+        assert (config.ngf, config.ndf, config.netF_nc, config.antialiased) == (4, 5, 7, (True, True))
+        assert config.norms == {'generator': 'instance', 'discriminator': 'instance'}
+        assert 'F: mlp_sample with 7 features for each of the layers 0,4,8,12,16' in said and ', antialiased' in said
+    else:
+        assert (config.netG, config.norm, config.ngf, config.no_dropout) == ('unet_128', 'batch', 4, False)
+    images = photograph(side)[None] / np.float32(127.5) - 1
+    _, networks = networks_of(tmp_path)
+    for name in ('G', 'D'):
+        x = np.concatenate([images, images], axis=-1) if (model, name) == ('pix2pix', 'D') else images
+        expected = mirrored(mirrors[name], x)
+        np.testing.assert_allclose(networks[name](tf.constant(x)).numpy(), expected, rtol=0, atol=1e-4)
+    assert export_weights(tmp_path, tmp_path / 'out') == 0
+    assert {path.name for path in (tmp_path / 'out').iterdir()} == {f'latest_net_{name}.pth' for name in mirrors}
+    for name, network in mirrors.items():
+        state = torch.load(tmp_path / 'out' / f'latest_net_{name}.pth', weights_only=True)
+        assert list(state) == list(network.state_dict())
+        for key, value in network.state_dict().items():
+            assert state[key].dtype == value.dtype and state[key].shape == value.shape, key
+            assert torch.equal(state[key], value) or key.endswith('num_batches_tracked'), key
+        network.load_state_dict(state, strict=True)
+
+
+def test_a_published_generator_translates_as_in_pytorch_with_the_images_statistics(tmp_path):
+    network = draw(mirror.generator('unet_256', 3, 3, 4, 'batch'), 3, 256, 1)
+    assert import_weights(tmp_path, '--model=pix2pix', f'--g={save(network, tmp_path / "g.pth")}') == 0
+    assert load_config(tmp_path / 'run').netG == 'unet_256'
+    Image.fromarray(photograph(256)).save(tmp_path / 'cat.png')
+    x = mirror.to_torch(photograph(256)[None] / np.float32(127.5) - 1)
+    for flag, training in (('--eval', False), ('--notest_dropout', True)):
+        place = tmp_path / flag
+        program.run_translation(tmp_path, '--name=run', f'--input={tmp_path / "cat.png"}', f'--output={place}', flag)
+        with torch.no_grad():
+            expected = (mirror.to_numpy(network.train(training)(x))[0] + 1) * 127.5
+        assert np.abs(read_levels(place / 'cat.png') - np.round(expected)).max() <= 1
+        assert expected.std() > 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('model', ['pix2pix', 'cut'])
+def test_four_steps_from_files_to_files_are_pytorchs_to_its_own_rounding(tmp_path, model):
+    side = {'pix2pix': 128, 'cut': 64}[model]
+    mirrors = {'pix2pix': pix2pix_mirrors, 'cut': cut_mirrors}[model]()
+    images = {}
+    for domain in 'AB':
+        (tmp_path / 'data' / f'train{domain}').mkdir(parents=True)
+        regions = list(demo.regions('test', domain).values())
+        images[domain] = [regions[i][i : i + side, 3 * i : 3 * i + side] for i in range(4)]
+        for i, pixels in enumerate(images[domain]):
+            Image.fromarray(pixels).save(tmp_path / 'data' / f'train{domain}' / f'{i}.png')
+    flags = ('--serial_batches', '--no_flip', '--preprocess=none', f'--dataroot={tmp_path / "data"}', '--max_steps=4')
+    flags += {
+        'pix2pix': ('--dataset_mode=paired', '--no_dropout'),
+        'cut': ('--num_patches=100000',),  # more than there are, so that all are taken
+    }[model]
+    import_all(tmp_path, model, mirrors, *flags)
+    assert program.run_training(tmp_path, '--name=run', '--continue_train', '--max_steps=4', small=False) == 0
+    assert export_weights(tmp_path, tmp_path / 'out') == 0
+
+    def trained(dtype):
+        """The state dicts after four steps in PyTorch."""
+        networks = {name: copy.deepcopy(network).to(dtype).train() for name, network in mirrors.items()}
+        for module in networks['G'].modules():
+            if isinstance(module, torch.nn.ReLU) and model == 'cut':
+                module.inplace = True
+        trainer = {'pix2pix': torch_steps.Pix2Pix, 'cut': torch_steps.CUT}[model](networks)
+        for i in range(4):
+            pair = [mirror.to_torch(images[d][i][None] / np.float32(127.5) - 1).to(dtype) for d in 'AB']
+            places = [torch.arange(n) for n in (70 * 70, 64 * 64, 32 * 32, 16 * 16, 16 * 16)]
+            trainer.step(*pair, *([(places, places)] if model == 'cut' else []))
+        return {name: network.state_dict() for name, network in networks.items()}
+
+    exact, single = trained(torch.float64), trained(torch.float32)
+    for name in mirrors:
+        ours = torch.load(tmp_path / 'out' / f'latest_net_{name}.pth', weights_only=True)
+        for key, value in exact[name].items():
+            if value.ndim < 2 and not key.endswith(('running_mean', 'running_var')):
+                continue  # biases in front of an instance norm learn rounding alone
+            rounding = (single[name][key] - value).norm()
+            assert (ours[key] - value).norm() <= 4 * rounding + 1e-6 * value.norm(), (name, key)
+            before = mirrors[name].state_dict()[key]
+            assert key.endswith('filt') or (before - value).norm() > 50 * rounding, (name, key)
+
+
+def test_networks_with_blurs_are_cuts(tmp_path):
+    mirrors = cut_mirrors()
+    files = [f'--{name.lower()}={save(mirrors[name], tmp_path / name)}' for name in 'GD']
+    with pytest.raises(UserError, match='holds a generator with antialiasing, as CUT has it; set --model=cut'):
+        import_weights(tmp_path, f'--g_a={tmp_path / "G"}')
+    with pytest.raises(UserError, match='holds a discriminator; set it to the file of a generator'):
+        import_weights(tmp_path, '--model=cut', f'--g={tmp_path / "D"}')
+    with pytest.raises(UserError, match='holds a generator; set it to the file of a network of patch features'):
+        import_weights(tmp_path, '--model=cut', files[0], f'--f={tmp_path / "G"}')
+    save(mirrors['F'], tmp_path / 'F')
+    with pytest.raises(
+        UserError, match=r'`f` .* does not fit mlp_sample with 7 features .*:\n  mlp_2.0.weight is miss'
+    ):
+        short = {key: value for key, value in mirrors['F'].state_dict().items() if 'mlp_2.0.w' not in key}
+        torch.save(short, tmp_path / 'short')
+        import_weights(tmp_path, '--model=cut', files[0], f'--f={tmp_path / "short"}')
+    blurred = mirrors['G'].state_dict()
+    blurred['model.7.filt'] = blurred['model.7.filt'] * 1.1
+    torch.save(blurred, tmp_path / 'blurred')
+    with pytest.raises(UserError, match='model.7.filt is another blur than the one that this program has'):
+        import_weights(tmp_path, '--model=cut', f'--g={tmp_path / "blurred"}')
+    # Without a blur in upsampling, and norms that differ.
+    other = draw(mirror.generator('resnet_6blocks', 3, 3, 4, 'batch', antialias=(True, False)), 3, 64, 1)
+    assert import_weights(tmp_path, '--model=cut', f'--g={save(other, tmp_path / "other")}', files[1], name='b') == 0
+    config = load_config(tmp_path / 'b')
+    assert config.antialiased == (True, False) and not config.no_antialias and config.no_antialias_up
+    assert config.norms == {'generator': 'batch', 'discriminator': 'instance'}

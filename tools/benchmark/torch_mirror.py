@@ -180,7 +180,9 @@ class PatchFeatures(nn.Module):
     def forward(self, maps, positions):
         result = []
         for i, (x, places) in enumerate(zip(maps, positions)):
-            vectors = x.permute(0, 2, 3, 1).flatten(1, 2)[:, places]  # [b, n, c]
+            # The authors' program permutes the axes first. Then the gradient of x comes with its channels last in
+            # memory, for which PyTorch 2.13 differentiates instance_norm wrongly on CPUs if there is a single image.
+            vectors = x.flatten(2)[:, :, places].transpose(1, 2)  # [b, n, c]
             if self.use_mlp:
                 vectors = getattr(self, f'mlp_{i}')(vectors)
             result.append(vectors / (vectors.norm(dim=-1, keepdim=True) + 1e-7))
