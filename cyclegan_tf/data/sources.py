@@ -160,6 +160,11 @@ def _open_part(dataroot: str, part: str, data_dir: Optional[str], options: ReadO
         source = data_set.open(found)
     else:
         root = os.path.expanduser(dataroot)
+        if not tf.io.gfile.isdir(root):
+            raise UserError(
+                f"`dataroot` ('{dataroot}') is not a folder; set it to one with trainA and trainB, to tfds:NAME or to "
+                f'demo.'
+            )
         found = _existing_part(part, lambda name: tf.io.gfile.isdir(os.path.join(root, name))) or part
         source = _folder_source(root, found, options.raw)
     if found != part:
@@ -170,20 +175,17 @@ def _open_part(dataroot: str, part: str, data_dir: Optional[str], options: ReadO
 
 
 def _open_records(dataroot: str, data_dir: Optional[str], part: str) -> Optional[records.DataSet]:
-    """The data set of TensorFlow Datasets that dataroot names or holds; None for a folder with this part.
-
-    Raises:
-        UserError: it is neither a data set nor a folder.
-    """
+    """The data set of TensorFlow Datasets that dataroot names or holds; None if it is no such, or has this part as a
+    folder."""
     if dataroot.startswith('tfds:'):
         data_dir = None if data_dir is None else os.path.expanduser(data_dir)
         return records.open_dataset(dataroot.removeprefix('tfds:'), data_dir)
     root = os.path.expanduser(dataroot)
-    if not tf.io.gfile.isdir(root):
-        raise UserError(
-            f"`dataroot` ('{dataroot}') is not a folder; set it to one with trainA and trainB, to tfds:NAME or to demo."
-        )
-    if not part or _existing_part(part, lambda name: tf.io.gfile.isdir(os.path.join(root, name))):
+    if (
+        not tf.io.gfile.isdir(root)
+        or not part
+        or _existing_part(part, lambda name: tf.io.gfile.isdir(os.path.join(root, name)))
+    ):
         return None
     prepared = records.find_directory(root)
     return None if prepared is None else records.open_directory(prepared)

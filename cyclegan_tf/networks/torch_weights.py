@@ -187,7 +187,7 @@ def guess_discriminator(state: Mapping[str, np.ndarray]) -> Optional[Guess]:
 
 
 def _may_lack_blurs(state: Mapping[str, np.ndarray]) -> Sequence[bool]:
-    """The values of no_antialias that a state_dict leaves open: only a file with filters may be of a network with blurs."""
+    """The values of no_antialias that a state_dict leaves open: only files of networks with blurs have filters."""
     return (True, False) if any(key.endswith(f'.{_FILTER}') for key in state) else (True,)
 
 
