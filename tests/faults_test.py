@@ -69,10 +69,34 @@ def wait_for(process, text):
 @pytest.mark.slow
 @pytest.mark.parametrize('kills, epochs', [(3, 6), pytest.param(20, 40, marks=pytest.mark.nightly)])
 def test_kills_at_any_moment_change_nothing(quick, tmp_path, kills, epochs):
-    flags = [*quick, f'--n_epochs={epochs}', '--n_epochs_decay=0', '--save_latest_freq=1', '--print_freq=2']
+    kill_and_compare(tmp_path, [*quick, f'--n_epochs={epochs}', '--n_epochs_decay=0'], kills, epochs)
+
+
+SIZES = ('--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--load_size=36', '--crop_size=32', '--num_threads=2')
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize('seed', [1, 2])
+@pytest.mark.parametrize(
+    'model',
+    [
+        ('--model=cycle_gan', '--lambda_identity=0', '--pool_size=3'),
+        ('--model=pix2pix', '--dataset_mode=paired'),  # with batch norm and dropout
+        ('--model=cut',),
+        ('--model=cut', '--CUT_mode=FastCUT'),
+    ],
+)
+def test_kills_of_every_model_change_nothing(image_folders, tmp_path, model, seed):
+    flags = [*model, *SIZES, f'--dataroot={image_folders}', '--name=run', '--n_epochs=3', '--n_epochs_decay=3']
+    kill_and_compare(tmp_path, flags, 3, 6, seed)
+
+
+def kill_and_compare(tmp_path, flags, kills, epochs, seed=0):
+    """Trains a run with and without kills at random moments; both have to end alike."""
+    flags = [*flags, '--save_latest_freq=1', '--print_freq=2']
     flags += ['--display_freq=7', '--save_epoch_freq=2', '--keep_checkpoints=2']
     assert program.run_training(tmp_path / 'through', *flags, small=False) == 0
-    rng, steps = np.random.default_rng(0), set()
+    rng, steps = np.random.default_rng(seed), set()
     directory = tmp_path / 'killed' / 'run'
     for kill in range(kills):
         begun = (directory / 'latest' / 'checkpoint').exists()

@@ -147,8 +147,20 @@ def test_what_belongs_to_other_models_is_refused(flag, message):
 
 
 # ------------------------------------------------------------------------------------------------ models of all kinds
-@pytest.mark.parametrize('model', ['tiny', 'tiny_pix2pix', 'tiny_cut'])
-@pytest.mark.parametrize('more', [(), ('--precision=float16', '--lr_policy=plateau', '--accumulate_steps=2')])
+MORE = ('--precision=float16', '--lr_policy=plateau', '--accumulate_steps=2')
+
+
+@pytest.mark.parametrize(
+    'model, more',
+    [
+        ('tiny', ()),
+        ('tiny', MORE),
+        ('tiny_pix2pix', ()),
+        ('tiny_cut', MORE),
+        pytest.param('tiny_pix2pix', MORE, marks=pytest.mark.nightly),
+        pytest.param('tiny_cut', (), marks=pytest.mark.nightly),
+    ],
+)
 def test_a_resumed_run_equals_one_that_was_not_stopped(image_folders, tmp_path, model, more):
     fixed = ('--no_dropout=false', '--n_epochs_decay=0')
     arguments = (f'--model={model}', f'--dataroot={image_folders}', *fixed, *FLAGS[1:5])

@@ -35,21 +35,8 @@ def make(model, **settings):
     strategy = tf.distribute.MirroredStrategy(['/cpu:0'])
     with strategy.scope():
         made = MODELS[model](config)
-    networks = {}
+    networks = mirror.networks(config)
     for name, network in made.networks().items():
-        role, (antialias, _) = config.networks[name], config.antialiased
-        channels = sum(config.channels[domain] for domain in role.inputs)
-        if role.kind == 'generator':
-            norm, use_dropout = config.norms['generator'], not config.no_dropout
-            networks[name] = mirror.generator(
-                config.netG, channels, 3, config.ngf, norm, use_dropout, antialias=config.antialiased
-            )
-        elif role.kind == 'discriminator':
-            norm = config.norms['discriminator']
-            networks[name] = mirror.discriminator(config.netD, channels, config.ndf, 3, norm, antialias)
-        else:
-            channels = [layer.kernel.shape[0] for layer in network.firsts]
-            networks[name] = mirror.PatchFeatures(channels, config.netF_nc, config.netF == 'mlp_sample')
         if tf.keras.backend.floatx() == 'float64':
             networks[name].double()
         mirror.copy_weights(network, networks[name])
@@ -59,10 +46,7 @@ def make(model, **settings):
 
 def make_pair(**settings):
     model, networks, step = make('cycle_gan', lambda_A=8.0, lambda_B=12.0, **settings)
-    config = model._config
-    reference = torch_steps.CycleGAN(
-        networks, config.gan_mode, config.lambda_A, config.lambda_B, config.lambda_identity, config.lambda_gp, config.lr
-    )
+    reference = torch_steps.make(model.config, networks)
 
     def mixes():
         return [torch.from_numpy(m.numpy()) for m in model.mixes(step_seed(model))]
@@ -198,7 +182,7 @@ def test_ten_steps_of_pix2pix_equal_torch_in_float64(float64, photographs, setti
             one.seeds = model.dropout_seeds(fold(step_seed(model), pix2pix._DROPOUT), calls=1)[:, 0]
         return ()
 
-    reference = torch_steps.Pix2Pix(networks, settings['gan_mode'], model._config.lambda_L1, lr=2e-5)
+    reference = torch_steps.make(model.config, networks)
     compare(model, reference, networks, step, chosen, batches(photographs, 10, 2, side), 1e-9, 1e-9)
 
 
@@ -223,9 +207,6 @@ def test_ten_steps_of_cut_equal_torch_in_float64(float64, photographs, settings)
     defaults = {**SETTINGS['cut'].mode_defaults({'CUT_mode': settings['CUT_mode'], 'input_folders': None}), **settings}
     model, networks, step = make('cut', lr=2e-5, **defaults)
     config = model._config
-    for module in networks['G'].modules():
-        if isinstance(module, torch.nn.ReLU):
-            module.inplace = True  # as in the reference: what was kept of the layer in front of it changes
     sizes = [
         x.shape[1] * x.shape[2] for x in model.g(tf.zeros([1, SIDE, SIDE, 3], tf.float64), layers=config.nce_indices)
     ]
@@ -244,9 +225,6 @@ def test_ten_steps_of_cut_equal_torch_in_float64(float64, photographs, settings)
         flips.append(config.flip_equivariance and int(integers([], fold(seed, cut._FLIP), 2)) == 1)
         return positions, flips[-1]
 
-    reference = torch_steps.CUT(
-        networks, config.gan_mode, config.lambda_GAN, config.lambda_NCE, config.nce_idt, config.nce_indices,
-        config.nce_T, config.nce_includes_all_negatives_from_minibatch, lr=2e-5,
-    )  # fmt: skip
+    reference = torch_steps.make(config, networks)
     compare(model, reference, networks, step, chosen, batches(photographs, 10, config.batch_size), 1e-9, 1e-9)
     assert set(flips) == ({True, False} if config.flip_equivariance else {False})

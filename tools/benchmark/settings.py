@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.settings.fields import same, setting, validate_fields
-from cyclegan_tf.settings.models import CycleGANConfig
+from cyclegan_tf.settings.models import SETTINGS, CycleGANConfig
 from cyclegan_tf.settings.training import Config
 
 # Kinds of steps that `train` measures, ours and PyTorch's; and, by device, those that it measures by default.
@@ -55,9 +55,16 @@ _RESNETS = ('resnet_9blocks', 'resnet_6blocks')
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Settings of `train`. Instance norm and lsgan with identity losses: the defaults of both programs."""
+    """Settings of `train`. All others are the defaults of both programs."""
 
-    netG: str = setting('resnet_9blocks', 'architecture of the generators', group='networks', choices=_RESNETS)
+    model: str = setting('cycle_gan', 'model to train', group='networks', choices=tuple(SETTINGS))
+    CUT_mode: str = setting('CUT', 'variant of the model cut', group='networks', choices=('CUT', 'FastCUT'))
+    netG: Optional[str] = setting(
+        None,
+        "architecture of the generators; unset: the model's",
+        group='networks',
+        choices=(*_RESNETS, 'unet_256', 'unet_128'),
+    )
     ngf: int = same(Config, 'ngf')
     ndf: int = same(Config, 'ndf')
     crop_size: int = setting(256, 'side of the images, in pixels', group='data', minimum=32)
@@ -83,6 +90,24 @@ class TrainConfig:
     def __post_init__(self):
         validate_fields(self)
         choose_kinds(self.kinds, OUR_STEPS + THEIR_STEPS)  # raises for unknown kinds
+        self.training()  # raises for settings that contradict each other
+
+    def training(self, **changes: Any) -> Config:
+        """Settings of cyclegan_tf.train with this step.
+
+        Raises:
+            UserError: the settings contradict each other.
+        """
+        settings_class = SETTINGS[self.model]
+        names = ('ngf', 'ndf', 'crop_size', 'batch_size', 'deterministic')
+        values = {'dataroot': 'demo', 'model': self.model, 'load_size': self.crop_size}
+        values.update({name: getattr(self, name) for name in names})
+        if self.netG is not None:
+            values['netG'] = self.netG
+        if self.model == 'cut':
+            values.update(settings_class.mode_defaults({'CUT_mode': self.CUT_mode, 'input_folders': None}))
+            values['CUT_mode'] = self.CUT_mode
+        return settings_class(**{**values, **changes})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -202,7 +202,32 @@ def generator(name, inputs, outputs, filters, norm, use_dropout=False, padding='
 
 
 def discriminator(name, inputs, filters, layers, norm, antialias=False):
-    return Pixel(inputs, filters, norm) if name == 'pixel' else NLayer(inputs, filters, layers, norm, antialias)
+    if name == 'pixel':
+        return Pixel(inputs, filters, norm)
+    return NLayer(inputs, filters, 3 if name == 'basic' else layers, norm, antialias)
+
+
+def networks(config):
+    """The networks of a run's settings by name, with PyTorch's own initial weights."""
+    made, antialias = {}, config.antialiased
+    for name, role in config.networks.items():
+        channels = sum(config.channels[domain] for domain in role.inputs)
+        if role.kind == 'generator':
+            norm, outputs = config.norms['generator'], config.channels[role.output]
+            made[name] = generator(
+                config.netG, channels, outputs, config.ngf, norm, not config.no_dropout, antialias=antialias
+            )
+            for module in made[name].modules():
+                if isinstance(module, nn.ReLU):
+                    module.inplace = True  # as in the reference: in CUT, what was kept of the layer before it changes
+        elif role.kind == 'discriminator':
+            norm = config.norms['discriminator']
+            made[name] = discriminator(config.netD, channels, config.ndf, config.n_layers_D, norm, antialias[0])
+        else:
+            with torch.no_grad():
+                maps = made['G'](torch.zeros(1, config.input_nc, 64, 64), config.nce_indices)
+            made[name] = PatchFeatures([x.shape[1] for x in maps], config.netF_nc, config.netF == 'mlp_sample')
+    return made
 
 
 # ------------------------------------------------------------------------------------------------ weights from Keras

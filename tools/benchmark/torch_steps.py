@@ -185,3 +185,30 @@ class CUT:
         for optimizer in self.adams:
             optimizer.step()
         return numbers(values)
+
+
+def make(config, networks):
+    """The step of a run's settings, with its networks."""
+    if config.model == 'pix2pix':
+        return Pix2Pix(networks, config.gan_mode, config.lambda_L1, config.lr)
+    if config.model == 'cut':
+        return CUT(
+            networks,
+            config.gan_mode,
+            config.lambda_GAN,
+            config.lambda_NCE,
+            config.nce_idt,
+            config.nce_indices,
+            config.nce_T,
+            config.nce_includes_all_negatives_from_minibatch,
+            config.lr,
+        )
+    return CycleGAN(
+        networks,
+        config.gan_mode,
+        config.lambda_A,
+        config.lambda_B,
+        config.lambda_identity,
+        config.lambda_gp,
+        config.lr,
+    )

@@ -24,10 +24,9 @@ from typing import Any
 from benchmark import common
 from benchmark.settings import DEFAULT_STEPS, OUR_STEPS, THEIR_STEPS, TrainConfig, choose_kinds
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.settings.models import CycleGANConfig
 from cyclegan_tf.settings.training import Config
 
-_SIZES = ('netG', 'ngf', 'ndf', 'crop_size', 'batch_size')
+_SIZES = ('model', 'CUT_mode', 'netG', 'ngf', 'ndf', 'crop_size', 'batch_size')
 
 
 def main(config: TrainConfig) -> int:
@@ -100,7 +99,10 @@ def measure_starts(config: TrainConfig) -> dict[str, dict[str, float]]:
 def _start(config: TrainConfig) -> tuple[float, float]:
     """Seconds to the end of the first step, and of the third one: after the first, pictures are written."""
     with tempfile.TemporaryDirectory() as folder:
-        flags = [f'--{name}={getattr(config, name)}' for name in (*_SIZES, 'deterministic')]
+        training = config.training()
+        names = ('model', 'netG', 'ngf', 'ndf', 'crop_size', 'batch_size', 'deterministic')
+        names += ('CUT_mode',) if config.model == 'cut' else ()
+        flags = [f'--{name}={getattr(training, name)}' for name in names]
         flags += [
             '--num_devices=1',
             '--dataroot=demo',
@@ -138,14 +140,11 @@ def work(kind: str, values: Mapping[str, Any]) -> Callable[[], Any]:
 def training(kind: str, config: TrainConfig) -> Config:
     """The training settings for a kind of ours."""
     precision, _, option = kind.partition(' ')
-    return CycleGANConfig(
-        dataroot='demo',
-        load_size=config.crop_size,
+    return config.training(
         precision=precision,
         recompute_grads=option == 'recompute',
         jit_compile='true' if option == 'xla' else 'false',
         num_devices=1,
-        **{name: getattr(config, name) for name in (*_SIZES, 'deterministic')},
     )
 
 
@@ -175,16 +174,13 @@ def _torch_step(kind: str, config: TrainConfig) -> Callable[[], Any]:
     device = torch.device('cuda' if on_gpu else 'cpu')
     torch.backends.cudnn.benchmark = True  # as in the reference
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # as in TensorFlow
-    networks = {
-        **{name: torch_mirror.generator(config.netG, 3, 3, config.ngf, 'instance') for name in ('G_A', 'G_B')},
-        **{name: torch_mirror.discriminator('basic', 3, config.ndf, 3, 'instance') for name in ('D_A', 'D_B')},
-    }
+    networks = torch_mirror.networks(config.training())
     layout = torch.channels_last if 'channels_last' in kind else torch.contiguous_format
     for network in networks.values():
         network.to(device, memory_format=layout)
         if 'compile' in kind:
             network.compile()
-    trainer = torch_steps.CycleGAN(networks, 'lsgan', 10.0, 10.0, 0.5, 10.0)
+    trainer = torch_steps.make(config.training(), networks)
     pair = [torch_mirror.to_torch(images).to(device, memory_format=layout) for images in common.images(config)]
 
     def step():
