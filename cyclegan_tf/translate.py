@@ -37,8 +37,10 @@ def main(settings: TranslateConfig) -> int:
     translator = Translator.from_checkpoint(
         config, checkpoint, settings.max_pixels, settings.precision, **at_test_time(settings)
     )
-    if translator.test_time:
+    if not translator.is_as_exported:
         print(f'Translating with {translator.test_time}; --eval turns that off.')
+    for line in translator.without_effect(settings.batch_statistics, settings.test_dropout):
+        print(line, file=sys.stderr)
     with translator.out_of_memory_named():
         if settings.input:
             outcome = translate_input(settings, translator)

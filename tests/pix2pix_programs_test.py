@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def translate(run, tmp_path, images, *flags, output='out'):
 def test_batches_and_repeats_change_nothing_and_seeds_and_names_do(run, tmp_path, capsys):
     images = {name: photograph(128, 128, name) for name in ('chelsea', 'coffee', 'rocket')}
     one = translate(run, tmp_path, images, '--batch_size=1', output='one')
-    assert "Translating with batch norm with each image's own statistics and dropout (seed 3); --eval turns" in (
+    assert "Translating with each image's own statistics in batch norm and dropout (seed 3); --eval turns" in (
         capsys.readouterr().out
     )
     three = translate(run, tmp_path, images, '--batch_size=3', output='three')
@@ -71,9 +72,12 @@ def test_eval_is_what_exports_do(run, tmp_path):
     own = translate(run, tmp_path, {'a': image}, output='own')['a']
     assert np.abs(own - found).max() > 5
     card = (tmp_path / 'models' / 'run_AtoB' / '1' / 'MODEL.md').read_text()
-    assert re.search(r'\| outside training \| running statistics of batch norm, no dropout; .* without --eval \|', card)
+    assert re.search(
+        r'\| outside training \| running statistics of batch norm and no dropout, as .* with --eval \|', card
+    )
     loaded = cyclegan_tf.load(run / 'run', batch_statistics=False, test_dropout=False)
-    assert np.abs(loaded.translate(image).astype(int) - found).max() <= 1 and loaded.test_time == ''
+    assert np.abs(loaded.translate(image).astype(int) - found).max() <= 1 and loaded.is_as_exported
+    assert loaded.test_time == 'running statistics in batch norm and no dropout'
 
 
 def test_tiles_have_the_dropout_of_the_whole_and_one_set_of_statistics(run):
@@ -168,6 +172,15 @@ def test_files_of_several_places_are_matched_by_name(stacked, tmp_path):
         )  # fmt: skip
 
 
+def test_results_never_overwrite_what_is_stacked(stacked, tmp_path):
+    for name in ('testA', 'testA2'):
+        shutil.copytree(stacked / 'data' / name, tmp_path / name)
+    places = f'{tmp_path / "testA"},{tmp_path / "testA2"}'
+    for output in ('testA', 'testA2'):
+        with pytest.raises(UserError, match='`output` .* would overwrite .*, an input; set it to another folder'):
+            program.run_translation(stacked, '--name=run', f'--input={places}', f'--output={tmp_path / output}')
+
+
 def test_exports_take_the_stacked_channels(stacked, tmp_path):
     assert program.run_export(stacked, '--name=run', f'--output={tmp_path}', '--nowarmup') == 0
     model = tf.saved_model.load(str(tmp_path / 'run_AtoB' / '1'))
@@ -175,6 +188,10 @@ def test_exports_take_the_stacked_channels(stacked, tmp_path):
     served = model.signatures['translate_floats'](images=tf.constant(array[None] / np.float32(127.5) - 1))['images']
     found = cyclegan_tf.load(stacked / 'run', test_dropout=False).translate(array / np.float32(127.5) - 1)
     np.testing.assert_allclose(served[0], found, atol=1e-5)
+    # A picture with alpha is no colour with depth.
+    assert set(model.signatures) == {'translate_floats'}
+    with pytest.raises(UserError, match='images of 3 channels do not fit a run that stacks 4 of several images'):
+        cyclegan_tf.load(stacked / 'run').translate(picture(40))
 
 
 def test_the_other_direction_of_pairs(tmp_path):
@@ -190,3 +207,29 @@ def test_the_other_direction_of_pairs(tmp_path):
     assert program.run_translation(tmp_path, '--name=run', f'--results_dir={tmp_path}', '--num_test=2') == 0
     names = {path.name for path in (tmp_path / 'run' / 'test_latest' / 'images').glob('astronaut*')}
     assert names == {'astronaut_real_B.png', 'astronaut_fake_A.png', 'astronaut_true_A.png'}
+
+
+@pytest.mark.parametrize('model', ['tiny_cut', 'tiny_pix2pix'])
+def test_images_of_many_sizes(tmp_path, model):
+    for name in ('A', 'B'):
+        (tmp_path / 'data' / f'train{name}').mkdir(parents=True)
+        for i in range(3):
+            shift = i if model == 'tiny_pix2pix' or name == 'A' else 2 - i
+            pixels = np.resize(picture(48), (*[(40, 48), (44, 36), (36, 36)][shift], 3))
+            Image.fromarray(pixels).save(tmp_path / 'data' / f'train{name}' / f'{i}.png')
+    flags = (
+        f'--model={model}',
+        f'--dataroot={tmp_path / "data"}',
+        '--name=run',
+        '--preprocess=none',
+        '--netD=n_layers',
+    )
+    assert program.run_training(tmp_path, *flags, '--n_layers_D=1', '--max_steps=4', small=False) == 0
+
+
+def test_what_was_asked_for_without_effect_is_said(stacked, tmp_path, capsys):
+    arguments = ('--name=run', f'--results_dir={tmp_path}', '--batch_statistics')
+    assert program.run_translation(stacked, *arguments) == 0
+    assert '`batch_statistics` (true) has no effect: the generators have norm instance' in capsys.readouterr().err
+    with pytest.raises(UserError, match='2 names do not fit 1 images'):
+        cyclegan_tf.load(stacked / 'run').translate(np.zeros([8, 8, 4], np.uint8), names=['a', 'b'])

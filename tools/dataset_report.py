@@ -25,8 +25,13 @@ def report(config: Config) -> None:
     for phase in ('train', 'test'):
         parts = open_phase(config, phase)
         findings = {}
-        for part, (source, channels) in parts.items():
+        for part, (source, _) in parts.items():
             findings[part] = inspection.inspect(source, config.num_threads, cache_dir)
+        if len(parts) == 2 and next(iter(parts.values()))[0].pairing:
+            geometry = training_data.make_geometry(config)
+            checked = training_data.check_sizes_of_pairs(config, geometry, list(findings.values()))
+            findings = dict(zip(findings, checked))
+        for part, (source, channels) in parts.items():
             print(f'  {part:7} {inspection.describe(findings[part])}{halves(source)}', flush=True)
             flag = training_data.RANGE_FLAGS.get('AB'[config.domains.index(part[-1])] if part[-1] in 'AB' else 'A')
             for note in (*inspection.notes(source, findings[part], flag), *notes_on_sizes(config, findings[part])):
@@ -55,7 +60,7 @@ def open_phase(config: Config, phase: str) -> dict[str, tuple[sources.Source, Se
             raise
         print(f'  Some test images are missing: {error}')
         return open_domains_alone(config, phase, channels)
-    if config.dataset_mode == 'aligned':
+    if opened[0].half is not None:
         # Both halves are in the same files: checking them once is enough.
         return {phase: (opened[0], list(config.channels.values()))}
     by_domain = dict(zip(config.domains, opened))
@@ -65,7 +70,7 @@ def open_phase(config: Config, phase: str) -> dict[str, tuple[sources.Source, Se
 def open_domains_alone(config, phase, channels) -> dict[str, tuple[sources.Source, Sequence[int]]]:
     """The existing folders of a phase of which others are missing."""
     parts = {}
-    for domain in 'AB' if config.dataset_mode == 'unaligned' else '':
+    for domain in 'AB' if config.dataset_mode != 'aligned' else '':
         folder = os.path.join(os.path.expanduser(config.dataroot), f'{phase}{domain}')
         if tf.io.gfile.isdir(folder):
             try:

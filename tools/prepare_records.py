@@ -1,9 +1,9 @@
 """Stores a folder of images as records: python tools/prepare_records.py --dataroot=FOLDER --output=DIR
 
 This is for storage on which many small files are a burden. The records are those of TensorFlow Datasets. trainA,
-trainB, testA and testB (aligned: train, test) become splits. Images keep their names and their order, so that training
-takes the same steps as from the folder. JPEG and PNG are stored byte for byte. Other formats, most of which TensorFlow
-does not decode, are stored as PNG with the same pixels, of GIF only the first frame.
+trainB, valA, valB, testA and testB (aligned: train, val, test) become splits. Images keep their names and their order,
+so that training takes the same steps as from the folder. JPEG and PNG are stored byte for byte. Other formats, most of
+which TensorFlow does not decode, are stored as PNG with the same pixels, of GIF only the first frame.
 
 Before anything is written, each image is checked as it is before training. TFRecord stores a CRC-32C of each record,
 which is verified when the data set is opened; ArrayRecord stores a hash, which is verified when the record is read. The
@@ -50,9 +50,10 @@ class RecordsConfig:
     dataset_mode: str = setting(
         'unaligned',
         'how the images are stored; unaligned: in folders trainA, trainB and so on; aligned: in folders train and, if '
-        'wanted, test',
+        'wanted, val and test; paired: as unaligned, with further folders such as trainA2 (see --input_folders of '
+        'training)',
         group='data',
-        choices=('unaligned', 'aligned'),
+        choices=('unaligned', 'aligned', 'paired'),
     )
     on_bad_image: str = setting(
         'error',

@@ -84,14 +84,25 @@ def open_splits(config: RecordsConfig) -> dict[str, sources.Source]:
         UserError: a folder that training needs is missing, or a folder holds no images.
     """
     splits = {}
-    for phase in ('train', 'test'):
-        for split in [phase] if config.dataset_mode == 'aligned' else [f'{phase}A', f'{phase}B']:
+    for phase in ('train', 'val', 'test'):
+        for split in splits_of(config, phase):
             folder = os.path.join(os.path.expanduser(config.dataroot), split)
             if tf.io.gfile.isdir(folder):
                 (splits[split],) = sources.open_domains(folder, phase, 'single', options=[read_options(config)])
             elif phase == 'train':
                 raise UserError(f"`dataroot` ('{config.dataroot}') has no folder {split}; set it to one that has.")
     return splits
+
+
+def splits_of(config: RecordsConfig, phase: str) -> list[str]:
+    """The folders of a phase; for pairs with further ones, such as trainA2, whose images may be stacked."""
+    if config.dataset_mode == 'aligned':
+        return [phase]
+    needed, root = [f'{phase}A', f'{phase}B'], os.path.expanduser(config.dataroot)
+    if config.dataset_mode == 'unaligned' or not tf.io.gfile.isdir(root):
+        return needed
+    present = (name.rstrip('/') for name in tf.io.gfile.listdir(root))
+    return needed + sorted(name for name in present if name.startswith(tuple(needed)) and name not in needed)
 
 
 def leave_aside(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
@@ -155,7 +155,7 @@ def make_config(arguments: Arguments, files: Sequence[File]) -> Config:
     file_of: dict[str, File] = {}
     lines = []
     for file in files:
-        inferred = inferred_settings(arguments.settings_class, file)
+        inferred = inferred_settings(arguments.settings_class, file, given)
         if inferred.get('netD') == 'basic' and 'netD' in given and flags['netD'] == 'n_layers':
             inferred['netD'] = 'n_layers'  # with three layers it is the same network
         for name, value in inferred.items():
@@ -183,8 +183,9 @@ def make_config(arguments: Arguments, files: Sequence[File]) -> Config:
     return config
 
 
-def inferred_settings(settings_class: type[Config], file: File) -> dict[str, Any]:
-    """The settings that a file determines; None for those that it does not.
+def inferred_settings(settings_class: type[Config], file: File, given: Collection[str]) -> dict[str, Any]:
+    """The settings that a file determines; None for those that it does not. `given` are the names of given flags: a
+    norm that is given is that of all networks.
 
     Raises:
         UserError: it is a network that the model has not.
@@ -195,7 +196,7 @@ def inferred_settings(settings_class: type[Config], file: File) -> dict[str, Any
         if name in inferred and name not in known and not inferred.pop(name):
             raise UserError(f'{file} holds a {file.role.kind} with antialiasing, as CUT has it; set --model=cut.')
     own = {'generator': 'normG', 'discriminator': 'normD'}.get(file.role.kind)
-    if own in known and 'norm' in inferred:
+    if own in known and 'norm' in inferred and 'norm' not in given:
         inferred[own] = inferred.pop('norm')
     return inferred
 
@@ -240,7 +241,7 @@ def describe(model: BaseModel, file: File) -> str:
     if file.role.kind == 'patch_features':
         return f'{kind} with {config.netF_nc} features for each of the layers {config.nce_layers}'
     filters = config.ngf if file.role.kind == 'generator' else config.ndf
-    antialias = ', antialiased' if any(config.antialiased) else ''
+    antialias = ', antialiased' if any(config.antialiased) and kind != 'pixel' else ''
     return f'{kind} with {filters} filters and norm {config.norms[file.role.kind]}{antialias}'
 
 

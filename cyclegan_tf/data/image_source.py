@@ -38,7 +38,7 @@ class Source:
         notes: lines about what was found beside the images, for the user.
         pairing: why image i belongs to image i of the other domain's source; empty: it does not.
         parts, channels: the sources whose images are stacked as channels, and the number of channels of each; empty: an
-            image is one file. `data` is then that of the first part.
+            image is one file. `data` is then that of the first part, and `decoded` gives what `picture` returns.
     """
 
     count: int
@@ -77,7 +77,7 @@ class Source:
         picture, metadata = self.stored(index)
         if self.half is not None:
             picture, metadata = self.cut(picture), dataclasses.replace(metadata, geotiff={})
-        if self.options.value_range is not None:
+        if self.options.value_range is not None and not self.parts:
             picture = values_to_float(decode.to_array(picture), self.options.value_range)
         return picture, metadata
 

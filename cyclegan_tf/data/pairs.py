@@ -43,7 +43,7 @@ def match(sources: Sequence[Source], flag: str, value: str, pairing: str) -> lis
     """The images of several sources whose names are in all of them, in the order of the first source's.
 
     Args:
-        sources: the images; the last source's `notes` get a line for each source that has other images.
+        sources: the images; the `notes` of a source that has other images get a line about them.
         flag, value: the argument that names the images, for messages.
         pairing: see Source.
 
@@ -125,8 +125,7 @@ def _sizes_agree(
 
 
 def _size(source: Source, index: int, geometry: Geometry) -> tuple[int, int]:
-    first = source.parts[0] if source.parts else source  # stacked images have one size
-    header = source.cut_header(decode.read_header(first.read(index), first.options))
+    header = source.cut_header(decode.read_header(source.read(index), source.options))
     if geometry.preprocess == 'resize_and_crop':
         return header.width, header.height
     return geometry.uncropped(header.width, header.height)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Optional
 
 import numpy as np
@@ -101,7 +102,7 @@ class Stream:
         self._unjittered = unjittered
         # Images that differ in size before the crop, also from epoch to epoch, are cropped when they are read.
         self._crops_in_graph = [table.size is not None and unjittered is None for table in tables]
-        self._policies = [_policy(augment_policy, table.channels) for table in tables]
+        self._policies = [_policy(augment_policy, table.channels, table.parts) for table in tables]
         self._augment = [
             augment.make_augment(crop_size, flip, policy, jit_compile=crop_size is not None or table.size is not None)
             for policy, table in zip(self._policies, tables)
@@ -229,12 +230,12 @@ def untuned(stream: tf.data.Dataset) -> tf.data.Dataset:
     return stream.with_options(options)
 
 
-def _policy(name: str, channels: int):
+def _policy(name: str, channels: int, parts: Sequence[int]):
     if name == 'none':
         return None
     from cyclegan_tf.data import policies  # this imports KerasCV, which takes seconds
 
-    return policies.make_policy(name, channels)
+    return policies.make_policy(name, channels, parts)
 
 
 def _shuffled(position: tf.Tensor, images: int, count: int, seed: int) -> tf.Tensor:

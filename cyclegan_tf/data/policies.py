@@ -19,6 +19,7 @@ import abc
 import contextlib
 import io
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -59,6 +60,8 @@ class Policy(abc.ABC):
         channels: number of channels of the images. With fewer than 3, images are gray: saturation and hue do not apply.
             A fourth channel is alpha: light and colour leave it unchanged; the geometry and the erased rectangle change
             all channels alike.
+        parts: the numbers of channels of several images that are stacked, each of which is changed in the same way;
+            empty: it is one image.
     """
 
     num_random: int
@@ -67,8 +70,8 @@ class Policy(abc.ABC):
     compiles: bool
     """Whether XLA compiles the policy; if not, a single trace takes images of any height and width."""
 
-    def __init__(self, channels: int):
-        self._channels = channels
+    def __init__(self, channels: int, parts: Sequence[int] = ()):
+        self._channels, self._parts = channels, tuple(parts) or (channels,)
 
     def __call__(self, images: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
         """Changes each image as its random integers say.
@@ -89,11 +92,18 @@ class Policy(abc.ABC):
     def _change(self, images: tf.Tensor, numbers: list[tf.Tensor]) -> tf.Tensor:
         """numbers: `num_random` tensors, int32 [b]."""
 
-    def _on_colours(self, change, images: tf.Tensor) -> tf.Tensor:
-        """Applies `change` to all channels except alpha."""
-        if self._channels < 4:
-            return change(images)
-        return tf.concat([change(images[..., :3]), images[..., 3:]], axis=-1)
+    def _on_colours(self, change, images: tf.Tensor, least: int = 1) -> tf.Tensor:
+        """Applies `change` to all channels except alpha, of the images with at least `least` channels."""
+        changed = []
+        for part in tf.split(images, self._parts, axis=-1):
+            channels = part.shape[-1]
+            if channels < least:
+                changed.append(part)
+            elif channels < 4:
+                changed.append(change(part))
+            else:
+                changed.append(tf.concat([change(part[..., :3]), part[..., 3:]], axis=-1))
+        return tf.concat(changed, axis=-1) if len(changed) > 1 else changed[0]
 
 
 class Light(Policy):
@@ -102,8 +112,8 @@ class Light(Policy):
     num_random = 2
     compiles = True
 
-    def __init__(self, channels: int):
-        super().__init__(channels)
+    def __init__(self, channels: int, parts: Sequence[int] = ()):
+        super().__init__(channels, parts)
         # Here and below: the factor of 0 leaves nothing to the layer's own random choice.
         self._brightness = keras_cv.layers.RandomBrightness(0, value_range=(0, 255), **_SHARED)
         self._contrast = keras_cv.layers.RandomContrast((0, 255), 0, **_SHARED)
@@ -123,9 +133,9 @@ class Color(Policy):
     num_random = Light.num_random + 2
     compiles = True
 
-    def __init__(self, channels: int):
-        super().__init__(channels)
-        self._light = Light(channels)
+    def __init__(self, channels: int, parts: Sequence[int] = ()):
+        super().__init__(channels, parts)
+        self._light = Light(channels, parts)
         self._saturation = keras_cv.layers.RandomSaturation(0, **_SHARED)
         self._hue = keras_cv.layers.RandomHue(0, value_range=(0, 255), **_SHARED)
 
@@ -137,7 +147,7 @@ class Color(Policy):
             return self._hue.augment_images(x, transformations=_spread(numbers[3], HUE))
 
         images = self._light._change(images, numbers[:2])
-        return images if self._channels < 3 else self._on_colours(change, images)
+        return self._on_colours(change, images, least=3)
 
 
 class Affine(Policy):
@@ -146,8 +156,8 @@ class Affine(Policy):
     num_random = 4
     compiles = False  # XLA does not support ImageProjectiveTransformV3
 
-    def __init__(self, channels: int):
-        super().__init__(channels)
+    def __init__(self, channels: int, parts: Sequence[int] = ()):
+        super().__init__(channels, parts)
         self._resample = _Resample(0, fill_mode='reflect', interpolation='bilinear', **_SHARED)
 
     def _change(self, images, numbers):
@@ -164,8 +174,8 @@ class Erase(Policy):
     num_random = 5
     compiles = True
 
-    def __init__(self, channels: int):
-        super().__init__(channels)
+    def __init__(self, channels: int, parts: Sequence[int] = ()):
+        super().__init__(channels, parts)
         self._cutout = keras_cv.layers.RandomCutout(0, 0, fill_value=ERASE_LEVEL, **_SHARED)
 
     def _change(self, images, numbers):
@@ -194,8 +204,8 @@ class Strong(Policy):
     num_random = Color.num_random + Affine.num_random
     compiles = False  # like Affine
 
-    def __init__(self, channels: int):
-        super().__init__(channels)
+    def __init__(self, channels: int, parts: Sequence[int] = ()):
+        super().__init__(channels, parts)
         self._color, self._affine = Color(channels), Affine(channels)
 
     def _change(self, images, numbers):
@@ -213,15 +223,15 @@ POLICIES: dict[str, type[Policy]] = {
 }
 
 
-def make_policy(name: str, channels: int) -> Policy:
-    """Makes a policy by its name, for images with this number of channels.
+def make_policy(name: str, channels: int, parts: Sequence[int] = ()) -> Policy:
+    """Makes a policy by its name, for images with this number of channels, or with those of stacked images: see Policy.
 
     Raises:
         UserError: (a ValueError) no policy has that name.
     """
     if name not in POLICIES:
         raise UserError(f"augment '{name}' is not one of: {', '.join(POLICIES)}.")
-    return POLICIES[name](channels)
+    return POLICIES[name](channels, parts)
 
 
 class _Resample(keras_cv.layers.RandomZoom):

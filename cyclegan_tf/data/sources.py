@@ -91,6 +91,8 @@ def _open_pairs(
     pairing: Pairing,
 ) -> list[Source]:
     """The sources of A and B whose images of the same index are pairs."""
+    if dataroot == 'demo' and (pairing.inputs or pairing.features):
+        raise UserError('`input_folders` and `input_feature` cannot be used with `dataroot` (demo); leave them out.')
     if dataroot == 'demo':
         named = 'the demo has both images of each'
         return [
@@ -98,15 +100,22 @@ def _open_pairs(
             for domain, of_domain in zip('AB', options)
         ]
     data_set = _open_records(dataroot, data_dir, phase if dataset_mode == 'aligned' else f'{phase}A')
+    if pairing.features and (data_set is None or pairing.inputs):
+        raise UserError(
+            f"`input_feature` ('{pairing.features[0]}' or '{pairing.features[1]}') is of data sets of TensorFlow "
+            f"Datasets and cannot be used with `input_folders` or with folders as `dataroot` ('{dataroot}'); leave it "
+            f'and output_feature out.'
+        )
     if data_set is not None:
         split = _existing_part(phase, data_set.splits.__contains__)
         both = pairing.features or len(data_set.image_features) > 1
-        of_names = dataset_mode == 'paired' and data_set.has_names
-        if split is None and not (of_names and f'{phase}A' in data_set.splits):
+        of_names = dataset_mode == 'paired' and _existing_part(f'{phase}A', data_set.splits.__contains__)
+        if split is None and not (of_names and data_set.has_names):
             raise UserError(
                 f"`dataroot` ('{dataroot}') holds no pairs: it has the splits {', '.join(sorted(data_set.splits))}, "
-                f'but none named {phase} whose examples hold both images; choose another data set, or a model that '
-                f'learns without pairs, such as cycle_gan.'
+                f'but none named {phase} whose examples hold both images'
+                f'{", and its images have no names to match them by" if of_names else ""}; choose another data set, or '
+                f'a model that learns without pairs, such as cycle_gan.'
             )
         if split is not None and both:
             if pairing.features is None:
@@ -148,7 +157,8 @@ def _open_part(dataroot: str, part: str, data_dir: Optional[str], options: ReadO
     """The images of one folder or split, such as 'trainA'; `paired`: see demo.regions."""
     if dataroot == 'demo':
         if part not in ('trainA', 'trainB', 'testA', 'testB'):
-            raise UserError('`dataset_mode` (single) and `phase` (val) cannot be used with `dataroot` (demo).')
+            what = '`phase` (val)' if part else '`dataset_mode` (single)'
+            raise UserError(f'{what} cannot be used with `dataroot` (demo), which has no such images; leave it out.')
         return dataclasses.replace(demo_source(part, paired), options=options)
     if dataroot.startswith('tfds:') and not part:
         raise UserError(
@@ -162,8 +172,8 @@ def _open_part(dataroot: str, part: str, data_dir: Optional[str], options: ReadO
         root = os.path.expanduser(dataroot)
         if not tf.io.gfile.isdir(root):
             raise UserError(
-                f"`dataroot` ('{dataroot}') is not a folder; set it to one with trainA and trainB, to tfds:NAME or to "
-                f'demo.'
+                f"`dataroot` ('{dataroot}') is not a folder; set it to one that holds {part or 'images'}, to tfds:NAME "
+                f'or to demo.'
             )
         found = _existing_part(part, lambda name: tf.io.gfile.isdir(os.path.join(root, name))) or part
         source = _folder_source(root, found, options.raw)
@@ -204,8 +214,12 @@ def _folder_source(root: str, part: str, arrays: bool) -> Source:
     folder = os.path.join(root, part) if part else root
     if not tf.io.gfile.isdir(folder):
         folders = sorted(name.rstrip('/') for name in tf.io.gfile.listdir(root))
-        present = ', '.join(name for name in folders if tf.io.gfile.isdir(os.path.join(root, name))) or 'none'
-        raise UserError(f"`dataroot` ('{root}') has no folder {part} (folders in it: {present}); put the images there.")
+        folders = [name for name in folders if tf.io.gfile.isdir(os.path.join(root, name))]
+        other = ', or set --dataset_mode=paired' if {f'{part}A', f'{part}B'} <= set(folders) else ''
+        raise UserError(
+            f"`dataroot` ('{root}') has no folder {part} (folders in it: {', '.join(folders) or 'none'}); put the "
+            f'images there{other}.'
+        )
     listing = find_images(folder, arrays)
     if not listing.paths:
         endings = ' '.join(ending[1:] for ending in decode.EXTENSIONS + decode.ARRAY_EXTENSIONS * arrays)

@@ -27,14 +27,15 @@ def stack(sources: Sequence[Source], channels: Sequence[int]) -> Source:
     def decoded(index: int) -> tuple[decode.Picture, Metadata]:
         arrays, metadata = [], None
         for source, count in zip(sources, channels):
-            picture, of_file = source.stored(index)
+            picture, of_file = source.picture_with_metadata(index)  # values of a range are in [-1, 1] already
             metadata = metadata or of_file
             arrays.append(decode.to_array(set_channels(picture, count)))
         _require_one_size([array.shape[1::-1] for array in arrays])
-        if not first.options.raw and any(array.dtype == np.uint16 for array in arrays):
+        if any(array.dtype == np.uint16 for array in arrays):
             arrays = [array.astype(np.uint16) * 257 if array.dtype == np.uint8 else array for array in arrays]
         stacked = np.concatenate(arrays, axis=-1)
-        metadata = dataclasses.replace(metadata, dtype=stacked.dtype, has_alpha=False, has_bands=total not in (1, 3))
+        dtype = metadata.dtype if first.options.raw else stacked.dtype
+        metadata = dataclasses.replace(metadata, dtype=dtype, has_alpha=False, has_bands=total not in (1, 3))
         return stacked, metadata if total in (1, 3) else dataclasses.replace(metadata, icc_profile=None)
 
     return dataclasses.replace(

@@ -39,6 +39,7 @@ class ImageTable:
         dtype: float32 if a value range maps the images; else uint16 if any image has 16 bits, else uint8; images of 8
             bits among images of 16 are scaled up.
         size: (height, width) of all images; None if they differ.
+        parts: the numbers of channels of stacked images; empty: each is one image.
         replaced: how often a broken image was replaced by another one after the table was filled.
         failure: the last error that `row` raised, for callers that see only TensorFlow's version of it.
     """
@@ -53,6 +54,7 @@ class ImageTable:
     ):
         self._source, self._skip_bad, self._geometry = source, skip_bad, geometry
         self.channels = channels
+        self.parts = source.channels
         deep = any(header.bits > 8 for header in headers)
         self.dtype = np.dtype(np.float32 if source.options.raw else np.uint16 if deep else np.uint8)
         sizes = np.array([geometry.loaded(header.width, header.height)[::-1] for header in headers], np.int64)
@@ -186,6 +188,7 @@ class ImageTable:
         """The name of the cache file: different for other images, sizes, depths or numbers of channels."""
         options = dataclasses.replace(self._source.options, max_pixels=0)  # which changes nothing in what is read
         how = f'{_VERSION} {self.channels} {self.dtype} {self._source.half} {options} '
+        how += str(self.parts) if self.parts else ''
         digest = hashlib.sha256(how.encode())
         digest.update(np.ascontiguousarray(self._sizes).tobytes())
         for index in range(len(self._source)):

@@ -69,17 +69,22 @@ def open_test_pictures(config: Config, count: int, console: Console) -> Optional
         # crop_size.
         geometry = dataclasses.replace(geometry, crop_size=config.load_size)
     longest = max(config.crop_size, _LONGEST_SIDE) // config.side_multiple * config.side_multiple
+    for line in dict.fromkeys(line for source in opened for line in source.notes):
+        console.line(f'Test images: {line}')
     pictures = []
     for source, channels in zip(opened, config.channels.values()):
-        domain_pictures = []
+        domain_pictures: dict[int, np.ndarray] = {}
         for index in range(len(source)):
             try:
                 picture, _ = preprocess.read_uncropped(source, index, geometry, channels)
-                domain_pictures.append(_centre(picture, longest)[None])
+                domain_pictures[index] = _centre(picture, longest)[None]
             except decode.BadImage as error:
                 console.line(f'Skipped: {source.label(index)}: {error}')
         pictures.append(domain_pictures)
-    return list(zip(*pictures)) or None
+    if opened[0].pairing:  # an image takes its counterpart along
+        both = sorted(set(pictures[0]) & set(pictures[1]))
+        pictures = [{index: of_domain[index] for index in both} for of_domain in pictures]
+    return list(zip(*(of_domain.values() for of_domain in pictures))) or None
 
 
 def _centre(picture: np.ndarray, longest: int) -> np.ndarray:

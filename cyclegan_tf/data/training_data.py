@@ -101,8 +101,11 @@ def read_options(config: Config) -> dict[str, ReadOptions]:
 
 def pairing(config: Config) -> sources.Pairing:
     """How a run's pairs are found."""
-    parts, features = config.input_parts, (config.input_feature, config.output_feature)
-    return sources.Pairing({config.domains[0]: parts} if len(parts) > 1 else {}, None if None in features else features)
+    inputs = {} if config.input_folders is None else {config.domains[0]: config.input_parts}
+    if config.input_feature is None:
+        return sources.Pairing(inputs)
+    features = dict(zip(config.domains, (config.input_feature, config.output_feature)))
+    return sources.Pairing(inputs, (features['A'], features['B']))
 
 
 def open_sources(config: Config, phase: str, max_size: Optional[int]) -> tuple[sources.Source, ...]:
@@ -141,8 +144,8 @@ def open_training_data(
     wanted = list(config.channels.values())
     findings = [inspection.check_channels(checked, channels) for checked, channels in zip(findings, wanted)]
     geometry = make_geometry(config)
-    if config.dataset_mode == 'paired':
-        findings = _check_sizes_of_pairs(config, geometry, findings)
+    if opened[0].pairing and opened[0].half is None:
+        findings = check_sizes_of_pairs(config, geometry, findings)
     kept = _usable(config, opened, findings, console)
     duplicates = inspection.duplicates(opened[0], findings[0], opened[1], findings[1])
     for line in _shorten(duplicates):
@@ -179,7 +182,7 @@ def open_training_data(
     return TrainingData(config, *tables[:2], worker, workers, unjittered)
 
 
-def _check_sizes_of_pairs(
+def check_sizes_of_pairs(
     config: Config, geometry: Geometry, findings: Sequence[Sequence[Finding]]
 ) -> list[list[Finding]]:
     """The findings, with a problem for pairs whose images would get crops of different places."""

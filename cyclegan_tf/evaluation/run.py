@@ -73,8 +73,10 @@ def evaluate(settings: EvaluateConfig) -> int:
                     translator = Translator.from_checkpoint(
                         config, checkpoint, settings.max_pixels, **at_test_time(settings)
                     )
-                    if translator.test_time:
-                        print(f'Translating with {translator.test_time}; --eval turns that off.', file=sys.stderr)
+                    if not translator.is_as_exported:
+                        print(f'Translating with {translator.test_time}; --eval turns that off.')
+                    for line in translator.without_effect(settings.batch_statistics, settings.test_dropout):
+                        print(line, file=sys.stderr)
                 else:
                     translator.restore(checkpoint)
             except UserError as error:

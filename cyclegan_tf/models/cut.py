@@ -13,6 +13,7 @@ from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.networks import make_patch_features, torch_weights
 from cyclegan_tf.networks.norms import frozen_statistics
 from cyclegan_tf.networks.patch_features import choose_positions
+from cyclegan_tf.networks.shapes import sides
 from cyclegan_tf.ops.random import fold, integers
 
 # The uses of random numbers in a step; each folds its own number into the step's seed.
@@ -117,8 +118,8 @@ class CUT(BaseModel):
         if not self._config.nce_idt:
             return [self.g(*images, training=True, seed=of_images[0])]
         images, of_images = [*images, self._mirrored(real_b)], [*of_images, seeds[:, _IDT]]
-        if real_a.shape[1:] != real_b.shape[1:]:
-            # Images of other sizes do not fit into one batch, which is another one for batch norm alone.
+        if not real_a.shape.is_fully_defined() or real_a.shape != real_b.shape:
+            # Images that may differ in size do not fit into one batch, which makes a difference for batch norm alone.
             return [self.g(x, training=True, seed=one) for x, one in zip(images, of_images)]
         return tf.split(self.g(tf.concat(images, axis=0), training=True, seed=tf.concat(of_images, axis=0)), 2)
 
@@ -192,9 +193,8 @@ class CUT(BaseModel):
         queries = self.g(target, training=True, seed=of_query, layers=config.nce_indices)
         queries = [self._mirrored(x) for x in queries]  # a translation that was mirrored is mirrored back
         keys = self.g(source, training=True, seed=of_key, layers=config.nce_indices)
-        positions = [
-            choose_positions(fold(seed, i), x.shape[1] * x.shape[2], config.num_patches) for i, x in enumerate(keys)
-        ]
+        totals = [height * width for _, height, width, _ in map(sides, keys)]
+        positions = [choose_positions(fold(seed, i), total, config.num_patches) for i, total in enumerate(totals)]
         queries = self.f(queries, positions, training=True)
         keys = [tf.stop_gradient(x) for x in self.f(keys, positions, training=True)]
         of_layers = [self._contrast(*pair) for pair in zip(queries, keys)]

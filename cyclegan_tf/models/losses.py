@@ -64,7 +64,7 @@ def adversarial(name: str) -> AdversarialLoss:
 
 
 def l1(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """Mean absolute difference, for the cycle and the identity. Two [batch, h, w, c] -> [batch]."""
+    """Mean absolute difference. Two [batch, h, w, c] -> [batch]."""
     return mean_per_example(tf.abs(x - y))
 
 

@@ -157,8 +157,8 @@ class UnetGenerator(tf.keras.Model):
         input_channels, output_channels, filters, norm, initializers: as for ResnetGenerator.
         recompute_grads: as for ResnetGenerator, for the activations inside each level on the way down and up.
         num_downs: number of downsampling convolutions, 7 ('unet_128') or 8 ('unet_256').
-        use_dropout: apply dropout of 0.5, in training, in the num_downs - 5 levels of 8 * filters channels above the
-            bottleneck.
+        use_dropout: apply dropout of 0.5 in the num_downs - 5 levels of 8 * filters channels above the bottleneck, when
+            ResnetGenerator does.
 
     Call: as for ResnetGenerator, without `layers`. Raises UserError unless both sides are multiples of 2 ** num_downs.
     """

@@ -33,7 +33,10 @@ class Initializers:
         return int(self._seeds.integers(2**31))
 
     def kernel(self) -> tf.keras.initializers.Initializer:
-        """The initializer of a (transposed) convolution's kernel. Fans are PyTorch's: kernel area times channels."""
+        """The initializer of the kernel of a (transposed) convolution or a linear layer.
+
+        Fans are PyTorch's: kernel area times channels.
+        """
         seed = self._next_seed()
         if self._init_type == 'normal':
             return tf.keras.initializers.RandomNormal(0.0, self._init_gain, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
+from typing import Optional, Union
 
 import tensorflow as tf
 
@@ -48,7 +48,7 @@ class PatchFeatures(tf.keras.Model):
     def call(self, maps, positions, training=False):
         result = []
         for i, (x, places) in enumerate(zip(maps, positions)):
-            vectors = tf.reshape(x, [x.shape[0], -1, x.shape[-1]])  # [b, h * w, c]
+            vectors = tf.reshape(x, [tf.shape(x)[0], -1, x.shape[-1]])  # [b, h * w, c]
             vectors = full_precision(tf.gather(vectors, places, axis=1))  # [b, n, c]
             if self._use_mlp:
                 vectors = self.seconds[i](tf.nn.relu(self.firsts[i](vectors)))
@@ -67,7 +67,7 @@ def to_unit_length(vectors: tf.Tensor) -> tf.Tensor:
     return vectors / (lengths + tf.constant(NORM_EPSILON, vectors.dtype))
 
 
-def choose_positions(seed: tf.Tensor, total: int, count: int) -> tf.Tensor:
+def choose_positions(seed: tf.Tensor, total: Union[int, tf.Tensor], count: int) -> tf.Tensor:
     """The first `count` of a random permutation of `total` positions, or all of them if there are fewer: int32 [n].
 
     The permutation is the order of random integers, equal ones in their order, since TensorFlow's own shuffling from
@@ -79,7 +79,7 @@ def choose_positions(seed: tf.Tensor, total: int, count: int) -> tf.Tensor:
         count: number of positions to choose.
     """
     order = tf.argsort(random.integers([total], seed), stable=True)
-    return order[: min(count, total)]
+    return order[:count]
 
 
 def make_patch_features(

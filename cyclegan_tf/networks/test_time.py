@@ -42,8 +42,9 @@ class TestTime:
         Returns:
             1 there and 0 elsewhere, [1, h, w, 1] of x's dtype; and the number of ones, of this dtype.
         """
-        sides = tf.shape(x)[1:3]
-        own = (self.size * sides + self.padded - 1) // self.padded  # pixels that are partly padding are own ones
+        sides = tf.shape(x, tf.int64)[1:3]
+        size, padded = tf.cast(self.size, tf.int64), tf.cast(self.padded, tf.int64)
+        own = (size * sides + padded - 1) // padded  # pixels that are partly padding are own ones
         inside = (tf.range(sides[0]) < own[0])[:, None] & (tf.range(sides[1]) < own[1])[None]
         return tf.cast(inside, x.dtype)[None, ..., None], tf.cast(tf.reduce_prod(own), x.dtype)
 
@@ -53,7 +54,8 @@ class TestTime:
         if self.dropout_seeds is None:
             return x
         sides = tf.shape(x)[1:3]
-        first = self.origin * sides // self.padded
+        first = tf.cast(self.origin, tf.int64) * tf.cast(sides, tf.int64) // tf.cast(self.padded, tf.int64)
+        first = tf.cast(first, tf.int32)
         rows, columns = (first[axis] + tf.range(sides[axis]) for axis in (0, 1))
         numbers = random.at_places(random.of_layer(self.dropout_seeds, index), rows, columns, x.shape[-1])
         return tf.where(numbers < int(rate * 2**24), tf.zeros_like(x), x / (1 - rate))

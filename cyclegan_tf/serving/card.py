@@ -45,9 +45,10 @@ def model_card(exported: Exported, direction: str, name: str, settings: ExportCo
     table = f'| measure | value | from |\n|---|---|---|\n{metrics}' if figures else 'None were found for this step.'
     shared = {field.name for field in dataclasses.fields(Config)}
     values = {name: value for name, value in dataclasses.asdict(config).items() if name not in shared}
+    values = {name: value for name, value in values.items() if value is not None}
     own = [f'{name} {value:g}' if isinstance(value, float) else f'{name} {value}' for name, value in values.items()]
     ranges = exported.value_ranges[direction]
-    pictures = takes_pictures(translation.channels, ranges)
+    pictures = takes_pictures(translation.channels, ranges, config.input_folders is not None)
     weights = sum(int(tf.size(variable)) for variable in translation.network.variables)
     return f"""# {name}
 
@@ -84,17 +85,18 @@ in {settings.precision} |
 
 
 def _test_time_row(config: Config) -> str:
-    """What the exported generator does otherwise than cyclegan_tf.translate does with the run's own settings."""
-    norm = config.batch_statistics and config.norms['generator'] == 'batch'
-    dropout = config.test_dropout and not config.no_dropout
-    if not (norm or dropout):
+    """What the exported generator does, if cyclegan_tf.translate can do otherwise."""
+    has = [
+        what
+        for what, there in (
+            ('running statistics of batch norm', config.norms['generator'] == 'batch'),
+            ('no dropout', not config.no_dropout),
+        )
+        if there
+    ]
+    if not has:
         return ''
-    kept = ' and '.join((['the statistics of each image'] if norm else []) + (['dropout'] if dropout else []))
-    return (
-        f'| outside training | {"running statistics of batch norm" if norm else ""}{", " if norm and dropout else ""}'
-        f'{"no dropout" if dropout else ""}; the measures below may be of translations with {kept}, as '
-        f'cyclegan_tf.translate makes them without --eval |\n'
-    )
+    return f'| outside training | {" and ".join(has)}, as cyclegan_tf.translate with --eval |\n'
 
 
 _Ranges = tuple[Optional[tuple[float, float]], Optional[tuple[float, float]]]
@@ -178,10 +180,11 @@ def measures(results: pathlib.Path, step: int, direction: str) -> list[tuple[str
             values = json.loads(path.read_text())
         except ValueError as error:
             raise UserError(f"'{path}' cannot be read ({error}); delete it or translate again.") from error
+        where = ', '.join(filter(None, [str(path), values.get('test_time')]))
         if values.get('step') == step:
             of_step = {name: value.get(direction) for name, value in values.items() if isinstance(value, dict)}
-            found += [(name, value, str(path)) for name, value in of_step.items()]
+            found += [(name, value, where) for name, value in of_step.items()]
         for one in values.get('checkpoints', ()):
             if one['step'] == step:
-                found += [(name, value, str(path)) for name, value in one['results'].get(direction, {}).items()]
+                found += [(name, value, where) for name, value in one['results'].get(direction, {}).items()]
     return [(name, float(value), where) for name, value, where in found if isinstance(value, (int, float))]

@@ -74,7 +74,8 @@ def write_model(exported: Exported, direction: str, folder: pathlib.Path, name: 
     if settings.precision != 'float32':
         signatures.lower_precision(network, settings.precision)
     ranges = exported.value_ranges[direction]
-    servable = signatures.Servable(network, translation.channels[0], settings.max_pixels, ranges)
+    stacked = exported.config.input_folders is not None
+    servable = signatures.Servable(network, translation.channels[0], settings.max_pixels, ranges, stacked)
     calls = servable.signatures()
     tf.saved_model.save(servable, str(folder), signatures=calls)
     if settings.warmup:

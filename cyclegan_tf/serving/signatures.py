@@ -15,8 +15,8 @@ from cyclegan_tf.serving import codecs
 class Servable(tf.Module):
     """One generator, with the decoding of pictures and the encoding of results, as operations of TensorFlow.
 
-    The results equal those of translator.Translator. tf.saved_model.save writes it without any Keras object, since it
-    tracks only the variables.
+    The results equal those of translator.Translator with running statistics and without dropout. tf.saved_model.save
+    writes it without any Keras object, since it tracks only the variables.
 
     Args:
         network: float [n, h, w, input_channels] -> [n, h, w, output_channels], both in [-1, 1], for sides that are
@@ -25,6 +25,7 @@ class Servable(tf.Module):
         max_pixels: maximum number of pixels of an image; larger images are refused before they are decoded. A side that
             is shorter than the network's minimum counts as the minimum.
         value_ranges: the values that -1 and 1 stand for in images and in results; None: levels of 8 or 16 bits.
+        stacked: whether the channels of images are those of several stacked images, which no picture holds.
 
     Raises:
         UserError: no image can be as small as max_pixels.
@@ -36,8 +37,10 @@ class Servable(tf.Module):
         input_channels: int,
         max_pixels: int,
         value_ranges: tuple[Optional[tuple[float, float]], Optional[tuple[float, float]]] = (None, None),
+        stacked: bool = False,
     ):
         super().__init__()
+        self._stacked = stacked
         self.input_channels, self.output_channels = input_channels, network.output_channels
         self._ranges = value_ranges
         self._multiple = network.side_multiple
@@ -77,7 +80,7 @@ class Servable(tf.Module):
         calls = {'translate_floats': (floats, lambda images: {'images': self.translate_floats(images)})}
         if any(self._ranges):
             calls['translate_values'] = values, lambda values: {'values': self.translate_values(values)}
-        elif takes_pictures((self.input_channels, self.output_channels), self._ranges):
+        elif takes_pictures((self.input_channels, self.output_channels), self._ranges, self._stacked):
             calls['serving_default'] = encoded, lambda image_bytes: {'image_bytes': self.translate_files(image_bytes)}
             calls['translate_images'] = images, lambda images: {'images': self.translate_images(images)}
         return {name: _concrete(call, spec) for name, (spec, call) in calls.items()}
@@ -162,14 +165,16 @@ class Servable(tf.Module):
         return codecs.checked(value, fits, tf.strings.join(['The image has ', width, 'x', height, limit]))
 
 
-def takes_pictures(channels: tuple[int, int], value_ranges: tuple[Optional[tuple[float, float]], ...]) -> bool:
+def takes_pictures(
+    channels: tuple[int, int], value_ranges: tuple[Optional[tuple[float, float]], ...], stacked: bool = False
+) -> bool:
     """Whether a model's images and results are what encoded pictures hold.
 
     Args:
         channels: of its images and of its results.
-        value_ranges: as Servable's.
+        value_ranges, stacked: as Servable's.
     """
-    return not any(value_ranges) and {*channels} <= {1, 3, 4}
+    return not any(value_ranges) and not stacked and {*channels} <= {1, 3, 4}
 
 
 def lower_precision(network: tf.keras.Model, precision: str) -> None:

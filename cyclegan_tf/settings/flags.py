@@ -90,8 +90,15 @@ def _read_flag_file(path: str) -> list[str]:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b'\0' in data:
         raise flags.CantOpenFlagFileError(f"`flagfile` ('{path}') is no UTF-8 text, but UTF-16; store it as UTF-8.")
     text = data.decode('utf-8-sig', 'surrogateescape')  # paths need not be text
-    lines = (line.strip() for line in text.splitlines())
-    return [line for line in lines if line and not line.startswith(('#', '//'))]
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith(('#', '//'))]
+    for line in lines:
+        flag, _, value = line.partition(' ')
+        if value.strip().lower() in ('true', 'false') and '=' not in flag:
+            raise flags.IllegalFlagValueError(
+                f"`flagfile` ('{path}'): '{line}' is written {flag}={value.strip()} here."
+            )
+    return lines
 
 
 def define_flags(config_class: type[C], refused: Mapping[str, str] = REFUSED) -> flags.FlagValues:
@@ -258,10 +265,10 @@ def _finish(values: flags.FlagValues, argv: Sequence[str], rest: Sequence[str], 
         print(f'usage: python {program} [flags]\n\n{help_text(values, hidden)}')
         raise SystemExit(0)
     if rest:
-        raise UserError(_not_a_flag(values, argv, rest[0]))
+        raise UserError(not_a_flag(values, argv, rest[0]))
 
 
-def _not_a_flag(values: flags.FlagValues, argv: Sequence[str], argument: str) -> str:
+def not_a_flag(values: flags.FlagValues, argv: Sequence[str], argument: str) -> str:
     """The message for an argument that is no flag, such as the value in CUT's way of writing '--nce_idt False'."""
     before = argv[list(argv).index(argument) - 1].lstrip('-') if argument in argv else ''
     if argument.lower() in ('true', 'false') and before in values and values[before].boolean:

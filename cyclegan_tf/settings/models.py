@@ -87,6 +87,7 @@ class CUTConfig(Config):
         'which defaults the flags have; FastCUT: lambda_NCE 10, nce_idt off, flip_equivariance on, n_epochs 150, '
         'n_epochs_decay 50',
         choices=('CUT', 'FastCUT', 'cut', 'fastcut'),
+        fixed=True,
     )
     lambda_GAN: float = setting(1.0, "weight of the generator's adversarial loss", minimum=0.0)
     lambda_NCE: float = setting(1.0, 'weight of the contrastive loss between an image and its translation', minimum=0.0)

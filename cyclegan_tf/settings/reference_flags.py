@@ -39,7 +39,7 @@ REFUSED = {
 _TEST = 'test images are for cyclegan_tf.translate'
 REFUSED_IN_TRAINING = {
     **REFUSED,
-    'phase': 'training always reads trainA and trainB',
+    'phase': 'training always reads the images for training, such as trainA and trainB',
     'results_dir': _TEST,
     'num_test': _TEST,
     'aspect_ratio': _TEST,

@@ -12,7 +12,7 @@ from absl import flags
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.files import write_whole
-from cyclegan_tf.settings.flags import asks_for_help, define_flags, parse, set_model_defaults, values_of
+from cyclegan_tf.settings.flags import asks_for_help, define_flags, not_a_flag, parse, set_model_defaults, values_of
 from cyclegan_tf.settings.models import SETTINGS
 from cyclegan_tf.settings.reference_flags import REFUSED_IN_TRAINING
 from cyclegan_tf.settings.run_name import fill_in
@@ -28,7 +28,9 @@ def parse_training(argv: Sequence[str]) -> tuple[Config, Optional[Config]]:
     # The command line of a continued run need not be valid without flags.cfg, and its flags may be those of a model
     # that only flags.cfg names. So it is read once without checks, to find the run.
     values = define_flags(Config, REFUSED_IN_TRAINING)
-    values(list(argv))
+    rest = values(list(argv))[1:]
+    if rest and not asks_for_help(values):
+        raise UserError(not_a_flag(values, argv, rest[0]))
     if values.continue_train and not asks_for_help(values):
         set_model_defaults(values)
         given = values_of(SETTINGS[values.model], values)

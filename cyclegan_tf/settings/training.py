@@ -146,12 +146,12 @@ class Config(FeatureConfig):
     input_feature: Optional[str] = setting(
         None,
         'with a data set of TensorFlow Datasets that has both images of a pair in one example, the feature that is '
-        'domain A; --output_feature names the other one',
+        "the model's input (domain A, or B with --direction=BtoA); --output_feature names the other one",
         group='data',
         fixed=True,
     )
     output_feature: Optional[str] = setting(
-        None, 'the feature that is domain B, see --input_feature', group='data', fixed=True
+        None, 'the feature that is the image to be made, see --input_feature', group='data', fixed=True
     )
     direction: str = setting(
         'AtoB',
@@ -228,7 +228,7 @@ class Config(FeatureConfig):
     )
     max_dataset_size: Optional[int] = setting(
         None,
-        'maximum number of images used from each folder, after sorting; unset: all',
+        'maximum number of images used from each folder, or of pairs, after sorting; unset: all',
         group='data',
         minimum=1,
         fixed=True,
@@ -440,7 +440,7 @@ class Config(FeatureConfig):
         group='evaluation',
     )
     test_dropout: bool = setting(
-        False, 'outside training, keep dropout on, where --batch_statistics applies', group='evaluation'
+        False, 'outside training, keep dropout on, in the same places as --batch_statistics', group='evaluation'
     )
     keep_best: Optional[str] = setting(
         None,
@@ -492,10 +492,12 @@ class Config(FeatureConfig):
     def __post_init__(self):
         validate_fields(self)
         if not self.dataroot:
-            raise UserError("`dataroot` ('') is required; set it to a folder with trainA and trainB, or to demo.")
+            folders = 'train' if self.dataset_mode == 'aligned' else 'trainA and trainB'
+            raise UserError(f"`dataroot` ('') is required; set it to a folder with {folders}, or to demo.")
         if self.dataset_mode == 'single':
             raise UserError(
-                '`dataset_mode` (single) is for translation only; training needs two domains: set it to unaligned.'
+                '`dataset_mode` (single) is for translation only; training needs two domains: set it to unaligned, '
+                'aligned or paired.'
             )
         if self.crops and self.preprocess != 'crop' and self.crop_size > self.load_size:
             raise UserError(
@@ -524,6 +526,11 @@ class Config(FeatureConfig):
         if (self.input_feature is None) != (self.output_feature is None):
             raise UserError(
                 '`input_feature` and `output_feature` name both images of a pair; set both of them, or neither.'
+            )
+        if self.input_feature is not None and (self.input_feature == self.output_feature or not self.paired):
+            raise UserError(
+                f'`input_feature` ({self.input_feature}) and `output_feature` ({self.output_feature}) have to name two '
+                f'features, and need dataset_mode aligned or paired, not {self.dataset_mode}; correct them.'
             )
         ranges = self.value_ranges  # raises UserError if they cannot be read
         if self.dataset_mode == 'aligned' and (ranges['A'] is None) != (ranges['B'] is None):

@@ -113,8 +113,8 @@ class TranslateConfig:
     )
     test_dropout: Optional[bool] = setting(
         None,
-        'keep dropout on, drawn from a seed and the name of each image; unset: as the run does, which of the models is '
-        'pix2pix',
+        'keep dropout on, drawn from a seed and the name of each image; unset: as set for the run, by default on '
+        'for pix2pix and off for the others',
         group='evaluation',
     )
     eval: bool = setting(

@@ -140,11 +140,23 @@ def refuse_overwriting(
     source: sources.Source, targets: Mapping[str, Sequence[pathlib.Path]], output: pathlib.Path, format: str
 ) -> None:
     """Raises UserError if a picture would overwrite an image that is read; as a TIFF, only if all become one."""
-    read = {os.path.realpath(source.label(index)) for index in range(len(source))}
+    read = _paths_read(source)
     for stem in itertools.chain.from_iterable(targets.values()):
         path = _with_ending(stem, '.tif' if format == 'tiff' else '.png')
         if os.path.realpath(path) in read:
             raise UserError(f"`output` ('{output}') would overwrite '{path}', an input; set it to another folder.")
+
+
+def _paths_read(source: sources.Source) -> set[str]:
+    """The real paths of all files that are read, also of those that are stacked."""
+    parts = source.parts or (source,)
+    return {os.path.realpath(part.label(index)) for part in parts for index in range(len(part))}
+
+
+def _paths_read(source: sources.Source) -> set[str]:
+    """The real paths of all files that are read, also of those that are stacked."""
+    parts = source.parts or (source,)
+    return {os.path.realpath(part.label(index)) for part in parts for index in range(len(part))}
 
 
 def translate_files(
@@ -170,7 +182,7 @@ def translate_files(
     directions = list(outputs)
     wanted = {translator.translation(direction).channels[0] for direction in directions}
     targets, problems = plan(source, directions, output), []
-    read = {os.path.realpath(source.label(index)) for index in range(len(source))}
+    read = _paths_read(source)
     bar = progress_bar(total=len(source) * len(directions), keep=True)
     pool = concurrent.futures.ThreadPoolExecutor
     with pool(threads) as readers, pool(threads) as writers, bar:

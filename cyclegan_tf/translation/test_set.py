@@ -134,10 +134,10 @@ def open_test_set(settings: TranslateConfig, config: Config, wanted: Sequence[Tr
         ways = ' or '.join(one.name for one in wanted)
         raise UserError(f'`dataset_mode` (single) needs a `direction`; set --direction to {ways}.')
     dataroot, data_dir = settings.dataroot or config.dataroot, settings.data_dir or config.data_dir
-    if mode == 'single' and config.input_folders is not None:
+    if mode != 'paired' and config.input_folders is not None:
         raise UserError(
-            '`dataset_mode` (single) is a single folder, but this run stacks the images of several (input_folders '
-            f'{config.input_folders}); give them as --input=FOLDER,FOLDER.'
+            f'`dataset_mode` ({mode}) cannot be used with this run, which stacks the images of several folders '
+            f'(input_folders {config.input_folders}); leave it out, or give them as --input=FOLDER,FOLDER.'
         )
     names = wanted[0].source if mode == 'single' else 'AB'
     channels = dict(zip(config.domains, config.channels.values()))

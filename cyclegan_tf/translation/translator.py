@@ -190,13 +190,31 @@ class Translator:
 
     @property
     def test_time(self) -> str:
-        """What generators do otherwise than in exports, in words; empty: nothing."""
+        """How batch norm and dropout of the generators work here, in words; empty: they have neither."""
         config, said = self.config, []
-        if config.batch_statistics and config.norms['generator'] == 'batch':
-            said.append("batch norm with each image's own statistics")
-        if config.test_dropout and not config.no_dropout:
-            said.append(f'dropout (seed {self._seed})')
+        if config.norms['generator'] == 'batch':
+            own = "each image's own statistics" if config.batch_statistics else 'running statistics'
+            said.append(f'{own} in batch norm')
+        if not config.no_dropout:
+            said.append(f'dropout (seed {self._seed})' if config.test_dropout else 'no dropout')
         return ' and '.join(said)
+
+    @property
+    def is_as_exported(self) -> bool:
+        """Whether the generators do the same as exported ones: running statistics, and no dropout."""
+        config = self.config
+        own = config.batch_statistics and config.norms['generator'] == 'batch'
+        return not own and (config.no_dropout or not config.test_dropout)
+
+    def without_effect(self, batch_statistics: Optional[bool], test_dropout: Optional[bool]) -> list[str]:
+        """A sentence for each of these that was asked for and that the run's generators have no use for."""
+        config, lines = self.config, []
+        if batch_statistics and config.norms['generator'] != 'batch':
+            norm = config.norms['generator']
+            lines.append(f'`batch_statistics` (true) has no effect: the generators have norm {norm}, not batch.')
+        if test_dropout and config.no_dropout:
+            lines.append('`test_dropout` (true) has no effect: the generators have no dropout.')
+        return lines
 
     def translate(
         self,
@@ -239,6 +257,7 @@ class Translator:
         dtype = images.dtype if dtype is None else dtype
         if not len(images):
             return np.zeros((*images.shape[:3], channels_out), dtype)
+        self._require_stacked(images, translation)
         alpha = images[..., -1:] if images.shape[-1] in (2, 4) and channels_in in (1, 3) else None
         results = self.translate_floats(to_float(with_channels(images, channels_in)), direction, names)
         if alpha is not None and results.shape[-1] in (1, 3):
@@ -250,6 +269,7 @@ class Translator:
     ) -> np.ndarray:
         """Numbers in the ranges of a run that has one for a domain or for both; in the other, levels."""
         range_in, range_out = self.value_ranges(translation.name)
+        self._require_stacked(images, translation)
         if images.dtype.kind not in 'iuf' or (
             range_in is None and images.dtype.kind != 'f' and images.dtype not in (np.uint8, np.uint16)
         ):
@@ -271,6 +291,17 @@ class Translator:
         if range_out is not None:
             return float_to_values(results, range_out, dtype)
         return results.astype(dtype) if dtype.kind == 'f' else to_levels(results, dtype)
+
+    def _require_stacked(self, images: np.ndarray, translation: Translation) -> None:
+        """Raises UserError for images that have not all channels of a run that stacks several images."""
+        config, given = self.config, images.shape[-1]
+        if config.input_folders is None or translation.source != config.domains[0]:
+            return
+        if given != translation.channels[0]:
+            raise UserError(
+                f'images of {given} channels do not fit a run that stacks {translation.channels[0]} of several images '
+                f'(input_folders {config.input_folders}).'
+            )
 
     def value_ranges(self, direction: str) -> tuple[Optional[tuple[float, float]], Optional[tuple[float, float]]]:
         """The values that -1 and 1 stand for in the images of a direction, and in its results; None: levels."""
@@ -321,7 +352,9 @@ class Translator:
 
     def _seeds(self, direction: str, names: Sequence[str], count: int) -> np.ndarray:
         """The seeds of the dropout of some images, int32 [count, 2]."""
-        names = list(names) or [''] * count
+        names = [names] if isinstance(names, str) else list(names) or [''] * count
+        if len(names) != count:
+            raise UserError(f'{len(names)} names do not fit {count} images; give one for each.')
         texts = (f'{self._seed} {direction} {name}'.encode(errors='surrogateescape') for name in names)
         digests = b''.join(hashlib.sha256(text).digest()[:8] for text in texts)
         return np.frombuffer(digests, '<i4').astype(np.int32).reshape(count, 2)

@@ -1,13 +1,18 @@
 """Training on pairs: what belongs together stays together, whatever turns bad; data sets of examples that hold both."""
 
 import os
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from cyclegan_tf.data import decode, demo, sources
+from cyclegan_tf.data.test_images import open_test_pictures
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.console import Console
+from cyclegan_tf.settings.flags import parse
+from cyclegan_tf.settings.training import Config
 from tests.data.training_data_test import open_data
 from tests.helpers import program
 from tests.helpers.image_files import picture
@@ -181,3 +186,32 @@ def test_data_sets_without_pairs_are_refused_in_a_sentence(tmp_path, mode):
     message = r"`dataroot` .'tfds:cycle_gan/horse2zebra'. holds no pairs: it has the splits .*, but none named train"
     with tfds.testing.mock_data(num_examples=2), pytest.raises(UserError, match=message):
         sources.open_domains('tfds:cycle_gan/horse2zebra', 'train', mode, data_dir=str(tmp_path))
+
+
+def test_a_bad_test_picture_takes_its_counterpart_along(tmp_path, capsys):
+    for domain in 'AB':
+        (tmp_path / f'test{domain}').mkdir()
+        for i in range(4):
+            pixels = picture(40 + i)
+            Image.fromarray(pixels if domain == 'A' else 255 - pixels).save(tmp_path / f'test{domain}' / f'{i}.png')
+    (tmp_path / 'testA' / '1.png').write_bytes(b'')
+    (tmp_path / 'testB' / '9.png').write_bytes((tmp_path / 'testB' / '0.png').read_bytes())
+    flags = (f'--dataroot={tmp_path}', *PAIRED, *SMALL)
+    pictures = open_test_pictures(parse(Config, ['train', *flags]), 4, Console(1, stream=sys.stdout))
+    assert len(pictures) == 3 and all(np.abs(a + b).max() < 0.03 for a, b in pictures)
+    assert '1 image has no counterpart of the same name' in capsys.readouterr().out
+
+
+def test_what_names_no_images_of_a_source_is_refused(tmp_path):
+    root = folders(tmp_path)
+    with pytest.raises(UserError, match='cannot be used with `input_folders` or with folders as `dataroot`'):
+        open_data(root, tmp_path / 'cache', *PAIRED, '--input_feature=x', '--output_feature=y')
+    with pytest.raises(UserError, match='cannot be used with `dataroot` .demo.; leave them out'):
+        open_data('demo', tmp_path / 'cache', *PAIRED, '--input_folders=A,A2', '--input_nc=6')
+
+
+def test_one_input_folder_of_another_name_is_taken(tmp_path):
+    root = folders(tmp_path)
+    (root / 'trainA').rename(root / 'trainA_aligned')
+    data = open_data(root, tmp_path / 'cache', *PAIRED, '--input_folders=A_aligned')
+    assert_pairs(data)

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
-from cyclegan_tf.data import decode, inspection, sources
+from cyclegan_tf.data import decode, inspection, policies, sources
+from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.data.pictures import ReadOptions
+from cyclegan_tf.data.table import ImageTable
 from cyclegan_tf.errors import UserError
 from tests.helpers.image_files import picture
 
@@ -97,3 +100,39 @@ def test_files_are_stacked_by_name_and_single_ones_as_they_are(stacked):
     assert found.names == ('a', 'b', 'c', 'd') and 'trainA2: e.' in ' '.join(found.notes)
     single = sources.open_stacked_files([f'{places[0]}/a.png', f'{places[1]}/a.png'], ReadOptions((4,)), [3, 1])
     np.testing.assert_array_equal(single.picture(0), found.picture(0))
+
+
+def test_augmentation_changes_every_part_as_if_it_were_alone():
+    colour = tf.constant(np.stack([picture(24), picture(24)[::-1]]).astype(np.float32))
+    gray = colour[..., :1] * 0.5
+    for name in ('light', 'color'):
+        stacked = policies.make_policy(name, 7, (3, 1, 3))
+        numbers = tf.constant(np.random.default_rng(0).integers(0, 2**24, (2, stacked.num_random)), tf.int32)
+        found = stacked(tf.concat([colour, gray, colour], axis=-1), numbers)
+        alone = policies.make_policy(name, 3)(colour, numbers)
+        of_gray = policies.make_policy(name, 1)(gray, numbers)
+        np.testing.assert_allclose(found, tf.concat([alone, of_gray, alone], axis=-1), atol=1e-3)
+        assert np.abs(alone - colour).max() > 1
+
+
+def test_channels_that_are_divided_otherwise_have_another_cache(stacked, tmp_path):
+    found = []
+    for parts in ((('A', 3), ('A2', 1)), (('A', 1), ('A2', 3))):
+        a, _ = open_pairs(stacked, sources.Pairing(inputs={'A': parts}))
+        headers = [finding.header for finding in inspection.inspect(a, 1)]
+        table = ImageTable(a, headers, Geometry('resize_and_crop', 16, 16), 4)
+        table.keep('disk', str(tmp_path / 'cache'), 1)
+        found.append(table.row(0))
+    assert not np.array_equal(*found)
+
+
+def test_values_of_any_type_are_mapped_before_they_become_colour(tmp_path):
+    for name, values in (('trainA', [-1000.0, 0.0]), ('trainA2', [500.0, 1000.0]), ('trainB', [0.0, 0.0])):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / 'a.npy', np.full((6, 6), values[0]) + np.arange(6) * (values[1] - values[0]) / 5)
+    options = [ReadOptions((6,), value_range=(-1000, 1000)), ReadOptions((1,), value_range=(-1000, 1000))]
+    pairing = sources.Pairing(inputs={'A': (('A', 3), ('A2', 3))})
+    (a, _) = sources.open_domains(str(tmp_path), 'train', 'paired', options=options, pairing=pairing)
+    found = a.picture(0)
+    assert found.dtype == np.float32 and found.shape == (6, 6, 6)
+    np.testing.assert_allclose(found[0, [0, 5]], [[-1, -1, -1, 0.5, 0.5, 0.5], [0, 0, 0, 1, 1, 1]], atol=1e-6)

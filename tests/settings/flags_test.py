@@ -19,7 +19,7 @@ from cyclegan_tf.settings.evaluation import EvaluateConfig
 from cyclegan_tf.settings.export import ExportConfig
 from cyclegan_tf.settings.fields import GROUPS, changed, setting
 from cyclegan_tf.settings.flags import define_flags
-from cyclegan_tf.settings.models import SETTINGS, CycleGANConfig
+from cyclegan_tf.settings.models import SETTINGS, CUTConfig, CycleGANConfig, Pix2PixConfig
 from cyclegan_tf.settings.reference_flags import REFUSED
 from cyclegan_tf.settings.run_flags import load_config, parse_training, save_config
 from cyclegan_tf.settings.training import Config, NetworkRole
@@ -128,9 +128,25 @@ DATA_SETS = {
 }  # fmt: skip
 
 
+# direction, batch_size, n_epochs, n_epochs_decay: of the paper, as each file says.
+OF_PIX2PIX = {
+    'pix2pix_facades_label2photo': ('BtoA', 1, 100, 100),
+    'pix2pix_sat2map': ('AtoB', 1, 100, 100),
+    'pix2pix_map2sat': ('BtoA', 1, 100, 100),
+    'pix2pix_edges2shoes': ('AtoB', 4, 15, 0),
+    'pix2pix_day2night': ('BtoA', 4, 17, 0),
+}
+OF_CUT = {
+    'cut_horse2zebra': 'AtoB',
+    'cut_cat2dog': 'AtoB',
+    'cut_grumpifycat': 'AtoB',
+    'cut_cityscapes': 'BtoA',
+}
+
+
 def test_every_flag_file_is_valid_and_says_how_to_run_it():
     paths = {path.stem: path for path in (ROOT / 'flags').glob('*.cfg')}
-    assert set(paths) == {*DATA_SETS, 'demo', 'template'}
+    assert set(paths) == {*DATA_SETS, *OF_PIX2PIX, *OF_CUT, 'demo', 'demo_pix2pix', 'demo_cut', 'template'}
     for path in paths.values():
         parse(f'--flagfile={path}')
         assert path.read_text().startswith(f'# python -m cyclegan_tf.train --flagfile=flags/{path.name}')
@@ -146,6 +162,27 @@ def test_the_data_sets_are_trained_as_the_paper_did(name):
         dataroot=f'tfds:cycle_gan/{name}', name=name, num_devices=1, load_size=found[0], crop_size=found[1],
         lambda_identity=found[2], netG=found[3], preprocess=found[4],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize('name', OF_PIX2PIX)
+def test_the_data_sets_of_pix2pix_are_trained_as_the_paper_did(name):
+    config = parse(f'--flagfile={ROOT}/flags/{name}.cfg')
+    direction, batch_size, n_epochs, n_epochs_decay = OF_PIX2PIX[name]
+    assert config == Pix2PixConfig(
+        model='pix2pix', name=name, dataroot=config.dataroot, num_devices=1, direction=direction,
+        batch_size=batch_size, n_epochs=n_epochs, n_epochs_decay=n_epochs_decay,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize('name', OF_CUT)
+def test_the_data_sets_of_cut_are_trained_by_either_mode(name):
+    path = f'--flagfile={ROOT}/flags/{name}.cfg'
+    given = dict(model='cut', name=name, num_devices=1, direction=OF_CUT[name])
+    config = parse(path)
+    assert config == CUTConfig(dataroot=config.dataroot, **given)
+    for flags_ in ((path, '--CUT_mode=FastCUT'), ('--CUT_mode=FastCUT', path)):
+        fast = parse(*flags_)
+        assert (fast.lambda_NCE, fast.nce_idt, fast.n_epochs, fast.n_epochs_decay) == (10, False, 150, 50)
 
 
 def test_the_template_holds_the_defaults():
@@ -169,6 +206,16 @@ def test_flag_files_of_other_systems_are_read_or_named(tmp_path):
         parse(f'--flagfile={path}')
     with pytest.raises(flags.Error, match='--flagfile has no value'):
         parse('--flagfile')
+
+
+def test_cuts_way_of_writing_flags_gets_its_sentence(tmp_path):
+    (tmp_path / 'f.cfg').write_text('--model=cut\n--nce_idt False\n')
+    with pytest.raises(flags.Error, match="`flagfile` .*: '--nce_idt False' is written --nce_idt=False here"):
+        parse('--dataroot=demo', f'--flagfile={tmp_path}/f.cfg')
+    with pytest.raises(
+        UserError, match="'False' is not a flag; the value of a flag follows after =, as in --nce_idt=Fa"
+    ):
+        parse('--continue_train', '--nce_idt', 'False', '--name=x')
 
 
 def test_a_flag_file_is_read_whatever_the_locale(tmp_path):
@@ -276,6 +323,14 @@ def test_a_run_with_a_suffix_is_continued_by_it_alone(tmp_path):
         ),
         (['--dataroot=demo', *PAIRED, '--input_folders=A:3,A2'], 'as in A:3,A2:3, and leave input_nc out'),
         (['--dataroot=demo', *PAIRED, '--input_folders=A:x'], "`input_folders` .'A:x'. is not a list of folders"),
+        (
+            ['--dataroot=demo', '--input_feature=image', '--output_feature=other'],
+            '`input_feature` .image. and .* need dataset_mode aligned or paired, not unaligned',
+        ),
+        (
+            ['--dataroot=demo', *PAIRED, '--input_feature=x', '--output_feature=x'],
+            '`input_feature` .x. and `output_feature` .x. have to name two features',
+        ),
         (['--dataroot=demo', '--input_feature=image'], '`input_feature` and `output_feature` name both images'),
         (['--dataroot=demo', '--max_steps=-1'], '`max_steps` .-1. is below 0'),
     ],

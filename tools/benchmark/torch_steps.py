@@ -137,9 +137,9 @@ class CUT:
             queries, keys = queries.flatten(0, 1)[None], keys.flatten(0, 1)[None]
         own = (queries * keys).sum(2, keepdim=True)
         others = queries @ keys.transpose(1, 2)
-        others = others.masked_fill(torch.eye(keys.shape[1], dtype=torch.bool)[None], -10.0)
+        others = others.masked_fill(torch.eye(keys.shape[1], dtype=torch.bool, device=keys.device)[None], -10.0)
         logits = torch.cat([own, others], 2).flatten(0, 1) / self.temperature
-        return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
+        return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=keys.device))
 
     def nce(self, source, target, positions, flipped):
         of_target = self.g(target, self.layers)
@@ -147,7 +147,7 @@ class CUT:
             of_target = [x.flip(3) for x in of_target]
         of_source = self.g(source, self.layers)
         if positions is None:  # of the reference: new ones for each call
-            positions = [torch.randperm(x[0, 0].numel())[:256] for x in of_source]
+            positions = [torch.randperm(x[0, 0].numel(), device=x.device)[:256] for x in of_source]
         keys, queries = self.f(of_source, positions), self.f(of_target, positions)
         losses = [self.contrast(query, key.detach()) * self.lambda_nce for query, key in zip(queries, keys)]
         return sum(losses) / len(losses)

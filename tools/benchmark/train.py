@@ -39,6 +39,8 @@ def measure(config: TrainConfig) -> dict[str, Any]:
     config = dataclasses.replace(config, device=_device(config))
     on_gpu = config.device == 'gpu'
     kinds = common.installed(choose_kinds(config.kinds, OUR_STEPS + THEIR_STEPS, DEFAULT_STEPS[config.device]), on_gpu)
+    if config.training().norms['generator'] == 'batch':  # which recomputation would update twice
+        kinds = [kind for kind in kinds if not kind.endswith('recompute')]
     values = {name: getattr(config, name) for name in (*_SIZES, 'deterministic', 'device')}
     rows, _ = common.in_turns(common.worker('train'), dict.fromkeys(kinds, values), config.repeats, 'a step', on_gpu)
     for row in rows.values():
