@@ -1,4 +1,4 @@
-"""pix2pix through the programs: pairs and stacked inputs from folders to results; testing as its authors do."""
+"""pix2pix and CUT through the programs: pairs and stacked inputs from folders to results; testing as the authors do."""
 
 import json
 import re
@@ -233,3 +233,24 @@ def test_what_was_asked_for_without_effect_is_said(stacked, tmp_path, capsys):
     assert '`batch_statistics` (true) has no effect: the generators have norm instance' in capsys.readouterr().err
     with pytest.raises(UserError, match='2 names do not fit 1 images'):
         cyclegan_tf.load(stacked / 'run').translate(np.zeros([8, 8, 4], np.uint8), names=['a', 'b'])
+
+
+# ---------------------------------------------------------------------------------------------------------------- CUT
+def test_generators_with_blurs_are_the_same_in_files_tiles_and_exports(tmp_path):
+    settings = dict(netG='resnet_6blocks', ngf=4, init_type='normal', init_gain=0.2, load_size=36, crop_size=32)
+    make_run(tmp_path, model='cut', direction='BtoA', **settings)
+    image = photograph(75, 61)
+    Image.fromarray(image).save(tmp_path / 'photo.png')
+    arguments = (f'--input={tmp_path / "photo.png"}', f'--output={tmp_path / "out"}')
+    assert program.run_translation(tmp_path, '--name=run', *arguments) == 0
+    written = np.asarray(Image.open(tmp_path / 'out' / 'photo.png')).astype(int)
+    assert written.shape == image.shape and written.std() > 5
+    assert program.run_export(tmp_path, '--name=run', f'--output={tmp_path / "models"}', '--nowarmup') == 0
+    model = tf.saved_model.load(str(tmp_path / 'models' / 'run_BtoA' / '1'))
+    served = model.signatures['translate_images'](images=tf.constant(image[None]))['images'].numpy()[0]
+    assert np.abs(served.astype(int) - written).max() <= 1
+    whole = cyclegan_tf.load(tmp_path / 'run')
+    tiled = cyclegan_tf.load(tmp_path / 'run', max_pixels=whole.least_max_pixels)
+    large = np.tile(photograph(256, 256), (3, 2, 1))
+    difference = np.abs(whole.translate(large).astype(int) - tiled.translate(large))
+    assert difference.mean() < 8  # instance norm's statistics are those of a reduced view

@@ -29,8 +29,10 @@ from cyclegan_tf.settings.training import Config
 _MARGIN = 192  # pixels around a tile's core: one half is discarded, the other half is blended with the next tile
 _ROWS = 256  # rows that are reduced at a time
 _LEAST_TILE = 64  # minimum side of a tile's core, in pixels
-# Bytes that a generator needs per pixel and per filter of its first layer, measured with tf.function on a CPU.
+# Bytes that a generator needs per pixel and per filter of its first layer, measured with tf.function on a CPU; and one
+# with antialiasing, which has twice as many filters at full size.
 _BYTES_PER_PIXEL_AND_FILTER = 24
+_BYTES_WITH_ANTIALIASING = 40
 _MEMORY_SHARE = 0.5  # of the free memory
 
 
@@ -67,10 +69,8 @@ class Translator:
         # A U-Net needs sides that are multiples of a block, so tiles and margins are aligned to these.
         self._margin = -(-_MARGIN // self.multiple) * self.multiple
         if max_pixels is None:
-            max_pixels = max(
-                int(free_memory() * _MEMORY_SHARE / (_BYTES_PER_PIXEL_AND_FILTER * config.ngf)),
-                self.least_max_pixels,
-            )
+            needed = _BYTES_WITH_ANTIALIASING if any(config.antialiased) else _BYTES_PER_PIXEL_AND_FILTER
+            max_pixels = max(int(free_memory() * _MEMORY_SHARE / (needed * config.ngf)), self.least_max_pixels)
         if max_pixels < self.least_max_pixels:
             raise UserError(
                 f'`max_pixels` ({max_pixels}) is too small for a tile with its margins; '

@@ -183,3 +183,13 @@ def test_more_devices_make_no_difference(image_folders, tmp_path):
         # Norms over 8x8 pixels enlarge rounding until it takes some to the other side of a ReLU, which is a percent or
         # two of a gradient.
         assert_equal(results[name], expected, 'float32', losses=1e-5, kernels=0.05)
+
+
+@pytest.mark.nightly
+@pytest.mark.slow
+def test_replicas_and_workers_make_no_difference_to_pix2pix_and_cut(image_folders, tmp_path):
+    of_all = ('pix2pix', 'cut', 'cut, all negatives')
+    results = train(image_folders, tmp_path, dict.fromkeys(('one device', '2 replicas', '2 workers'), of_all))
+    for name in ('2 replicas', '2 workers'):
+        for case in of_all:
+            assert_equal(results[name], results['one device'], case)

@@ -21,7 +21,9 @@ from cyclegan_tf.distribution.devices import open_devices  # noqa: E402
 from cyclegan_tf.models import MODELS  # noqa: E402
 from cyclegan_tf.networks.generators import GENERATORS  # noqa: E402
 from cyclegan_tf.runtime.console import Console  # noqa: E402
+from cyclegan_tf.settings.models import SETTINGS  # noqa: E402
 from cyclegan_tf.settings.run_flags import parse_training  # noqa: E402
+from cyclegan_tf.settings.training import Config  # noqa: E402
 
 GLOBAL_BATCH = 4
 
@@ -34,6 +36,7 @@ _SMALL = dict(
 )  # fmt: skip
 _DROPOUT = dict(_SMALL, no_dropout=False, seed=3)
 _WGANGP = dict(_SMALL, gan_mode='wgangp', seed=5)
+_OTHERS = {name: value for name, value in _SMALL.items() if name not in ('pool_size', 'lambda_identity')}
 _ACCUMULATED = dict(batch_size=GLOBAL_BATCH // 2, accumulate_steps=2)
 # case -> (precision, steps, settings)
 CASES = {
@@ -43,6 +46,13 @@ CASES = {
     'batch norm': ('float64', 10, dict(_SMALL, norm='batch', seed=4)),
     'wgangp': ('float64', 10, _WGANGP),
     'wgangp, accumulated': ('float64', 10, dict(_WGANGP, **_ACCUMULATED)),
+    'pix2pix': ('float64', 4, dict(_OTHERS, model='pix2pix', dataset_mode='paired', seed=6)),
+    'cut': ('float64', 4, dict(_OTHERS, model='cut', num_patches=20, flip_equivariance=True, seed=7)),
+    'cut, all negatives': (
+        'float64',
+        4,
+        dict(_OTHERS, model='cut', num_patches=9, nce_includes_all_negatives_from_minibatch=True, seed=8),
+    ),
     'float32': ('float32', 1, dict(_SMALL, seed=5)),
     'float32, no norm': ('float32', 1, dict(_SMALL, norm='none', init_gain=0.1, seed=5)),
 }
@@ -65,13 +75,25 @@ def train(devices, config, steps: int) -> dict[str, np.ndarray]:
 
     iterator = iter(devices.distribute(data.stream().from_step(0)))
     result = {'metrics': np.stack([run(iterator).numpy() for _ in range(steps)])}
-    moments = iter(model.optimizer_g._momentums + model.optimizer_d._momentums)
+    moments = {
+        id(variable): moment
+        for player in model.players.values()
+        for variable, moment in zip(player.variables, player.optimizer._momentums)
+    }
     for name, network in model.networks().items():
-        for i, (variable, moment) in enumerate(zip(network.trainable_variables, moments)):
+        for i, variable in enumerate(network.trainable_variables):
+            moment = moments[id(variable)]
             # Most biases stand before a norm, which cancels them, and random rounding is all that they learn.
             if len(variable.shape) == 4:
                 result[f'{name}/{i}'] = (variable if steps > 1 else moment).numpy()
     return result
+
+
+def _changed_defaults(settings_class, values):
+    """The shared settings of another model, but for those whose defaults a model changes."""
+    fields = {field.name: field.default for field in dataclasses.fields(settings_class)}
+    of_all = {field.name: field.default for field in dataclasses.fields(Config)}
+    return {name: value for name, value in values.items() if fields[name] == of_all[name]}
 
 
 def main() -> None:
@@ -90,7 +112,10 @@ def main() -> None:
         precision, steps, settings = CASES[case]
         tf.keras.backend.set_floatx(precision)
         tf.keras.mixed_precision.set_global_policy(precision)
-        found = train(devices, dataclasses.replace(given, **settings), steps)
+        settings_class = SETTINGS[settings.get('model', given.model)]
+        shared = {field.name for field in dataclasses.fields(Config)} - {'model', 'pool_size'}
+        values = {name: value for name, value in dataclasses.asdict(given).items() if name in shared}
+        found = train(devices, settings_class(**{**_changed_defaults(settings_class, values), **settings}), steps)
         results.update({f'{case}/{name}': value for name, value in found.items()})
     if devices.is_chief:
         np.savez(path, **results)

@@ -17,10 +17,11 @@ from tests.helpers.served_models import make_run, photograph, run_export
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    """The directory of runs 'resnet' and 'unet', whose A is gray."""
+    """The directory of runs 'resnet', 'unet', whose A is gray, and 'cut', whose generator has blurs."""
     directory = tmp_path_factory.mktemp('runs')
     make_run(directory, 'resnet', init_gain=0.1)
     make_run(directory, 'unet', init_gain=0.1, netG='unet_128', input_nc=1, lambda_identity=0.0, direction='BtoA')
+    make_run(directory, 'cut', model='cut', netG='resnet_6blocks', ngf=4, init_type='normal', init_gain=0.1)
     return directory
 
 
@@ -38,6 +39,7 @@ def images(channels, height=128, width=128):
         ('resnet', 'AtoB', 'dynamic', None, 2 * 0.02),
         ('unet', 'BtoA', 'none', 1e-3, 1e-4),
         ('unet', 'BtoA', 'float16', 1e-2, 1e-3),
+        ('cut', 'AtoB', 'none', 1e-3, 1e-4),
     ],
 )
 def test_tflite_agrees(runs, tmp_path, name, direction, quantize, most, mean):
@@ -68,7 +70,7 @@ def test_tflite_sizes_go_down_with_quantization(runs):
 
 
 def test_onnx_agrees_at_any_size(runs, tmp_path):
-    for name, direction in (('resnet', 'AtoB'), ('unet', 'AtoB')):
+    for name, direction in (('resnet', 'AtoB'), ('unet', 'AtoB'), ('cut', 'AtoB')):
         assert run_export(runs, tmp_path, f'--name={name}', '--format=onnx', f'--direction={direction}') == 0
         session = onnxruntime.InferenceSession(
             str(tmp_path / f'{name}_{direction}.onnx'), providers=['CPUExecutionProvider']
