@@ -252,5 +252,5 @@ def test_generators_with_blurs_are_the_same_in_files_tiles_and_exports(tmp_path)
     whole = cyclegan_tf.load(tmp_path / 'run')
     tiled = cyclegan_tf.load(tmp_path / 'run', max_pixels=whole.least_max_pixels)
     large = np.tile(photograph(256, 256), (3, 2, 1))
-    difference = np.abs(whole.translate(large).astype(int) - tiled.translate(large))
-    assert difference.mean() < 8  # instance norm's statistics are those of a reduced view
+    one, other = whole.translate(large).astype(int), tiled.translate(large)
+    assert np.abs(one - other).mean() < 0.25 * one.std()  # instance norm's statistics are those of a reduced view

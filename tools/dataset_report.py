@@ -42,6 +42,11 @@ def report(config: Config) -> None:
         if phase == 'train' and len(parts) == 2:
             (a, _), (b, _) = parts.values()
             print_duplicates(inspection.duplicates(a, findings['trainA'], b, findings['trainB']))
+    if config.on_bad_image == 'skip':
+        for line in lines:
+            print(f'  Skipped: {line}')
+        print(f'{total - len(lines)} of {total} images can be used.')
+        return
     inspection.refuse(lines, total)
     print('All images can be used.' if total > 1 else 'The image can be used.')
 

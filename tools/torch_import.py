@@ -195,6 +195,8 @@ def inferred_settings(settings_class: type[Config], file: File, given: Collectio
     for name in ('no_antialias', 'no_antialias_up'):
         if name in inferred and name not in known and not inferred.pop(name):
             raise UserError(f'{file} holds a {file.role.kind} with antialiasing, as CUT has it; set --model=cut.')
+    if 'nce_layers' in known and str(inferred.get('netG')).startswith('unet'):
+        raise UserError(f'{file} holds a U-Net, which CUT does not have; set --model=pix2pix.')
     own = {'generator': 'normG', 'discriminator': 'normD'}.get(file.role.kind)
     if own in known and 'norm' in inferred and 'norm' not in given:
         inferred[own] = inferred.pop('norm')

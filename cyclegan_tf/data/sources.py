@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Optional
 
 import tensorflow as tf
@@ -72,6 +72,10 @@ def open_domains(
         UserError: a folder or split is missing, or holds no images; or there are no pairs.
     """
     options = options or [decode.PLAIN, decode.PLAIN]
+    names = {'unaligned': 'AB', 'aligned': ['']}.get(dataset_mode, ())
+    if dataset_mode == 'paired':
+        names = [name for domain in 'AB' for name, _ in pairing.inputs.get(domain, ((domain, None),))]
+    asked, phase = phase, _existing_phase(dataroot, phase, names, data_dir)
     if dataset_mode in ('aligned', 'paired'):
         opened = _open_pairs(dataroot, phase, dataset_mode, data_dir, options, pairing)
     else:
@@ -79,7 +83,36 @@ def open_domains(
         opened = [_open_part(dataroot, part, data_dir, of_part) for part, of_part in zip(parts, options)]
     if max_size is not None:
         opened = [source.select(range(min(max_size, len(source)))) for source in opened]
+    if phase != asked:
+        note = f"'{dataroot}' has no {asked}; {phase} is used in its place."
+        opened[0] = dataclasses.replace(opened[0], notes=[*opened[0].notes, note])
     return tuple(opened)
+
+
+def _existing_phase(dataroot: str, phase: str, names: Sequence[str], data_dir: Optional[str]) -> str:
+    """The phase; or for 'test', if there are no test images at all, another one that has all folders or splits.
+
+    Args:
+        dataroot, data_dir: as for open_domains.
+        phase: 'train', 'val' or 'test'.
+        names: of its folders or splits, without the phase; for pairs of which examples hold both, none may exist.
+    """
+    if phase != 'test' or dataroot == 'demo' or not names:
+        return phase
+    for other in (phase, *_INSTEAD_OF_TEST):
+        found = [_exists(dataroot, f'{other}{name}', data_dir) for name in names]
+        # One folder of the test images says that the others are missing.
+        if any(found) if other == phase else all(found) or _exists(dataroot, other, data_dir, only_records=True):
+            return other
+    return phase
+
+
+def _exists(dataroot: str, part: str, data_dir: Optional[str], only_records: bool = False) -> bool:
+    """Whether there is a folder, or a split of a data set, of this name."""
+    data_set = _open_records(dataroot, data_dir, part)
+    if data_set is not None:
+        return part in data_set.splits
+    return not only_records and tf.io.gfile.isdir(os.path.join(os.path.expanduser(dataroot), part))
 
 
 def _open_pairs(
@@ -107,9 +140,9 @@ def _open_pairs(
             f'and output_feature out.'
         )
     if data_set is not None:
-        split = _existing_part(phase, data_set.splits.__contains__)
+        split = phase if phase in data_set.splits else None
         both = pairing.features or len(data_set.image_features) > 1
-        of_names = dataset_mode == 'paired' and _existing_part(f'{phase}A', data_set.splits.__contains__)
+        of_names = dataset_mode == 'paired' and f'{phase}A' in data_set.splits
         if split is None and not (of_names and data_set.has_names):
             raise UserError(
                 f"`dataroot` ('{dataroot}') holds no pairs: it has the splits {', '.join(sorted(data_set.splits))}, "
@@ -166,22 +199,14 @@ def _open_part(dataroot: str, part: str, data_dir: Optional[str], options: ReadO
         )
     data_set = _open_records(dataroot, data_dir, part)
     if data_set is not None:
-        found = _existing_part(part, data_set.splits.__contains__) or part
-        source = data_set.open(found)
-    else:
-        root = os.path.expanduser(dataroot)
-        if not tf.io.gfile.isdir(root):
-            raise UserError(
-                f"`dataroot` ('{dataroot}') is not a folder; set it to one that holds {part or 'images'}, to tfds:NAME "
-                f'or to demo.'
-            )
-        found = _existing_part(part, lambda name: tf.io.gfile.isdir(os.path.join(root, name))) or part
-        source = _folder_source(root, found, options.raw)
-    if found != part:
-        source = dataclasses.replace(
-            source, notes=[*source.notes, f"'{dataroot}' has no {part}; {found} is used in its place."]
+        return dataclasses.replace(data_set.open(part), options=options)
+    root = os.path.expanduser(dataroot)
+    if not tf.io.gfile.isdir(root):
+        raise UserError(
+            f"`dataroot` ('{dataroot}') is not a folder; set it to one that holds {part or 'images'}, to tfds:NAME or "
+            f'to demo.'
         )
-    return dataclasses.replace(source, options=options)
+    return dataclasses.replace(_folder_source(root, part, options.raw), options=options)
 
 
 def _open_records(dataroot: str, data_dir: Optional[str], part: str) -> Optional[records.DataSet]:
@@ -199,14 +224,6 @@ def _open_records(dataroot: str, data_dir: Optional[str], part: str) -> Optional
         return None
     prepared = records.find_directory(root)
     return None if prepared is None else records.open_directory(prepared)
-
-
-def _existing_part(part: str, exists: Callable[[str], bool]) -> Optional[str]:
-    """The part, or what stands in for test images; None if there is neither."""
-    candidates = [part]
-    if part.startswith('test'):
-        candidates += [f'{other}{part[4:]}' for other in _INSTEAD_OF_TEST]
-    return next((name for name in candidates if exists(name)), None)
 
 
 def _folder_source(root: str, part: str, arrays: bool) -> Source:

@@ -229,7 +229,8 @@ def rows_together(
         while any(image is None for image in images):
             place = (place + 1) % len(first)
             if place == index:
-                raise UserError(f'none of the images of {first._source.where} can be used any more.')
+                places = ' and '.join(dict.fromkeys(table._source.where for table in tables))
+                raise UserError(f'none of the images of {places} can be used any more; put them back.')
             images = [table._try(place) for table in tables]
     except UserError as error:
         first.failure = error

@@ -109,5 +109,7 @@ def validate_fields(config: Any) -> None:
         value, choices, minimum = getattr(config, field.name), field.metadata['choices'], field.metadata['minimum']
         if choices is not None and value is not None and value not in choices:
             raise UserError(f"{field.name} '{value}' is not one of: {', '.join(choices)}.")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f'`{field.name}` ({value}) is not a finite number; correct it.')
         if minimum is not None and value is not None and value < minimum:
             raise UserError(f'`{field.name}` ({value}) is below {minimum}; raise it.')

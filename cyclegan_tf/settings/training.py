@@ -527,10 +527,14 @@ class Config(FeatureConfig):
             raise UserError(
                 '`input_feature` and `output_feature` name both images of a pair; set both of them, or neither.'
             )
-        if self.input_feature is not None and (self.input_feature == self.output_feature or not self.paired):
+        if self.input_feature is not None and self.input_feature == self.output_feature:
             raise UserError(
-                f'`input_feature` ({self.input_feature}) and `output_feature` ({self.output_feature}) have to name two '
-                f'features, and need dataset_mode aligned or paired, not {self.dataset_mode}; correct them.'
+                f'`input_feature` and `output_feature` ({self.output_feature}) have to name two features; correct one.'
+            )
+        if self.input_feature is not None and not self.paired:
+            raise UserError(
+                f'`input_feature` ({self.input_feature}) needs pairs; set --dataset_mode to aligned or paired, not to '
+                f'{self.dataset_mode}.'
             )
         ranges = self.value_ranges  # raises UserError if they cannot be read
         if self.dataset_mode == 'aligned' and (ranges['A'] is None) != (ranges['B'] is None):

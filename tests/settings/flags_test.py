@@ -306,6 +306,8 @@ def test_a_run_with_a_suffix_is_continued_by_it_alone(tmp_path):
         (['--dataroot=demo', '--model=cut', '--pool_size=50'], '`pool_size` .50. keeps earlier translations'),
         (['--dataroot=demo', '--model=cut', '--num_patches=0'], '`num_patches` .0. is below 1; raise it'),
         (['--dataroot=demo', '--model=cut', '--lambda_NCE=0'], '`lambda_NCE` .0.0. would leave nothing of CUT but'),
+        (['--dataroot=demo', '--model=cut', '--lambda_NCE=inf'], '`lambda_NCE` .inf. is not a finite number; correct'),
+        (['--dataroot=demo', '--lr=nan'], '`lr` .nan. is not a finite number; correct it'),
         (['--dataroot=demo', '--model=cut', '--nce_T=0'], '`nce_T` .0.0. is not above 0'),
         (['--dataroot=demo', '--model=cut', '--nce_layers=4,0'], "`nce_layers` .'4,0'. is not a list of ascending"),
         (['--dataroot=demo', '--model=cut', '--nce_layers=4,x'], "`nce_layers` .'4,x'. is not a list of ascending"),
@@ -325,11 +327,11 @@ def test_a_run_with_a_suffix_is_continued_by_it_alone(tmp_path):
         (['--dataroot=demo', *PAIRED, '--input_folders=A:x'], "`input_folders` .'A:x'. is not a list of folders"),
         (
             ['--dataroot=demo', '--input_feature=image', '--output_feature=other'],
-            '`input_feature` .image. and .* need dataset_mode aligned or paired, not unaligned',
+            '`input_feature` .image. needs pairs; set --dataset_mode to aligned or paired, not to unaligned',
         ),
         (
             ['--dataroot=demo', *PAIRED, '--input_feature=x', '--output_feature=x'],
-            '`input_feature` .x. and `output_feature` .x. have to name two features',
+            '`input_feature` and `output_feature` .x. have to name two features; correct one',
         ),
         (['--dataroot=demo', '--input_feature=image'], '`input_feature` and `output_feature` name both images'),
         (['--dataroot=demo', '--max_steps=-1'], '`max_steps` .-1. is below 0'),

@@ -103,6 +103,21 @@ def of_all(tmp_path_factory):
     return result
 
 
+@pytest.mark.torch
+@pytest.mark.nightly
+@pytest.mark.slow
+@pytest.mark.parametrize('model', [('--model=pix2pix',), ('--model=cut', '--CUT_mode=FastCUT')])
+def test_train_measures_the_steps_of_every_model(model):
+    small = ('--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--crop_size=32', '--repeats=1', '--starts=0')
+    kinds = 'float32,float32 recompute,torch'
+    status, output, error = run('train', *model, *small, f'--kinds={kinds}')
+    assert status == 0, error
+    steps = json.loads(output)['steps']
+    # Batch norm, pix2pix's default, cannot be recomputed.
+    assert list(steps) == ['float32', *(['float32 recompute'] if 'cut' in model[0] else []), 'torch']
+    assert all(row['seconds'] > 0 for row in steps.values())
+
+
 @pytest.mark.slow
 def test_train_measures_steps():
     small = ('--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--crop_size=32')
