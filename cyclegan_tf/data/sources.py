@@ -216,11 +216,7 @@ def _open_records(dataroot: str, data_dir: Optional[str], part: str) -> Optional
         data_dir = None if data_dir is None else os.path.expanduser(data_dir)
         return records.open_dataset(dataroot.removeprefix('tfds:'), data_dir)
     root = os.path.expanduser(dataroot)
-    if (
-        not tf.io.gfile.isdir(root)
-        or not part
-        or _existing_part(part, lambda name: tf.io.gfile.isdir(os.path.join(root, name)))
-    ):
+    if not tf.io.gfile.isdir(root) or not part or tf.io.gfile.isdir(os.path.join(root, part)):
         return None
     prepared = records.find_directory(root)
     return None if prepared is None else records.open_directory(prepared)
