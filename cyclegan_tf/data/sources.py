@@ -109,9 +109,9 @@ def _existing_phase(dataroot: str, phase: str, names: Sequence[str], data_dir: O
 
 def _exists(dataroot: str, part: str, data_dir: Optional[str], only_records: bool = False) -> bool:
     """Whether there is a folder, or a split of a data set, of this name."""
-    data_set = _open_records(dataroot, data_dir, part)
-    if data_set is not None:
-        return part in data_set.splits
+    opened = _open_records(dataroot, data_dir, part)
+    if opened is not None:
+        return part in opened.splits
     return not only_records and tf.io.gfile.isdir(os.path.join(os.path.expanduser(dataroot), part))
 
 

@@ -126,7 +126,7 @@ def test_no_thread_tunes_the_stream():
 class Numbers:
     """A table whose images are their own indices."""
 
-    cached, dtype, channels, size = True, np.dtype(np.uint8), 3, (1, 1)
+    cached, dtype, channels, parts, size = True, np.dtype(np.uint8), 3, (), (1, 1)
 
     def __init__(self, count):
         self.count = count
