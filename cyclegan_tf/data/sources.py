@@ -101,8 +101,9 @@ def _existing_phase(dataroot: str, phase: str, names: Sequence[str], data_dir: O
         return phase
     for other in (phase, *_INSTEAD_OF_TEST):
         found = [_exists(dataroot, f'{other}{name}', data_dir) for name in names]
-        # One folder of the test images says that the others are missing.
-        if any(found) if other == phase else all(found) or _exists(dataroot, other, data_dir, only_records=True):
+        # One folder of the test images is enough: the message then says which others are missing.
+        enough = any if other == phase else all
+        if enough(found) or _exists(dataroot, other, data_dir, only_records=True):
             return other
     return phase
 

@@ -129,14 +129,17 @@ def test_sets_with_val_and_no_test_are_measured_on_val(tmp_path):
         sources.open_domains(str(tmp_path), 'train')
 
 
-@pytest.fixture(scope='module')
-def both(tmp_path_factory):
-    """The data_dir of a data set of TensorFlow Datasets whose examples hold both images; and these, [n, h, w, 3]."""
+def write_pairs(root, pixels, counts):
+    """Writes a data set of TensorFlow Datasets, pairs, whose examples hold both images.
+
+    Args:
+        root: its data_dir.
+        pixels: the photographs, [n, h, w, 3]; drawings are their negatives.
+        counts: for each split how many of them it has.
+    """
     import tensorflow_datasets as tfds
 
-    pixels = np.random.default_rng(0).integers(0, 256, (7, 20, 24, 3), np.uint8)
-
-    class Pairs(tfds.core.GeneratorBasedBuilder):
+    class Pairs(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = tfds.core.Version('1.0.0')
 
         def _info(self):
@@ -149,14 +152,21 @@ def both(tmp_path_factory):
             return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
         def _split_generators(self, manager):
-            return {split: self._generate_examples() for split in ('train', 'validation')}
+            return {split: self._generate_examples(count) for split, count in counts.items()}
 
-        def _generate_examples(self):
-            for i, image in enumerate(pixels):
+        def _generate_examples(self, count):
+            for i, image in enumerate(pixels[:count]):
                 yield i, {'photo': image, 'drawing': 255 - image, 'id': str(i)}
 
-    root = tmp_path_factory.mktemp('pairs')
     Pairs(data_dir=root, file_format='array_record').download_and_prepare()
+
+
+@pytest.fixture(scope='module')
+def both(tmp_path_factory):
+    """The data_dir of a data set of TensorFlow Datasets whose examples hold both images; and these, [n, h, w, 3]."""
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 20, 24, 3), np.uint8)
+    root = tmp_path_factory.mktemp('pairs')
+    write_pairs(root, pixels, {'train': 7, 'validation': 7})
     return str(root), pixels
 
 
@@ -177,6 +187,13 @@ def test_examples_that_hold_both_images_are_pairs(both, mode, place):
     with pytest.raises(UserError, match="has no image feature 'sketch' .its image features: .*drawing"):
         wrong = sources.Pairing(features=('sketch', 'photo'))
         sources.open_domains(dataroot, 'train', mode, data_dir=root, pairing=wrong)
+
+
+@pytest.mark.parametrize('mode', ['aligned', 'paired'])
+def test_a_split_of_test_examples_is_taken_before_val(tmp_path, mode):
+    write_pairs(tmp_path, np.zeros((3, 8, 8, 3), np.uint8), {'train': 3, 'validation': 2, 'test': 1})
+    features = sources.Pairing(features=('photo', 'drawing'))
+    assert len(sources.open_domains(str(tmp_path), 'test', mode, pairing=features)[0]) == 1
 
 
 @pytest.mark.parametrize('mode', ['aligned', 'paired'])
