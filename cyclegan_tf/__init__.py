@@ -21,7 +21,15 @@ if platform.machine().lower() in ('x86_64', 'amd64'):
 __version__ = '0.1.0'
 
 
-def load(run_directory, epoch='latest', max_pixels=None, batch_statistics=None, test_dropout=None, seed=None):
+def load(
+    run_directory,
+    epoch='latest',
+    max_pixels=None,
+    batch_statistics=None,
+    test_dropout=None,
+    seed=None,
+    weights='average',
+):
     """Loads a trained run, to translate images from Python.
 
     Args:
@@ -33,6 +41,7 @@ def load(run_directory, epoch='latest', max_pixels=None, batch_statistics=None, 
         test_dropout: whether dropout is on; None: as the run does.
         seed: of that dropout; None: the run's. A result depends on it and on the image's name, which translate takes as
             `names`.
+        weights: which weights of a run with --ema_decay: 'average', their running mean, or 'last'.
 
     Returns:
         A cyclegan_tf.translation.translator.Translator. Its translate(images, direction=None) takes uint8, uint16 or
@@ -53,5 +62,11 @@ def load(run_directory, epoch='latest', max_pixels=None, batch_statistics=None, 
     config = load_config(run_directory)
     checkpoint = checkpoints.find(pathlib.Path(run_directory), str(epoch))
     return Translator.from_checkpoint(
-        config, checkpoint, max_pixels, batch_statistics=batch_statistics, test_dropout=test_dropout, seed=seed
+        config,
+        checkpoint,
+        max_pixels,
+        batch_statistics=batch_statistics,
+        test_dropout=test_dropout,
+        seed=seed,
+        weights=weights,
     )

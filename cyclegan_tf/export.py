@@ -34,7 +34,9 @@ def main(settings: ExportConfig) -> int:
         warmup.import_messages()  # a missing package is reported before the work, not after it
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
     config = run_flags.load_config(run_directory)
-    translator = Translator.from_checkpoint(config, checkpoints.find(run_directory, settings.epoch))
+    translator = Translator.from_checkpoint(
+        config, checkpoints.find(run_directory, settings.epoch), weights=settings.weights
+    )
     wanted = {one.name: one for one in translator.choose(settings.direction)}
     ranges = {name: translator.value_ranges(name) for name in wanted}
     export(Exported(config, translator.step, wanted, ranges), settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ def parse(argv: Sequence[str]) -> TranslateConfig:
 def main(settings: TranslateConfig) -> int:
     """Translates; returns the exit status."""
     # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
-    from cyclegan_tf.evaluation import metrics
+    from cyclegan_tf.evaluation.metrics import PairMeasures
     from cyclegan_tf.runs import checkpoints
     from cyclegan_tf.runtime.console import count
     from cyclegan_tf.runtime.hardware import half_precision_warning, missing_gpu_warning
@@ -45,7 +46,8 @@ def main(settings: TranslateConfig) -> int:
         if settings.input:
             outcome = translate_input(settings, translator)
         else:
-            outcome = translate_test_set(settings, config, translator, metrics.psnr)
+            make_measures = functools.partial(PairMeasures, small_without_ssim=True)
+            outcome = translate_test_set(settings, config, translator, make_measures)
     for line in outcome.problems:
         print(f'Skipped: {line}', file=sys.stderr)
     if outcome.problems:

@@ -74,8 +74,9 @@ def test_every_eval_freq_epochs_the_run_is_measured_and_the_best_is_kept(trained
     seen = program.events(trained / 'run')
     psnr = values(seen, 'eval/psnr_AtoB')
     assert [step for step, _ in psnr] == [3, 6, 9]
-    for name in ('ssim_AtoB', 'cycle_AtoB', 'identity_AtoB', 'psnr_BtoA', 'ssim_BtoA', 'cycle_BtoA', 'identity_BtoA'):
-        assert [step for step, _ in seen[f'eval/{name}']] == [3, 6, 9], name
+    for name in ('psnr', 'ssim', 'edges', 'cycle', 'identity'):
+        for direction in ('AtoB', 'BtoA'):
+            assert [step for step, _ in seen[f'eval/{name}_{direction}']] == [3, 6, 9], name
     best_step, best_value = max(psnr, key=lambda point: point[1])
     best = checkpoints.find(trained / 'run', 'best')
     assert (best.step, best.epoch, best.is_best) == (best_step, best_step // 3, True)
@@ -91,7 +92,7 @@ def test_the_same_figures_come_out_of_the_program_for_every_checkpoint(run, tmp_
     assert steps == sorted({6, 9, checkpoints.find(run / 'run', 'best').step})
     assert [one['epoch'] for one in found['checkpoints']] == [step // 3 for step in steps]
     afterwards = program.events(run / 'run' / 'eval')
-    for name in ('psnr', 'ssim', 'cycle', 'identity'):
+    for name in ('psnr', 'ssim', 'edges', 'cycle', 'identity'):
         for direction in ('AtoB', 'BtoA'):
             tag = f'eval/{name}_{direction}'
             expected = {step: value for step, value in values(while_training, tag) if step in steps}
@@ -103,11 +104,13 @@ def test_the_same_figures_come_out_of_the_program_for_every_checkpoint(run, tmp_
 
     lines = capsys.readouterr().out.splitlines()
     head, rows = lines[0].split(), [line.split() for line in lines[1 : 3 + 2 * len(steps)]]
-    assert head == ['epoch', 'step', 'direction', 'psnr', 'ssim', 'cycle', 'identity']
+    assert head == ['epoch', 'step', 'direction', 'psnr', 'ssim', 'edges', 'cycle', 'identity']
     assert rows[0][:2] == ['untranslated', 'AtoB'] and rows[0][-2:] == ['-', '-']
     last = found['checkpoints'][-1]
     assert rows[-2][:3] == ['3', '9', 'AtoB'] and rows[-2][3] == f'{last["results"]["AtoB"]["psnr"]:.2f}'
+    assert rows[-2][5] == f'{last["results"]["AtoB"]["edges"]:.3f}'
     assert 'AtoB: 2 images, 2 with a counterpart.' in lines
+    assert any(line.startswith('edges: edge strength relative to the counterpart: 1 is right') for line in lines)
 
 
 def test_features_of_a_given_network_are_compared_and_it_is_identified(run, extractor, tmp_path, capsys):
@@ -323,7 +326,7 @@ def test_going_back_before_the_best_drops_it(run, capsys):
         ({'keep_best': 'fid', 'eval_freq': 1, 'eval_metrics': 'psnr'}, '`keep_best` .fid. is not in `eval_metrics`'),
         (
             {'eval_metrics': 'psnr,lpips', 'eval_freq': 1},
-            "`eval_metrics` .'lpips'. is not one of: psnr, ssim, kid, fid",
+            "`eval_metrics` .'lpips'. is not one of: psnr, ssim, edges, kid, fid",
         ),
         ({'epoch': 'first'}, "`epoch` .'first'. is neither 'latest', 'best' nor a number"),
     ],
@@ -331,6 +334,13 @@ def test_going_back_before_the_best_drops_it(run, capsys):
 def test_settings_that_contradict_each_other_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
         CycleGANConfig(dataroot='demo', **settings)
+
+
+@pytest.mark.parametrize('measure', ['edges', 'edges_BtoA'])
+def test_edge_strength_keeps_no_checkpoint(tmp_path, measure):
+    with pytest.raises(UserError, match=f'`keep_best` .{measure}. cannot tell the best: neither more nor less'):
+        program.run_training(tmp_path, '--dataroot=demo', '--name=run', '--eval_freq=1', f'--keep_best={measure}')
+    assert not checkpoints.find_all(tmp_path / 'run')
 
 
 @pytest.mark.slow

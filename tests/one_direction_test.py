@@ -46,7 +46,7 @@ def test_training_shows_measures_and_keeps_what_the_model_has(trained):
     # In the model's own names, whose A is the data set's B with direction BtoA.
     assert [step for step, _ in seen['test/A_to_B']] == [5, 10] and 'test/B_to_A' not in seen
     measured = {tag for tag in seen if tag.startswith('eval/')}
-    assert measured == {f'eval/psnr_{direction}', f'eval/ssim_{direction}'}
+    assert measured == {f'eval/{name}_{direction}' for name in ('psnr', 'ssim', 'edges')}
     values = [float(value) for _, value in seen[f'eval/psnr_{direction}']]
     assert checkpoints.find(place / 'run', 'best').epoch == 1 + int(np.argmax(values))
 
@@ -62,7 +62,8 @@ def test_it_is_measured(trained, tmp_path, capsys):
     assert program.run_evaluation(place, '--name=run', '--epoch=all', f'--results_dir={tmp_path}') == 0
     found = json.loads((tmp_path / 'run' / 'eval_test_all' / 'metrics.json').read_text())
     for results in (*(one['results'] for one in found['checkpoints']), found['untranslated']):
-        assert set(results) == {direction} and set(results[direction]) == {'images', 'pairs', 'psnr', 'ssim'}
+        assert set(results) == {direction}
+        assert set(results[direction]) == {'images', 'pairs', 'psnr', 'ssim', 'edges'}
     assert f'{direction}: 2 images, 2 with a counterpart.' in capsys.readouterr().out
 
 

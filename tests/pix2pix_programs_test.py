@@ -131,7 +131,9 @@ def stacked(tmp_path_factory):
 
 def test_training_says_which_images_have_no_counterpart_and_measures_pairs(stacked, tmp_path, capsys):
     seen = program.events(stacked / 'run')
-    assert {tag for tag in seen if tag.startswith('eval/')} == {'eval/psnr_AtoB', 'eval/ssim_AtoB'}
+    assert {tag for tag in seen if tag.startswith('eval/')} == {
+        'eval/psnr_AtoB', 'eval/ssim_AtoB', 'eval/edges_AtoB'
+    }  # fmt: skip
     assert {tag for tag in seen if tag.startswith('loss/')} == {
         'loss/G_GAN', 'loss/G_L1', 'loss/D_real', 'loss/D_fake'
     }  # fmt: skip
@@ -140,7 +142,7 @@ def test_training_says_which_images_have_no_counterpart_and_measures_pairs(stack
     assert 'they have the same name, and dataset_mode is paired' in captured.err
     assert captured.err.count('have no counterpart') + captured.err.count('has no counterpart') == 2
     found = json.loads((tmp_path / 'run' / 'eval_test_latest' / 'metrics.json').read_text())
-    assert set(found['checkpoints'][0]['results']['AtoB']) == {'images', 'pairs', 'psnr', 'ssim'}
+    assert set(found['checkpoints'][0]['results']['AtoB']) == {'images', 'pairs', 'psnr', 'ssim', 'edges'}
     assert found['checkpoints'][0]['results']['AtoB']['pairs'] == 3
 
 

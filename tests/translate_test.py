@@ -11,6 +11,7 @@ from PIL import Image
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluation import metrics
+from cyclegan_tf.settings.training import MEASURES_OF_PAIRS
 from tests.helpers import program
 from tests.helpers.served_models import deep, make_run, photograph
 
@@ -40,14 +41,29 @@ def test_every_test_image_is_translated_both_ways_and_measured(run, tmp_path, ca
     names = sorted({path.name.rsplit('_', 2)[0] for path in (results / 'images').iterdir()})
     for direction, fake, true, real in (('AtoB', 'fake_B', 'true_B', 'real_A'), ('BtoA', 'fake_A', 'true_A', 'real_B')):
         load = lambda name, label: np.asarray(Image.open(results / 'images' / f'{name}_{label}.png'))  # noqa: E731
-        expected = np.mean([metrics.psnr(load(n, fake), load(n, true)) for n in names])  # noqa: B023
-        assert measured['psnr'][direction] == pytest.approx(expected)
-        before = np.mean([metrics.psnr(load(n, real), load(n, true)) for n in names])
-        assert measured['psnr_untranslated'][direction] == pytest.approx(before)
+        for suffix, label in (('', fake), ('_untranslated', real)):
+            of_pairs = metrics.PairMeasures()
+            for name in names:
+                of_pairs.add(load(name, label), load(name, true))
+            for measure, expected in of_pairs.summary().items():
+                assert measured[f'{measure}{suffix}'][direction] == pytest.approx(expected), measure
     output = capsys.readouterr().out
-    assert str(results / 'index.html') in output and re.search(r'AtoB: PSNR \d', output)
+    assert str(results / 'index.html') in output and 'Edge strength is relative to the true counterpart: 1 is' in output
 
+    # The terminal, each card of the page and each row name all measures, of translations and untranslated.
     page = (results / 'index.html').read_text()
+    values = [measured[f'{name}{suffix}']['BtoA'] for suffix in ('', '_untranslated') for name in MEASURES_OF_PAIRS]
+    words = 'PSNR {:.2f} dB, SSIM {:.3f}, edge strength {:.2f}'
+    words = f'{words}; untranslated: {words}'
+    assert f'BtoA: {words.format(*values)}.' in output
+    facts = re.findall('<dt>(.*?)</dt><dd>(.*?)</dd>', page)
+    forms = (('PSNR', '{:.2f} dB'), ('SSIM', '{:.3f}'), ('edge strength', '{:.2f}'))
+    for (name, form), after, before in zip(forms, values, values[3:]):
+        assert (name, form.format(after)) in facts and (f'{name}, untranslated', form.format(before)) in facts
+    of_pair = metrics.PairMeasures().add
+    values = [of_pair(load('chelsea', label), load('chelsea', 'true_A')).values() for label in ('fake_A', 'real_B')]
+    assert f'<h3>chelsea</h3>\n<p>{words.format(*values[0], *values[1])}</p>' in page
+    assert f'data-scores="{" ".join(map(str, values[0]))} "' in page
     sources = re.findall(r'src="([^"]+)"', page)
     # Every picture, and again the first two of each direction in the overview's comparison.
     assert len(sources) == 60 and len(set(sources)) == 56 and all((results / source).is_file() for source in sources)
@@ -72,7 +88,23 @@ def test_equal_pairs_give_valid_json(run, tmp_path, capsys):
     assert program.run_translation(run, *flags) == 0
     text = (tmp_path / 'run' / 'test_latest' / 'metrics.json').read_text()
     found = json.loads(text, parse_constant=lambda name: pytest.fail(f'{name} is no JSON'))
-    assert found['psnr_untranslated']['AtoB'] == 'inf' and 'rise' not in capsys.readouterr().out
+    assert found['psnr_untranslated']['AtoB'] == 'inf' and found['edges_untranslated']['AtoB'] == 1
+    assert 'untranslated: PSNR inf dB, SSIM 1.000, edge strength 1.00.' in capsys.readouterr().out
+
+
+def test_pairs_smaller_than_the_window_of_ssim_are_measured_without_it(drawn, tmp_path, capsys):
+    for domain in 'AB':
+        (tmp_path / f'test{domain}').mkdir()
+        for name, side in (('a', 8), ('b', 16), ('c', 16)):
+            Image.fromarray(photograph(side, side)).save(tmp_path / f'test{domain}' / f'{name}.png')
+    flags = ['--name=run', f'--dataroot={tmp_path}', f'--results_dir={tmp_path}', '--direction=AtoB']
+    assert program.run_translation(drawn, *flags) == 0
+    output = capsys.readouterr().out
+    assert 'AtoB: SSIM is left out for 1 pair smaller than its window.' in output
+    page = (tmp_path / 'run' / 'test_latest' / 'index.html').read_text()
+    notes = re.findall(r'<h3>(\w)</h3>\n<p>(.*?);', page)
+    assert [(name, 'SSIM' in note) for name, note in notes] == [('a', False), ('b', True), ('c', True)]
+    assert ['null' in scores for scores in re.findall('data-scores="(.*?)"', page)] == [True, False, False]
 
 
 def test_again_with_fewer_images_leaves_no_old_ones(run, tmp_path):

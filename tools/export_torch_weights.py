@@ -21,6 +21,7 @@ from cyclegan_tf.settings import flags  # noqa: E402
 from cyclegan_tf.settings.fields import same, setting, validate_epoch, validate_fields  # noqa: E402
 from cyclegan_tf.settings.run_flags import load_config  # noqa: E402
 from cyclegan_tf.settings.training import Config  # noqa: E402
+from cyclegan_tf.settings.translation import TranslateConfig  # noqa: E402
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +36,7 @@ class ExportConfig:
     epoch: str = setting(
         'latest', "checkpoint to write: 'latest', 'best' (see --keep_best of training), or the number of an epoch"
     )
+    weights: str = same(TranslateConfig, 'weights')
     output: str = setting('', 'folder for the files, OUTPUT/EPOCH_net_G_A.pth and so on; required')
     verbose: bool = setting(False, 'print the traceback of an error')
 
@@ -68,9 +70,10 @@ def main(settings: ExportConfig) -> int:
     # Without image pools, whose size may depend on the data; the networks are the same.
     model = MODELS[config.model](dataclasses.replace(config, pool_size=0))
     checkpoints.restore_networks(model, checkpoint)
+    networks = model.networks() | (model.averages() if settings.weights == 'average' else {})
 
     known = {name: slots for name in config.networks if (slots := model.slots(name)) is not None}
-    networks = {name: model.networks()[name] for name in known if name not in checkpoint.untrained}
+    networks = {name: networks[name] for name in known if name not in checkpoint.untrained}
     paths = {name: pathlib.Path(settings.output).expanduser() / f'{settings.epoch}_net_{name}.pth' for name in networks}
     for path in paths.values():
         if path.exists():
@@ -82,7 +85,7 @@ def main(settings: ExportConfig) -> int:
     for name in sorted(checkpoint.untrained):
         print(f'{name} has no weights to write: none were imported, and the run has not been trained.')
     for name in sorted(config.networks.keys() - known.keys()):
-        print(f'{name} is left out: the PyTorch programs store no such network.')
+        print(f'{name} is left out: the PyTorch programs have no such network.')
     return 0
 
 

@@ -192,9 +192,6 @@ def inferred_settings(settings_class: type[Config], file: File, given: Collectio
     """
     inferred = {**file.guess.settings, **inferred_channels(file)}
     known = settings_class.__dataclass_fields__
-    for name in ('no_antialias', 'no_antialias_up'):
-        if name in inferred and name not in known and not inferred.pop(name):
-            raise UserError(f'{file} holds a {file.role.kind} with antialiasing, as CUT has it; set --model=cut.')
     if 'nce_layers' in known and str(inferred.get('netG')).startswith('unet'):
         raise UserError(f'{file} holds a U-Net, which CUT does not have; set --model=pix2pix.')
     own = {'generator': 'normG', 'discriminator': 'normD'}.get(file.role.kind)
@@ -222,7 +219,8 @@ def fill(model: BaseModel, config: Config, files: Sequence[File]) -> None:
     for file in files:
         if slots[file.name] is None:
             complaints.append(
-                f'{file} is of no use, since {file.name} has no weights with these settings; leave it out'
+                f'{file} is of no use, since the PyTorch programs have no weights for {file.name} with these settings; '
+                f'leave it out'
             )
             continue
         lines = torch_weights.differences(networks[file.name], slots[file.name], file.state)
@@ -233,8 +231,10 @@ def fill(model: BaseModel, config: Config, files: Sequence[File]) -> None:
             )
     if complaints:
         raise UserError('\n'.join(complaints))
+    averages = model.averages()
     for file in files:
-        torch_weights.assign(networks[file.name], slots[file.name], file.state)
+        for network in filter(None, (networks[file.name], averages.get(file.name))):
+            torch_weights.assign(network, slots[file.name], file.state)
 
 
 def describe(model: BaseModel, file: File) -> str:
@@ -251,10 +251,11 @@ def write(run_directory: pathlib.Path, config: Config, model: BaseModel, missing
     """Creates the run's directory. Its checkpoint appears last, so that any run that is found is complete."""
     try:
         run_directory.mkdir(parents=True, exist_ok=True)
-        checkpoints.mark_untrained(run_directory, step=0, names=missing)
+        step = int(model.step.numpy())
+        checkpoints.mark_untrained(run_directory, step, names=missing)
         save_config(config, run_directory)
         progress = Progress(len(model.metric_names))
-        checkpoint_store.Checkpoints(run_directory, model, progress, config.keep_checkpoints).save_latest(0)
+        checkpoint_store.Checkpoints(run_directory, model, progress, config.keep_checkpoints).save_latest(step)
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
             f"`checkpoints_dir` ('{config.checkpoints_dir}') cannot be written ({image_source.reason(error)}); set it "

@@ -11,6 +11,7 @@ from PIL import Image
 from cyclegan_tf.data.pictures import BadImage, Picture
 
 LUMINANCE = (0.299, 0.587, 0.114)  # weights of red, green and blue in gray (ITU-R 601-2)
+REC_709 = (0.2126, 0.7152, 0.0722)  # weights of red, green and blue in luminance (ITU-R BT.709)
 _LUMINANCE_OF_LEVELS = tuple(round(share * 2**16) for share in LUMINANCE)  # as in Pillow (Convert.c, mode L)
 _MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}  # number of channels -> Pillow's mode
 

@@ -25,6 +25,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
+from cyclegan_tf.data.channels import REC_709
 from cyclegan_tf.errors import UserError
 
 TILE = 64  # side of a training region, pixels
@@ -47,13 +48,12 @@ EXPOSURE = 0.28
 SATURATION = 0.85
 TINT = (0.45, 0.80, 1.60)
 GAMMA = 2.2  # of the photographs; close enough to sRGB's curve
-LUMINANCE = (0.2126, 0.7152, 0.0722)  # Rec. 709
 
 
 def day_for_night(image: np.ndarray) -> np.ndarray:
     """The known transformation between the demo's domains: uint8 [h, w, 3] -> uint8 [h, w, 3]."""
     light = (image.astype(np.float32) / 255) ** GAMMA
-    gray = light @ np.array(LUMINANCE, np.float32)
+    gray = light @ np.array(REC_709, np.float32)
     light = gray[..., None] + SATURATION * (light - gray[..., None])
     light = np.clip(light * EXPOSURE * np.array(TINT, np.float32), 0, 1)
     return np.round(255 * light ** (1 / GAMMA)).astype(np.uint8)

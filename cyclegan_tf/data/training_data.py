@@ -226,10 +226,11 @@ def _refuse_sizes(config, size_a, size_b) -> None:
             f'images differ in size with `preprocess` ({config.preprocess}), which requires --batch_size=1 and '
             f'--pool_size=0{more}; set them, or a --preprocess that crops all images to crop_size.'
         )
-    if config.gan_mode == 'wgangp' and (size_a is None or size_a != size_b):
+    if config.mixes_images and (size_a is None or size_a != size_b):
+        name, value = config.mixes_images
         raise UserError(
-            '`gan_mode` (wgangp) mixes real and fake images, which requires all of them to have the same size; set '
-            '--preprocess to one that crops all images to crop_size.'
+            f'`{name}` ({value}) mixes real and fake images, which requires all of them to have the same size; set '
+            f'--preprocess to one that crops all images to crop_size.'
         )
 
 

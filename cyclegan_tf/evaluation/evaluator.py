@@ -187,7 +187,7 @@ class Evaluation:
 
     Args:
         images: the images to evaluate on.
-        measures: names among psnr, ssim, kid and fid; cycle and identity errors are added where they apply.
+        measures: names among psnr, ssim, edges, kid and fid; cycle and identity errors are added where they apply.
         extractor: feature extractor, for kid and fid.
         argument: name of the argument that sets the measures, for messages.
         batch_size: maximum number of images, all of one size, that are translated at once.
@@ -220,11 +220,12 @@ class Evaluation:
         """Evaluates every translation.
 
         Returns:
-            translation's name -> measure -> value. psnr, in dB, and ssim are means over pairs. kid, with its
-            kid_standard_error, and fid compare the translated images with the images of the target domain. All these
-            are computed on levels of 0 to 255. images and pairs are numbers of images. If the errors apply to the
-            model, in units of [-1, 1] as in the losses: cycle is the mean absolute error of an image that is translated
-            to the other domain and back, identity that of a translated image of the target domain.
+            translation's name -> measure -> value. psnr, in dB, and ssim are means over pairs; edges is the mean edge
+            strength of translations divided by that of their counterparts. kid, with its kid_standard_error, and fid
+            compare the translated images with the images of the target domain. All these are computed on levels of 0 to
+            255. images and pairs are numbers of images. If the errors apply to the model, in units of [-1, 1] as in the
+            losses: cycle is the mean absolute error of an image that is translated to the other domain and back,
+            identity that of a translated image of the target domain.
 
         Raises:
             UserError: no image can be used, or too few; or images are smaller than the window of SSIM.
@@ -238,16 +239,17 @@ class Evaluation:
         for one in translations.values():
             if one.channels[0] != one.channels[1]:
                 continue
-            collected = collections.defaultdict(list)
+            collected, of_pairs = collections.defaultdict(list), self._pair_measures()
             for names, real in self._batches(one.source, 'untranslated'):
-                self._compare(one, names, to_uint8(real), collected)
-            results[one.name] = self._summary(one, collected, functools.partial(self._real, one.source))
+                collected['images'] += names
+                self._compare(one, names, to_uint8(real), of_pairs)
+            results[one.name] = self._summary(one, collected, of_pairs, functools.partial(self._real, one.source))
         return results
 
     def _measure(self, translators: Translators, translation: Translation) -> dict[str, float]:
         domain, target, direction = translation.source, translation.target, translation.name
         inverse = translation.inverse if translation.inverse in translators.translations else None
-        collected = collections.defaultdict(list)
+        collected, of_pairs = collections.defaultdict(list), self._pair_measures()
 
         def fakes() -> Iterator[np.ndarray]:
             """Translates images, measures them, and yields the results for the extraction of features."""
@@ -257,7 +259,8 @@ class Evaluation:
                     rec = translators.translate_floats(fake, inverse, names)
                     collected['cycle'] += np.abs(rec - real).mean(axis=(1, 2, 3)).tolist()
                 pictures = to_uint8(fake)
-                self._compare(translation, names, pictures, collected)
+                collected['images'] += names
+                self._compare(translation, names, pictures, of_pairs)
                 yield from pictures
 
         if self._extractor is None:
@@ -269,41 +272,41 @@ class Evaluation:
             for names, real in self._batches(target, f'{direction}, identity'):
                 same = translators.translate_floats(real, direction, names)
                 collected['identity'] += np.abs(same - real).mean(axis=(1, 2, 3)).tolist()
-        return self._summary(translation, collected, lambda: vectors)
+        return self._summary(translation, collected, of_pairs, lambda: vectors)
+
+    def _pair_measures(self) -> metrics.PairMeasures:
+        return metrics.PairMeasures([name for name in self._measures if name in MEASURES_OF_PAIRS])
 
     def _compare(
-        self, translation: Translation, names: Sequence[str], pictures: np.ndarray, collected: dict[str, list]
+        self, translation: Translation, names: Sequence[str], pictures: np.ndarray, of_pairs: metrics.PairMeasures
     ) -> None:
         """Adds the measures of pairs for uint8 [n, h, w, c], which were made from images with these names."""
-        wanted = [name for name in self._measures if name in MEASURES_OF_PAIRS]
-        collected['images'] += names
         for name, picture in zip(names, pictures):
             index = self._images.pairs[translation.source].get(name)
-            if not wanted or index is None:
+            if not of_pairs.measures or index is None:
                 continue
             try:
                 truth = to_uint8(self._images.read(translation.target, index))
             except decode.BadImage:
                 continue  # reported where its own domain is read
-            if truth.shape != picture.shape:
-                continue
-            collected['pairs'].append(name)
-            for measure in wanted:
-                collected[measure].append(getattr(metrics, measure)(picture, truth))
+            if truth.shape == picture.shape:
+                of_pairs.add(picture, truth)
 
-    def _summary(self, translation: Translation, collected: Mapping[str, list], vectors) -> dict[str, float]:
-        """Means of the collected values, and the measures of features, which `vectors` returns."""
-        for measure in MEASURES_OF_PAIRS:
-            if measure in self._measures and not collected[measure]:
-                where = self._images.sources[translation.source].where
-                raise UserError(
-                    f'`{self._argument}` ({measure}) needs pairs of the same size, but no image of {where} has a '
-                    f'counterpart of the same size; set it to kid,fid.'
-                )
+    def _summary(
+        self, translation: Translation, collected: Mapping[str, list], of_pairs: metrics.PairMeasures, vectors
+    ) -> dict[str, float]:
+        """The measures of pairs, means of the collected values, and the measures of the features `vectors` returns."""
+        if of_pairs.measures and not len(of_pairs):
+            where = self._images.sources[translation.source].where
+            raise UserError(
+                f'`{self._argument}` ({", ".join(of_pairs.measures)}) needs pairs of the same size, but no image of '
+                f'{where} has a counterpart of the same size; set it to kid,fid.'
+            )
         result = {'images': len(collected['images'])}
-        if collected['pairs']:
-            result['pairs'] = len(collected['pairs'])
-        for name in (*MEASURES_OF_PAIRS, 'cycle', 'identity'):
+        if len(of_pairs):
+            result['pairs'] = len(of_pairs)
+        result.update(of_pairs.summary())
+        for name in ('cycle', 'identity'):
             if collected.get(name):
                 result[name] = float(np.mean(collected[name]))
         if 'kid' in self._measures:

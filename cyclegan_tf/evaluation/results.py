@@ -9,15 +9,18 @@ from typing import Optional
 import numpy as np
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.settings.training import MEASURES_OF_PAIRS
 
 Results = Mapping[str, Mapping[str, float]]  # direction -> name -> value
 
 # Column -> its format. kid_standard_error is shown next to kid.
-_COLUMNS = {'psnr': '.2f', 'ssim': '.4f', 'kid': '.5f', 'fid': '.3f', 'cycle': '.4f', 'identity': '.4f'}
+_COLUMNS = {
+    'psnr': '.2f', 'ssim': '.4f', 'edges': '.3f', 'kid': '.5f', 'fid': '.3f', 'cycle': '.4f', 'identity': '.4f'
+}  # fmt: skip
 _MEANINGS = {
     'psnr': 'dB against the counterpart, higher is better',
     'ssim': 'against the counterpart, at most 1, higher is better',
+    'edges': 'edge strength relative to the counterpart: 1 is right, less means blur or weak contrast, more means '
+    'noise, patterns or strong contrast',
     'kid': 'distance of features from those of the other domain, with its standard error, lower is better',
     'fid': 'distance of features from those of the other domain, lower is better; it falls with the number of images, '
     'so compare only equal numbers',
@@ -55,11 +58,25 @@ def find_overall(results: Results, measure: str) -> Optional[float]:
     return float(np.mean(values)) if values else None
 
 
+def require_best(measure: str) -> None:
+    """Raises UserError for a measure by which no checkpoint is the best: neither more nor less of it is better."""
+    if measure.partition('_')[0] == 'edges':
+        raise UserError(
+            f'`keep_best` ({measure}) cannot tell the best: neither more nor less edge strength is better, and noise '
+            'makes up for blur; set it to another measure, such as ssim.'
+        )
+
+
 def is_better(measure: str, new: float, old: float) -> bool:
-    """Whether a new value is better: a higher one for psnr and ssim, a lower one for the others; NaN never is."""
+    """Whether a new value is better: a higher one for psnr and ssim, a lower one for the others; NaN never is.
+
+    Raises:
+        UserError: as require_best.
+    """
+    require_best(measure)
     if math.isnan(old) or math.isnan(new):
         return not math.isnan(new)
-    return new > old if measure.partition('_')[0] in MEASURES_OF_PAIRS else new < old
+    return new > old if measure.partition('_')[0] in ('psnr', 'ssim') else new < old
 
 
 def table(measured: Sequence[Mapping], untranslated: Results) -> list[str]:

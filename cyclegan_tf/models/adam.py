@@ -13,7 +13,15 @@ class Adam(tf.keras.optimizers.Adam):
 
     Keras adds it to the uncorrected one (the paper's "epsilon hat"), which makes early steps with small gradients
     smaller than PyTorch's. State, arguments and checkpoints are those of tf.keras.optimizers.Adam.
+
+    Args:
+        warmup_steps: in step t of the first warmup_steps, counted from 1, the learning rate is t / warmup_steps of
+            what it is set to.
     """
+
+    def __init__(self, *args, warmup_steps: int = 0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._warmup_steps = warmup_steps
 
     def apply(
         self,
@@ -53,8 +61,11 @@ class Adam(tf.keras.optimizers.Adam):
         time = tf.cast(self.iterations + 1, dtype)
         beta_1, beta_2 = (tf.constant(beta, dtype) for beta in (self.beta_1, self.beta_2))
         power_2 = tf.pow(beta_2, time)
+        rate = tf.cast(self.learning_rate, dtype)
+        if self._warmup_steps:
+            rate = rate * tf.minimum(time / self._warmup_steps, 1)
         return {
-            'lr': tf.cast(self.learning_rate, dtype),
+            'lr': rate,
             'beta1': beta_1,
             'beta2': beta_2,
             'beta1_power': tf.pow(beta_1, time),

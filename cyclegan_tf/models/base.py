@@ -12,11 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.models import gradients, losses, schedules
+from cyclegan_tf.models import averages, diffaugment, gradients, losses, schedules
 from cyclegan_tf.models.adam import Adam
 from cyclegan_tf.models.loss_scale import LossScale
 from cyclegan_tf.models.translation import Translation
 from cyclegan_tf.networks import make_discriminator, make_generator, test_time, torch_weights
+from cyclegan_tf.networks.convolutions import update_singular_vectors
 from cyclegan_tf.ops.random import fold, integers, split
 from cyclegan_tf.settings.training import Config
 
@@ -54,7 +55,8 @@ class BaseModel(tf.Module):
     the data set's names. Images are float [batch, height, width, channels] in [-1, 1] everywhere.
 
     Each network of config.networks is an attribute with its name in lower case (g_a), each player's optimizer is
-    optimizer_NAME, and each backward group's loss scale is loss_scale_NAME.
+    optimizer_NAME, and each backward group's loss scale is loss_scale_NAME. In training with config.ema_decay, the
+    running mean of a generator is average_g_a; it takes the generator's place in `translations` and `infer`.
 
     Args:
         config: the run's settings.
@@ -91,7 +93,11 @@ class BaseModel(tf.Module):
         for (name, role), seed in zip(config.networks.items(), seeds):
             if training or role.kind == 'generator':
                 setattr(self, name.lower(), self.make_network(name, int(seed)))
-        self._infer = _Inference(self.networks(), self._dtype, config)
+        if training and config.ema_decay:
+            for (name, role), seed in zip(config.networks.items(), seeds):
+                if role.kind == 'generator':
+                    setattr(self, averages.attribute(name), self.make_network(name, int(seed)))
+        self._infer = _Inference({**self.networks(), **self.averages()}, self._dtype, config)
         self.step = tf.Variable(
             0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
         )
@@ -100,12 +106,12 @@ class BaseModel(tf.Module):
         """Whether the caller should compile all of train_step with XLA, which takes a single replica."""
         if not training:
             return
-        if config.gan_mode == 'wgangp' and config.precision == 'float16':
+        if config.penalises_gradients and config.precision == 'float16':
             # The penalty's gradients are correct where they are finite, but with the default weights not even a loss
             # scale of 1 guarantees that they are.
             raise UserError(
-                '`precision` (float16) cannot represent the gradients of the gradient penalty of gan_mode wgangp; '
-                'set it to bfloat16 or float32.'
+                f'`precision` (float16) cannot represent the gradients of the gradient penalty of '
+                f'{config.penalises_gradients}; set it to bfloat16 or float32.'
             )
         self.players = self._make_players()
         for name in self.groups:
@@ -141,7 +147,6 @@ class BaseModel(tf.Module):
             raise ValueError(f"network {name} is a '{role.kind}', which its model has to make: override make_network.")
         initial = {key: getattr(config, key) for key in ('init_type', 'init_gain', 'precision')}
         initial.update(norm=f'{config.norms[role.kind]}_thumbnail' if for_tiles else config.norms[role.kind])
-        antialias, antialias_up = config.antialiased
         channels = sum(config.channels[domain] for domain in role.inputs)
         if role.kind == 'generator':
             return make_generator(
@@ -152,8 +157,9 @@ class BaseModel(tf.Module):
                 use_dropout=not config.no_dropout,
                 recompute_grads=config.recompute_grads and not for_tiles,
                 seed=seed,
-                antialias=antialias,
-                antialias_up=antialias_up,
+                downsample=config.downsample,
+                upsample=config.upsample,
+                learn_residual=config.learn_residual,
                 **initial,
             )
         return make_discriminator(
@@ -161,9 +167,11 @@ class BaseModel(tf.Module):
             channels,
             filters=config.ndf,
             num_layers=config.n_layers_D,
-            twice_differentiable=config.gan_mode == 'wgangp',
+            twice_differentiable=config.penalises_gradients is not None,
             seed=seed,
-            antialias=antialias,
+            downsample=config.downsample,
+            spectral_norm=config.spectral_norm,
+            num_scales=config.num_D,
             **initial,
         )
 
@@ -182,8 +190,10 @@ class BaseModel(tf.Module):
         config = self._config
         kind = config.networks[name].kind
         if kind == 'generator':
+            if config.upsample == 'resize' or config.learn_residual:
+                return None
             return torch_weights.generator_slots(config.netG, not config.no_dropout, *config.antialiased)
-        if kind == 'discriminator':
+        if kind == 'discriminator' and not config.spectral_norm and config.num_D == 1:
             return torch_weights.discriminator_slots(config.netD, config.n_layers_D, config.antialiased[0])
         return None
 
@@ -192,10 +202,22 @@ class BaseModel(tf.Module):
         names = {name: name.lower() for name in self._config.networks}
         return {name: getattr(self, attribute) for name, attribute in names.items() if hasattr(self, attribute)}
 
+    def averages(self) -> dict[str, tf.keras.Model]:
+        """The running means of the generators, by the generators' names; empty if none are kept."""
+        names = {name: averages.attribute(name) for name in self._config.networks}
+        return {name: getattr(self, attribute) for name, attribute in names.items() if hasattr(self, attribute)}
+
     def _make_players(self) -> Mapping[str, Player]:
         networks, players = self.networks(), {}
         for name, names in self.players_of.items():
-            optimizer = Adam(self._config.lr, self._config.beta1, self._config.beta2, EPSILON, jit_compile=False)
+            optimizer = Adam(
+                self._config.lr,
+                self._config.beta1,
+                self._config.beta2,
+                EPSILON,
+                jit_compile=False,
+                warmup_steps=self._config.warmup_steps,
+            )
             setattr(self, f'optimizer_{name.lower()}', optimizer)
             players[name] = Player(name, {network: networks[network] for network in names}, optimizer)
             optimizer.build(players[name].variables)
@@ -222,7 +244,7 @@ class BaseModel(tf.Module):
             inverse = f'{target}to{source}'
             translations[name] = Translation(
                 name=name,
-                network=getattr(self, network.lower()),
+                network=self.averages().get(network, getattr(self, network.lower())),
                 network_name=network,
                 source=source,
                 target=target,
@@ -258,6 +280,27 @@ class BaseModel(tf.Module):
     def mixing_numbers(self, seed: tf.Tensor) -> tf.Tensor:
         """Random numbers for a gradient penalty, float [global_batch] in [0, 1), multiples of 2**-24."""
         return tf.cast(integers([self._config.images_per_step], seed, 2**24), self._dtype) / 2**24
+
+    def augment_seeds(self, seed: tf.Tensor, calls: int) -> tf.Tensor:
+        """Seeds for each image and each call of a discriminator with --diffaugment, int [global_batch, calls, 2]."""
+        if not self._config.diffaugmentations:
+            return tf.zeros([self._config.images_per_step, calls, 2], tf.int32)  # nothing reads them
+        return self.dropout_seeds(seed, calls)
+
+    def critic(self, name: str, seeds: tf.Tensor) -> Callable[[tf.Tensor], losses.Logits]:
+        """What a discriminator makes of images in training: images [b, h, w, c] -> logits, behind --diffaugment.
+
+        Args:
+            name: name of the discriminator.
+            seeds: int [b, 2], one of the calls of augment_seeds.
+        """
+        discriminator, changes = self.networks()[name], self._config.diffaugmentations
+        judged = self._config.channels[self._config.networks[name].inputs[-1]]
+
+        def logits(images):
+            return discriminator(diffaugment.augment(images, seeds, changes, judged), training=True)
+
+        return logits
 
     def rows_of_replica(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
         """This replica's rows of tensors [global_batch, ...]."""
@@ -295,7 +338,7 @@ class BaseModel(tf.Module):
         on_real, on_fake = discriminator(real), discriminator(fake)
         loss = self.adversarial.of_discriminator(on_real, on_fake)
         loss += self._penalty(discriminator, real, fake, mix)
-        outputs = losses.mean_per_example(on_real), losses.mean_per_example(on_fake)
+        outputs = losses.mean_of_logits(on_real), losses.mean_of_logits(on_fake)
         return tuple(self.mean(values) for values in (loss, *outputs))
 
     def discriminator_values(
@@ -314,19 +357,25 @@ class BaseModel(tf.Module):
         on_real = discriminator(real)
         loss = self.adversarial.of_discriminator(on_real, on_fake) + self._penalty(discriminator, real, fake, mix)
         values = {
-            'loss/D_real': losses.mean_per_example(self.adversarial.real(on_real)),
-            'loss/D_fake': losses.mean_per_example(self.adversarial.fake(on_fake)),
-            'discriminator/D_real': losses.mean_per_example(on_real),
-            'discriminator/D_fake': losses.mean_per_example(on_fake),
+            'loss/D_real': losses.mean_of_logits(on_real, self.adversarial.real),
+            'loss/D_fake': losses.mean_of_logits(on_fake, self.adversarial.fake),
+            'discriminator/D_real': losses.mean_of_logits(on_real),
+            'discriminator/D_fake': losses.mean_of_logits(on_fake),
         }
         return self.mean(loss), {tag: self.mean(value) for tag, value in values.items()}
 
     def _penalty(self, discriminator, real, fake, mix) -> tf.Tensor:
-        """The gradient penalty of gan_mode wgangp with its weight, [b]; 0 in other modes."""
-        if self._config.gan_mode != 'wgangp':
-            return tf.zeros([], real.dtype)
-        # Departs from the reference: it defines the penalty but never adds it, so that its wgangp diverges.
-        return self._config.lambda_gp * losses.gradient_penalty(discriminator, real, fake, mix)
+        """The gradient penalties with their weights, [b]; 0 if there are none."""
+        config, total = self._config, tf.zeros([], real.dtype)
+        if config.gan_mode == 'wgangp':
+            # Departs from the reference: it defines the penalty but never adds it, so that its wgangp diverges.
+            total += config.lambda_gp * losses.gradient_penalty(discriminator, real, fake, mix)
+        if config.lambda_r1:
+            total += config.lambda_r1 / 2 * losses.zero_centred_penalty(discriminator, real)
+        if config.lambda_zero_gp:
+            mixed = losses.mixture(real, fake, mix)
+            total += config.lambda_zero_gp * losses.zero_centred_penalty(discriminator, mixed)
+        return total
 
     def update(self, group: str, parts: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
         """Updates the players of a backward group with the gradients summed over all replicas.
@@ -353,7 +402,12 @@ class BaseModel(tf.Module):
             finite = scale.update(summed)
             norms = {name: tf.where(finite | ~can_shrink, norm, 0) for name, norm in norms.items()}
         for name, own in by_player.items():
+            if self._config.clip_grad:
+                # As torch.nn.utils.clip_grad_norm_ does; the norm that is returned is the one before it.
+                factor = tf.minimum(self._config.clip_grad / (norms[name] + 1e-6), 1)
+                own = [gradient * factor for gradient in own]
             self.players[name].optimizer.apply(own, self.players[name].variables, finite)
+            self._follow(self.players[name], finite)
         return {f'gradient_norm/{name}': norm for name, norm in norms.items()}
 
     def finish_step(self, values: Mapping[str, tf.Tensor], norms: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -369,6 +423,14 @@ class BaseModel(tf.Module):
         metrics = {**norms, **dict(zip(names, tf.unstack(means)))}
         return tf.stack([metrics[name] for name in self.metric_names])
 
+    def _follow(self, player: Player, finite: Optional[tf.Tensor]) -> None:
+        """Updates what follows a player's weights: running means of generators, and singular vectors."""
+        for name, network in player.networks.items():
+            average = self.averages().get(name)
+            if average is not None:
+                averages.update(average, network, self._config.ema_decay, self.step, finite)
+            update_singular_vectors(network)
+
     def _loss_scale(self, group: str) -> LossScale:
         return getattr(self, f'loss_scale_{group.lower()}')
 
@@ -383,7 +445,9 @@ class BaseModel(tf.Module):
             'plateau': lambda: float(self.plateau.factor.numpy()),
         }[config.lr_policy]()
         for player in self.players.values():
-            player.optimizer.learning_rate = config.lr * factor
+            judges = any(config.networks[name].kind == 'discriminator' for name in player.networks)
+            initial = config.lr_D if judges and config.lr_D is not None else config.lr
+            player.optimizer.learning_rate = initial * factor
 
     def end_epoch(self, means: Mapping[str, float]) -> None:
         """Passes the means of the metrics over the epoch, by tag, to schedules that depend on them."""

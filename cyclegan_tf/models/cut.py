@@ -17,7 +17,7 @@ from cyclegan_tf.networks.shapes import sides
 from cyclegan_tf.ops.random import fold, integers
 
 # The uses of random numbers in a step; each folds its own number into the step's seed.
-_DROPOUT, _MIX, _FLIP, _POSITIONS, _POSITIONS_IDT = range(5)
+_DROPOUT, _MIX, _FLIP, _POSITIONS, _POSITIONS_IDT, _AUGMENT_D, _AUGMENT_G = range(7)
 # The calls of G in a step, each with its own dropout: both halves of the pass that makes images, and the features of
 # queries and of keys.
 _FAKE, _IDT, _QUERY, _KEY, _QUERY_IDT, _KEY_IDT = range(6)
@@ -79,24 +79,27 @@ class CUT(BaseModel):
         """See BaseModel."""
         real_a, real_b = tf.cast(real_a, self._dtype), tf.cast(real_b, self._dtype)
         seed = self.step_seed()
-        seeds, mix = self.rows_of_replica(
-            self.dropout_seeds(fold(seed, _DROPOUT), calls=6), self.mixing_numbers(fold(seed, _MIX))
+        seeds, mix, of_d, of_g = self.rows_of_replica(
+            self.dropout_seeds(fold(seed, _DROPOUT), calls=6),
+            self.mixing_numbers(fold(seed, _MIX)),
+            self.augment_seeds(fold(seed, _AUGMENT_D), calls=1)[:, 0],
+            self.augment_seeds(fold(seed, _AUGMENT_G), calls=1)[:, 0],
         )
         if self._config.accumulate_steps > 1:
             # The translations are made twice, with the same dropout: the second time against the updated D.
-            _, (values, grads) = self.accumulate(self.discriminator_gradients_anew, real_a, real_b, seeds, mix)
+            _, (values, grads) = self.accumulate(self.discriminator_gradients_anew, real_a, real_b, seeds, mix, of_d)
             norms = self.update('D', grads)
-            _, (generator_values, grads) = self.accumulate(self.generator_gradients, real_a, real_b, seeds)
+            _, (generator_values, grads) = self.accumulate(self.generator_gradients, real_a, real_b, seeds, of_g)
         else:
             variables = self.variables_of('G')
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(variables)
                 fakes = self.as_function(self.translate)(real_a, real_b, seeds)
                 fixed_b = tf.stop_gradient(fakes[0])
-                values, grads = self.as_function(self.discriminator_gradients)(real_b, fixed_b, mix)
+                values, grads = self.as_function(self.discriminator_gradients)(real_b, fixed_b, mix, of_d)
                 norms = self.update('D', grads)
                 losses_of = self.generator_losses if self._gathers else self.as_function(self.generator_losses)
-                total, generator_values = losses_of(real_a, real_b, fakes, seeds)
+                total, generator_values = losses_of(real_a, real_b, fakes, seeds, of_g)
             grads = tape.gradient(total, variables)
         norms |= self.update('G', grads)
         return self.finish_step({**values, **generator_values}, norms)
@@ -131,12 +134,13 @@ class CUT(BaseModel):
         return tf.where(is_mirrored, tf.reverse(x, axis=[2]), x)
 
     # ---------------------------------------------------------------------------------------------- the discriminator
-    def discriminator_gradients(self, real_b: tf.Tensor, fake_b: tf.Tensor, mix: tf.Tensor):
+    def discriminator_gradients(self, real_b, fake_b, mix, augment_seeds):
         """Losses and gradients of D on a micro-batch of this replica.
 
         Args:
             real_b, fake_b: images [b, h, w, c]; no gradient flows into the fakes.
             mix: float [b] in [0, 1], for a gradient penalty.
+            augment_seeds: int [b, 2], for what D sees.
 
         Returns:
             Losses and mean outputs by tag, and gradients in the order of variables_of('D'), as contributions to the
@@ -145,27 +149,28 @@ class CUT(BaseModel):
         variables = self.variables_of('D')
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            loss, values = self.discriminator_values(lambda x: self.d(x, training=True), real_b, fake_b, mix)
+            loss, values = self.discriminator_values(self.critic('D', augment_seeds), real_b, fake_b, mix)
             scaled = self.scaled('D', loss)
         return values, tape.gradient(scaled, variables)
 
-    def discriminator_gradients_anew(self, real_a, real_b, seeds, mix):
+    def discriminator_gradients_anew(self, real_a, real_b, seeds, mix, augment_seeds):
         """discriminator_gradients on translations that are made for it; no images."""
         with frozen_statistics():  # they move when the translations are made again
             fake_b = self.translate(real_a, real_b, seeds)[0]
-        return (), self.discriminator_gradients(real_b, fake_b, mix)
+        return (), self.discriminator_gradients(real_b, fake_b, mix, augment_seeds)
 
     # ------------------------------------------------------------------------------------------------ generator and F
-    def generator_losses(self, real_a: tf.Tensor, real_b: tf.Tensor, fakes: Sequence[tf.Tensor], seeds: tf.Tensor):
+    def generator_losses(self, real_a, real_b, fakes: Sequence[tf.Tensor], seeds, augment_seeds):
         """The loss of G and F on a micro-batch of this replica, to be differentiated; and its parts by tag, as
         contributions to the means over the global batch.
 
         Args:
             real_a, real_b, seeds: as for `translate`.
             fakes: its result.
+            augment_seeds: int [b, 2], for what D sees.
         """
         config, seed = self._config, self.step_seed()
-        logits = self.d(fakes[0], training=True)
+        logits = self.critic('D', augment_seeds)(fakes[0])
         gan = self.mean(self.adversarial.of_generator(logits) * config.lambda_GAN)
         values = {'loss/G_GAN': gan}
         values['loss/NCE'] = contrast = self._nce(
@@ -179,12 +184,13 @@ class CUT(BaseModel):
         values['loss/G'] = gan + contrast
         return self.scaled('G', values['loss/G']), values
 
-    def generator_gradients(self, real_a: tf.Tensor, real_b: tf.Tensor, seeds: tf.Tensor):
+    def generator_gradients(self, real_a, real_b, seeds, augment_seeds):
         """No images; and (losses by tag, gradients in the order of variables_of('G')) of a micro-batch."""
         variables = self.variables_of('G')
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            total, values = self.generator_losses(real_a, real_b, self.translate(real_a, real_b, seeds), seeds)
+            fakes = self.translate(real_a, real_b, seeds)
+            total, values = self.generator_losses(real_a, real_b, fakes, seeds, augment_seeds)
         return (), (values, tape.gradient(total, variables))
 
     def _nce(self, source, target, seed, of_query, of_key) -> tf.Tensor:

@@ -13,7 +13,7 @@ from cyclegan_tf.ops.ordering import after
 from cyclegan_tf.ops.random import fold
 
 # The uses of random numbers in a step; each folds its own number into the step's seed.
-_POOL_A, _POOL_B, _MIX_A, _MIX_B, _DROPOUT = range(5)
+_POOL_A, _POOL_B, _MIX_A, _MIX_B, _DROPOUT, _AUGMENT_G, _AUGMENT_D = range(7)
 
 
 class CycleGAN(BaseModel):
@@ -40,16 +40,18 @@ class CycleGAN(BaseModel):
         real_a, real_b = tf.cast(real_a, self._dtype), tf.cast(real_b, self._dtype)
         seed = self.step_seed()
 
-        seeds = self.rows_of_replica(self.dropout_seeds(fold(seed, _DROPOUT), calls=6))
+        seeds = self.rows_of_replica(
+            self.dropout_seeds(fold(seed, _DROPOUT), calls=6), self.augment_seeds(fold(seed, _AUGMENT_G), calls=2)
+        )
         fakes, (generator_values, grads) = self.accumulate(self.generator_gradients, real_a, real_b, *seeds)
         norms = self.update('G', grads)
 
         fake_a, fake_b = fakes
         pooled_b = self.pool_b.query(fake_b, fold(seed, _POOL_B))
         pooled_a = self.pool_a.query(fake_a, fold(seed, _POOL_A))
-        mixes = self.rows_of_replica(*self.mixes(seed))
+        others = self.rows_of_replica(*self.mixes(seed), self.augment_seeds(fold(seed, _AUGMENT_D), calls=2))
         _, (discriminator_values, grads) = self.accumulate(
-            self.discriminator_gradients, real_a, real_b, pooled_a, pooled_b, *mixes
+            self.discriminator_gradients, real_a, real_b, pooled_a, pooled_b, *others
         )
         norms |= self.update('D', grads)
 
@@ -60,7 +62,7 @@ class CycleGAN(BaseModel):
         return [self.mixing_numbers(fold(seed, use)) for use in (_MIX_A, _MIX_B)]
 
     # ------------------------------------------------------------------------------------------------- the generators
-    def generator_gradients(self, real_a: tf.Tensor, real_b: tf.Tensor, seeds: tf.Tensor):
+    def generator_gradients(self, real_a: tf.Tensor, real_b: tf.Tensor, seeds: tf.Tensor, augment_seeds: tf.Tensor):
         """Forward pass, losses and gradients of both generators on a micro-batch of this replica.
 
         The cycles and then the identity losses are computed one after another, each with its gradients, so that only
@@ -70,14 +72,16 @@ class CycleGAN(BaseModel):
         Args:
             real_a, real_b: images [b, h, w, c].
             seeds: int [b, 6, 2], for the dropout in each of the six calls.
+            augment_seeds: int [b, 2, 2], for what D_A and D_B see.
 
         Returns:
             (fake_a, fake_b); and (losses by tag, gradients in the order of variables_of('G')), as contributions to the
             means over the global batch.
         """
-        fake_b, total = self._cycle('A', self.g_a, self.g_b, self.d_a, real_a, seeds[:, 0], seeds[:, 1])
+        critics = [self.critic(name, augment_seeds[:, i]) for i, name in enumerate(self.players_of['D'])]
+        fake_b, total = self._cycle('A', self.g_a, self.g_b, critics[0], real_a, seeds[:, 0], seeds[:, 1])
         (then_b,) = after(gradients.tensors(total), [real_b])
-        fake_a, part = self._cycle('B', self.g_b, self.g_a, self.d_b, then_b, seeds[:, 2], seeds[:, 3])
+        fake_a, part = self._cycle('B', self.g_b, self.g_a, critics[1], then_b, seeds[:, 2], seeds[:, 3])
         total = gradients.add(total, part)
         if self._config.lambda_identity > 0:
             # Each generator on images of its target domain.
@@ -90,7 +94,7 @@ class CycleGAN(BaseModel):
         values, grads = total
         return (fake_a, fake_b), (values, [grads[variable.ref()] for variable in self.variables_of('G')])
 
-    def _cycle(self, domain, generator, inverse, discriminator, real, seeds, inverse_seeds):
+    def _cycle(self, domain, generator, inverse, critic, real, seeds, inverse_seeds):
         """Translates images of one domain to the other and back.
 
         Returns:
@@ -103,7 +107,7 @@ class CycleGAN(BaseModel):
             rec = inverse(fake, training=True, seed=inverse_seeds)
             weight = {'A': self._config.lambda_A, 'B': self._config.lambda_B}[domain]
             values = {
-                f'loss/G_{domain}': self.mean(self.adversarial.of_generator(discriminator(fake, training=True))),
+                f'loss/G_{domain}': self.mean(self.adversarial.of_generator(critic(fake))),
                 f'loss/cycle_{domain}': self.mean(losses.l1(rec, real) * weight),
             }
             total = self.scaled('G', tf.add_n(list(values.values())))
@@ -122,12 +126,13 @@ class CycleGAN(BaseModel):
         return gradients.make_part({f'loss/idt_{domain}': value}, tape.gradient(scaled, variables), variables)
 
     # --------------------------------------------------------------------------------------------- the discriminators
-    def discriminator_gradients(self, real_a, real_b, fake_a, fake_b, mix_a, mix_b):
+    def discriminator_gradients(self, real_a, real_b, fake_a, fake_b, mix_a, mix_b, augment_seeds):
         """Losses and gradients of both discriminators on a micro-batch of this replica.
 
         Args:
             real_a, real_b, fake_a, fake_b: images; no gradient flows into the fakes.
             mix_a, mix_b: float [b] in [0, 1], for the gradient penalties on domains A and B.
+            augment_seeds: int [b, 2, 2], for what D_A and D_B see.
 
         Returns:
             No images; and (losses and mean outputs by tag, gradients in the order of variables_of('D')), as
@@ -136,9 +141,9 @@ class CycleGAN(BaseModel):
         values, variables = {}, self.variables_of('D')
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            calls = ('A', self.d_a, real_b, fake_b, mix_b), ('B', self.d_b, real_a, fake_a, mix_a)
-            for domain, network, *images in calls:
-                critic = lambda x, network=network: network(x, training=True)  # noqa: E731
+            calls = ('A', real_b, fake_b, mix_b), ('B', real_a, fake_a, mix_a)
+            for index, (domain, *images) in enumerate(calls):
+                critic = self.critic(f'D_{domain}', augment_seeds[:, index])
                 tags = f'loss/D_{domain}', f'discriminator/D_{domain}_real', f'discriminator/D_{domain}_fake'
                 values.update(zip(tags, self.discriminator_loss(critic, *images)))
             total = self.scaled('D', values['loss/D_A'] + values['loss/D_B'])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Optional
+from collections.abc import Callable, Sequence
+from typing import Optional, Union
 
 import tensorflow as tf
 
@@ -17,6 +17,17 @@ GRADIENT_EPSILON = 1e-16  # from the reference's cal_gradient_penalty: keeps the
 def mean_per_example(x: tf.Tensor) -> tf.Tensor:
     """[batch, ...] -> [batch], the mean over all other axes."""
     return tf.reduce_mean(x, axis=tf.range(1, tf.rank(x)))
+
+
+Logits = Union[tf.Tensor, Sequence[tf.Tensor]]
+"""[batch, h, w, 1]; a list of these if a discriminator judges several scales."""
+
+
+def mean_of_logits(logits: Logits, term: Callable[[tf.Tensor], tf.Tensor] = tf.identity) -> tf.Tensor:
+    """[batch], the mean of a term of the logits; of several scales, each counts alike, however many logits it has, so
+    that weights of losses mean the same with any number of them. (pix2pixHD takes their sum.)"""
+    means = [mean_per_example(term(of_scale)) for of_scale in tf.nest.flatten(logits)]
+    return tf.add_n(means) / len(means)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +44,13 @@ class AdversarialLoss:
     fake: Callable[[tf.Tensor], tf.Tensor]
     generator: Optional[Callable[[tf.Tensor], tf.Tensor]] = None
 
-    def of_discriminator(self, on_real: tf.Tensor, on_fake: tf.Tensor) -> tf.Tensor:
-        """Half the sum of both terms. Logits [batch, h, w, 1] on real images and on fakes -> [batch]."""
-        return 0.5 * (mean_per_example(self.real(on_real)) + mean_per_example(self.fake(on_fake)))
+    def of_discriminator(self, on_real: Logits, on_fake: Logits) -> tf.Tensor:
+        """Half the sum of both terms. Logits on real images and on fakes -> [batch]."""
+        return 0.5 * (mean_of_logits(on_real, self.real) + mean_of_logits(on_fake, self.fake))
 
-    def of_generator(self, on_fake: tf.Tensor) -> tf.Tensor:
-        """Logits [batch, h, w, 1] on fakes -> [batch]."""
-        return mean_per_example((self.generator or self.real)(on_fake))
+    def of_generator(self, on_fake: Logits) -> tf.Tensor:
+        """Logits on fakes -> [batch]."""
+        return mean_of_logits(on_fake, self.generator or self.real)
 
 
 ADVERSARIAL = {
@@ -49,6 +60,12 @@ ADVERSARIAL = {
     'vanilla': AdversarialLoss(real=lambda logits: tf.nn.softplus(-logits), fake=tf.nn.softplus),
     # The critic's value, negative for real: Gulrajani et al. 2017.
     'wgangp': AdversarialLoss(real=tf.negative, fake=tf.identity),
+    # max(0, 1 - logit) and max(0, 1 + logit), and for generators -logit: Lim and Ye 2017.
+    'hinge': AdversarialLoss(
+        real=lambda logits: tf.nn.relu(1 - logits),
+        fake=lambda logits: tf.nn.relu(1 + logits),
+        generator=tf.negative,
+    ),
 }
 
 
@@ -125,10 +142,35 @@ def gradient_penalty(
     Returns:
         [batch].
     """
-    mix = tf.reshape(mix, [-1, 1, 1, 1])
-    mixed = mix * real + (1 - mix) * fake
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(mixed)
-        logits = critic(mixed)
-    gradient = tf.reshape(tape.gradient(logits, mixed), [tf.shape(real)[0], -1])  # [b, h*w*c]
+    gradient = _gradient_at(critic, mixture(real, fake, mix))
     return tf.square(tf.norm(gradient + GRADIENT_EPSILON, axis=1) - 1)
+
+
+def zero_centred_penalty(critic: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
+    """||gradient of the critic at the images||^2, without its weight.
+
+    At real images, half of it is R1 (Mescheder et al. 2018, equation 9). At mixtures of real images and fakes, it is
+    UVCGAN2's penalty with centre 0 (Torbunov et al. 2023).
+
+    Args:
+        critic: images [batch, h, w, c] -> logits.
+        images: float [batch, h, w, c].
+
+    Returns:
+        [batch].
+    """
+    return tf.reduce_sum(tf.square(_gradient_at(critic, images)), axis=1)
+
+
+def mixture(real: tf.Tensor, fake: tf.Tensor, mix: tf.Tensor) -> tf.Tensor:
+    """mix * real + (1 - mix) * fake; images [batch, h, w, c], mix float [batch] in [0, 1]."""
+    mix = tf.reshape(mix, [-1, 1, 1, 1])
+    return mix * real + (1 - mix) * fake
+
+
+def _gradient_at(critic, images) -> tf.Tensor:
+    """The gradient of the sum of each image's logits with respect to its pixels, [batch, h*w*c]."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        logits = critic(images)
+    return tf.reshape(tape.gradient(logits, images), [tf.shape(images)[0], -1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from cyclegan_tf.networks.kernels import winograd
-from cyclegan_tf.networks.layers import pad_zero
+from cyclegan_tf.networks.layers import pad_reflect, pad_zero
 from cyclegan_tf.networks.precision import full_precision
 from cyclegan_tf.networks.shapes import sides
 
@@ -30,8 +30,63 @@ class Conv(tf.keras.layers.Conv2D):
         halves = (*self.kernel_size, *self.strides, self._pad) == (4, 4, 2, 2, 1)
         same = halves and all(side is not None and side % 2 == 0 for side in x.shape[1:3])
         padded = pad_zero(x, self._pad) if self._pad and not same else x
-        y = tf.nn.conv2d(padded, tf.cast(self.kernel, x.dtype), self.strides, 'SAME' if same else 'VALID')
+        y = tf.nn.conv2d(padded, self._weights(x.dtype), self.strides, 'SAME' if same else 'VALID')
         return _add_bias(y, self.bias) if self.use_bias else y
+
+    def _weights(self, dtype: tf.DType) -> tf.Tensor:
+        return tf.cast(self.kernel, dtype)
+
+
+class SpectralConv(Conv):
+    """A convolution whose kernel is divided by its largest singular value, as a matrix of output channels by the rest:
+    W / sigma(W), spectral normalisation (Miyato et al. 2018).
+
+    sigma = ||W^T u||, where u is the stored estimate of the first left singular vector. Gradients treat both singular
+    vectors as constants, as the paper does. The estimate is improved once a step, by update_singular_vectors.
+
+    Args, input and output: as for Conv. u starts at what FIRST_ITERATIONS find from a random vector.
+    """
+
+    FIRST_ITERATIONS = 15  # as torch.nn.utils.parametrizations.spectral_norm starts
+
+    def __init__(self, *args, seed: int, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._seed = seed
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        start = tf.random.stateless_normal([self.filters], [self._seed, 0], dtype=self.kernel.dtype)
+        self.u = self.add_weight(
+            'u', [self.filters], initializer=lambda *_, **__: tf.math.l2_normalize(start), trainable=False
+        )
+        for _ in range(self.FIRST_ITERATIONS):
+            _iterate(self.u, self.kernel)
+
+    def _weights(self, dtype: tf.DType) -> tf.Tensor:
+        kernel, u = (tf.convert_to_tensor(x) for x in (self.kernel, self.u))  # under mixed precision, in half precision
+        kernel, u = full_precision(kernel), full_precision(u)
+        matrix = tf.reshape(kernel, [-1, self.filters])
+        v = tf.stop_gradient(tf.math.l2_normalize(tf.linalg.matvec(matrix, u)))
+        sigma = tf.tensordot(v, tf.linalg.matvec(matrix, u), 1)
+        return tf.cast(kernel / sigma, dtype)
+
+
+def update_singular_vectors(network: tf.keras.Model) -> None:
+    """One power iteration for each SpectralConv of a network, in replica context."""
+    layers = [layer for layer in network.submodules if isinstance(layer, SpectralConv)]
+
+    def iterate_all(strategy):
+        for layer in layers:
+            strategy.extended.update(layer.u, _iterate, args=(layer.kernel,), group=False)
+
+    if layers:
+        tf.distribute.get_replica_context().merge_call(iterate_all)
+
+
+def _iterate(u: tf.Variable, kernel: tf.Variable) -> None:
+    matrix = tf.reshape(tf.convert_to_tensor(kernel), [-1, kernel.shape[-1]])  # [kh * kw * in, out], W^T
+    v = tf.math.l2_normalize(tf.linalg.matvec(matrix, tf.convert_to_tensor(u)))
+    u.assign(tf.math.l2_normalize(tf.linalg.matvec(matrix, v, transpose_a=True)))
 
 
 class Conv3x3(Conv):
@@ -51,6 +106,26 @@ class Conv3x3(Conv):
         fast = not self.plain and winograd.is_faster(x, self.filters)
         y = winograd.convolve(x, kernel) if fast else tf.nn.conv2d(x, kernel, 1, 'VALID')
         return _add_bias(y, self.bias) if self.use_bias else y
+
+
+class ResizeConv(Conv3x3):
+    """Doubles height and width by repeating each pixel, and convolves the result, mirrored at the border: unlike a
+    transposed convolution, each result sees as many pixels as any other, so that there is no checkerboard (Odena et al.
+    2016).
+
+    Input: [b, h, w, c]. Output: [b, 2*h, 2*w, filters].
+    """
+
+    def __init__(self, filters, use_bias=True, kernel_initializer='glorot_uniform'):
+        super().__init__(filters, 0, use_bias, kernel_initializer)
+
+    def compute_output_shape(self, input_shape):
+        batch, *sides, _ = input_shape
+        return tf.TensorShape([batch, *(side and 2 * side for side in sides), self.filters])
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        repeated = tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2)
+        return super().call(pad_reflect(repeated, 1))
 
 
 # Kernel size -> padding of the forward convolution whose gradient the transposed convolution is. With kernel 3, one row

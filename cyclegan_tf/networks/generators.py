@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.networks.antialias import Down, Up
-from cyclegan_tf.networks.convolutions import Conv, Conv3x3, UpConv
+from cyclegan_tf.networks.convolutions import Conv, Conv3x3, ResizeConv, UpConv
 from cyclegan_tf.networks.initializers import Initializers, build
 from cyclegan_tf.networks.kernels import segments
 from cyclegan_tf.networks.layers import PADDINGS, apply_dropout, leaky_relu, pad_reflect
@@ -18,6 +18,11 @@ from cyclegan_tf.networks.shapes import check_images
 from cyclegan_tf.networks.stages import Stage, StageSequence
 
 DROPOUT_RATE = 0.5  # as in the reference
+
+
+def _residual(x: tf.Tensor, change: tf.Tensor) -> tf.Tensor:
+    """The image x with a change to it, [b, h, w, c], in [-1, 1]."""
+    return tf.clip_by_value(tf.cast(x, change.dtype) + change, -1, 1)
 
 
 class ResnetBlock(tf.keras.layers.Layer):
@@ -60,8 +65,11 @@ class ResnetGenerator(tf.keras.Model):
         initializers: makes the initializers of the weights.
         recompute_grads: in training, the backward pass recomputes the activations inside each block, before the blocks
             and after them, instead of keeping them in memory.
-        antialias: downsample behind a blur instead of by strided convolutions, as CUT does.
-        antialias_up: upsample by interpolation instead of by transposed convolutions, as CUT does.
+        downsample: 'stride', by strided convolutions; or 'antialias', behind a blur, as CUT does.
+        upsample: 'deconv', by transposed convolutions; 'antialias', by interpolation, as CUT does; or 'resize', by
+            repeating pixels. The latter two have a convolution behind them.
+        learn_residual: return clip(x + y, -1, 1) for an image x and the last layer's output y (DeblurGAN, Kupyn et al.
+            2018): the layers learn what to change. Takes images whose sides are multiples of 4.
 
     Call: images float [b, h, w, input_channels] in [-1, 1] -> float [b, h, w, output_channels] in [-1, 1]. Sides that
     are not multiples of 4 are rounded up to the next multiple, as in the reference. `seed`, int [b, 2], is required in
@@ -81,8 +89,9 @@ class ResnetGenerator(tf.keras.Model):
         padding,
         initializers,
         recompute_grads=False,
-        antialias=False,
-        antialias_up=False,
+        downsample='stride',
+        upsample='deconv',
+        learn_residual=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -98,22 +107,25 @@ class ResnetGenerator(tf.keras.Model):
         kernel = initializers.kernel
         self.conv_in = Conv(filters, 7, use_bias=use_bias, kernel_initializer=kernel())
         self.norm_in = make_norm(norm, initializers)
-        if antialias:
+        self._learn_residual = learn_residual
+        if downsample == 'antialias':
             self.downs = [Conv3x3(filters * n, 1, use_bias, kernel()) for n in (2, 4)]
         else:
             self.downs = [Conv(filters * n, 3, 2, 1, use_bias=use_bias, kernel_initializer=kernel()) for n in (2, 4)]
         self.down_norms = [make_norm(norm, initializers) for _ in self.downs]
-        self.down_blurs = [Down() for _ in self.downs] if antialias else []
+        self.down_blurs = [Down() for _ in self.downs] if downsample == 'antialias' else []
         self.blocks = [
             ResnetBlock(filters * 4, norm, use_dropout, padding, initializers, dropout_index=i)
             for i in range(num_blocks)
         ]
-        if antialias_up:
+        if upsample == 'antialias':
             self.ups = [Conv3x3(filters * n, 1, use_bias, kernel()) for n in (2, 1)]
+        elif upsample == 'resize':
+            self.ups = [ResizeConv(filters * n, use_bias, kernel()) for n in (2, 1)]
         else:
             self.ups = [UpConv(filters * n, 3, use_bias=use_bias, kernel_initializer=kernel()) for n in (2, 1)]
         self.up_norms = [make_norm(norm, initializers) for _ in self.ups]
-        self.up_blurs = [Up() for _ in self.ups] if antialias_up else []
+        self.up_blurs = [Up() for _ in self.ups] if upsample == 'antialias' else []
         self.conv_out = Conv(output_channels, 7, kernel_initializer=kernel())
         train = segments.make_training(lambda: self.trainable_variables, not norm.startswith('batch'), recompute_grads)
         first = 10 + len(self.down_blurs)
@@ -146,8 +158,10 @@ class ResnetGenerator(tf.keras.Model):
         return [Stage(conv), norm, Stage(tf.nn.relu, in_place=True)]
 
     def call(self, x, training=False, seed=None, layers=()):
-        check_images(x, self._input_channels, smallest_side=self._smallest_side)
-        return self._sequence(x, training, seed, layers)
+        multiple = self.side_multiple if self._learn_residual else 1
+        check_images(x, self._input_channels, self._smallest_side, multiple)
+        y = self._sequence(x, training, seed, layers)
+        return _residual(x, y) if self._learn_residual and not layers else y
 
 
 class UnetGenerator(tf.keras.Model):
@@ -156,6 +170,8 @@ class UnetGenerator(tf.keras.Model):
     Args:
         input_channels, output_channels, filters, norm, initializers: as for ResnetGenerator.
         recompute_grads: as for ResnetGenerator, for the activations inside each level on the way down and up.
+        upsample: 'deconv', by transposed convolutions, or 'resize', as for ResnetGenerator.
+        learn_residual: as for ResnetGenerator.
         num_downs: number of downsampling convolutions, 7 ('unet_128') or 8 ('unet_256').
         use_dropout: apply dropout of 0.5 in the num_downs - 5 levels of 8 * filters channels above the bottleneck, when
             ResnetGenerator does.
@@ -173,9 +189,12 @@ class UnetGenerator(tf.keras.Model):
         use_dropout,
         initializers,
         recompute_grads=False,
+        upsample='deconv',
+        learn_residual=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self._learn_residual = learn_residual
         self.side_multiple = 2**num_downs
         self.output_channels = output_channels
         self._input_channels = input_channels
@@ -187,8 +206,9 @@ class UnetGenerator(tf.keras.Model):
         # Level 0 is the outermost. Its downsampling convolution and that of the innermost level have no norm.
         self.downs = [Conv(c, 4, 2, 1, use_bias=use_bias, kernel_initializer=kernel()) for c in channels]
         self.down_norms = [make_norm(norm, initializers) for _ in range(num_downs - 2)]
-        self.ups = [UpConv(output_channels, 4, use_bias=True, kernel_initializer=kernel())]
-        self.ups += [UpConv(c, 4, use_bias=use_bias, kernel_initializer=kernel()) for c in channels[:-1]]
+        up = UpConv if upsample == 'deconv' else lambda filters, _, **kwargs: ResizeConv(filters, **kwargs)
+        self.ups = [up(output_channels, 4, use_bias=True, kernel_initializer=kernel())]
+        self.ups += [up(c, 4, use_bias=use_bias, kernel_initializer=kernel()) for c in channels[:-1]]
         self.up_norms = [make_norm(norm, initializers) for _ in range(num_downs - 1)]
         self._train = segments.make_training(
             lambda: self.trainable_variables, not norm.startswith('batch'), recompute_grads
@@ -203,7 +223,7 @@ class UnetGenerator(tf.keras.Model):
         check_images(x, self._input_channels, multiple=self.side_multiple)
         plan = self._plan()
         (y,) = self._train(plan, x, seed) if training else segments.run(plan, x)
-        return y  # [b, h, w, output_channels]
+        return _residual(x, y) if self._learn_residual else y  # [b, h, w, output_channels]
 
     def _plan(self):
         levels = [
@@ -243,8 +263,9 @@ def make_generator(
     seed: Optional[int] = None,
     precision: str = 'float32',
     recompute_grads: bool = False,
-    antialias: bool = False,
-    antialias_up: bool = False,
+    downsample: str = 'stride',
+    upsample: str = 'deconv',
+    learn_residual: bool = False,
 ) -> tf.keras.Model:
     """Builds a generator and initialises its weights.
 
@@ -260,7 +281,9 @@ def make_generator(
         seed: fixes the initial weights; None: other weights each time.
         precision: 'float32', 'bfloat16' or 'float16', see precision.computed_in.
         recompute_grads: recompute activations in the backward pass, see ResnetGenerator; not with norm 'batch'.
-        antialias, antialias_up: antialiased downsampling and upsampling, of a ResNet only; see ResnetGenerator.
+        downsample: 'stride', or, for a ResNet only, 'antialias'; see ResnetGenerator.
+        upsample: 'deconv', 'resize' or, for a ResNet only, 'antialias'; see ResnetGenerator.
+        learn_residual: learn what to change in an image, see ResnetGenerator; needs as many output as input channels.
 
     Returns:
         A model, float [b, h, w, input_channels] in [-1, 1] -> float [b, h, w, output_channels] in [-1, 1]. It
@@ -268,8 +291,8 @@ def make_generator(
         outputs of its layers, see ResnetGenerator.
 
     Raises:
-        UserError: the name, norm, padding, init_type or precision is unknown; recompute_grads is combined with norm
-            'batch'; or a U-Net is to be antialiased.
+        UserError: the name, norm, padding, init_type, precision, downsample or upsample is unknown; recompute_grads is
+            combined with norm 'batch'; a U-Net is to be antialiased; or learn_residual is given other channels.
     """
     if name not in GENERATORS:
         raise UserError(f"generator name '{name}' is not one of: {', '.join(GENERATORS)}.")
@@ -280,8 +303,19 @@ def make_generator(
     )
     if kind == 'unet' and padding not in ('reflect', 'zero'):
         raise UserError(f"padding '{padding}' is for ResNet generators; the U-Net pads with zeros.")
-    if kind == 'unet' and (antialias or antialias_up):
-        raise UserError('`antialias` (True) is for ResNet generators; leave it out, or set name to resnet_9blocks.')
+    for what, value, choices in (('downsample', downsample, DOWNSAMPLINGS), ('upsample', upsample, UPSAMPLINGS)):
+        if value not in choices:
+            raise UserError(f"{what} '{value}' is not one of: {', '.join(choices)}.")
+        if kind == 'unet' and value == 'antialias':
+            raise UserError(
+                f'`{what}` (antialias) is for ResNet generators; leave it out, or set name to resnet_9blocks.'
+            )
+    if learn_residual and input_channels != output_channels:
+        raise UserError(
+            f'`learn_residual` (True) needs as many output channels ({output_channels}) as input channels '
+            f'({input_channels}); leave it out.'
+        )
+    arguments.update(upsample=upsample, learn_residual=learn_residual)
     if recompute_grads and norm == 'batch':
         raise UserError(
             '`recompute_grads` (True) would update the running statistics of norm batch twice; use norm instance.'
@@ -290,13 +324,15 @@ def make_generator(
         if kind == 'unet':
             model = UnetGenerator(num_downs=depth, **arguments)
         else:
-            arguments.update(padding=padding, antialias=antialias, antialias_up=antialias_up)
+            arguments.update(padding=padding, downsample=downsample)
             model = ResnetGenerator(num_blocks=depth, **arguments)
         side = max(model.side_multiple, 32)
         build(model, [1, side, side, input_channels])
     return model
 
 
+DOWNSAMPLINGS = ('stride', 'antialias')
+UPSAMPLINGS = ('deconv', 'resize', 'antialias')
 GENERATORS = {
     'resnet_9blocks': ('resnet', 9),
     'resnet_6blocks': ('resnet', 6),

@@ -29,7 +29,8 @@ class Initializers:
         self._init_gain = init_gain
         self._seeds = np.random.default_rng(seed)
 
-    def _next_seed(self) -> int:
+    def next_seed(self) -> int:
+        """A seed for whatever else of the network is random."""
         return int(self._seeds.integers(2**31))
 
     def kernel(self) -> tf.keras.initializers.Initializer:
@@ -37,7 +38,7 @@ class Initializers:
 
         Fans are PyTorch's: kernel area times channels.
         """
-        seed = self._next_seed()
+        seed = self.next_seed()
         if self._init_type == 'normal':
             return tf.keras.initializers.RandomNormal(0.0, self._init_gain, seed)
         if self._init_type == 'orthogonal':
@@ -48,7 +49,7 @@ class Initializers:
 
     def norm_scale(self) -> tf.keras.initializers.Initializer:
         """The initializer of batch norm's scale: N(1, init_gain) with every init_type (the reference's init_func)."""
-        return tf.keras.initializers.RandomNormal(1.0, self._init_gain, self._next_seed())
+        return tf.keras.initializers.RandomNormal(1.0, self._init_gain, self.next_seed())
 
 
 def build(network: tf.keras.Model, shape: Sequence[int]) -> None:

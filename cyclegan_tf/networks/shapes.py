@@ -37,8 +37,8 @@ def check_images(x: tf.Tensor, channels: int, smallest_side: int = 1, multiple: 
             raise UserError(f'The {name} of the images ({side}) is below {smallest_side}, the minimum; enlarge them.')
         if side is not None and side % multiple:
             raise UserError(
-                f'The {name} of the images ({side}) is not a multiple of {multiple}, as this U-Net needs; '
-                f'resize them, or make a generator with name resnet_9blocks.'
+                f'The {name} of the images ({side}) is not a multiple of {multiple}, as this generator needs; '
+                f'resize them.'
             )
 
 

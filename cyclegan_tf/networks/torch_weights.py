@@ -143,8 +143,8 @@ class Guess:
     """The architecture that a file's keys and shapes imply.
 
     Attributes:
-        settings: values by their names in Config: netG, norm, ngf and, for a ResNet, no_dropout, no_antialias and
-            no_antialias_up; or netD, norm, ndf and, except for a pixel discriminator, n_layers_D and no_antialias; or
+        settings: values by their names in Config: netG, norm, ngf and, for a ResNet, no_dropout, downsample and
+            upsample; or netD, norm, ndf and, except for a pixel discriminator, n_layers_D and downsample; or
             netF and netF_nc. What the file does not imply is left out.
         channels: numbers of input channels and, for a generator, of output channels; None where the file does not
             imply it, as always for features of patches.
@@ -158,37 +158,35 @@ class Guess:
 
 def guess_generator(state: Mapping[str, np.ndarray]) -> Optional[Guess]:
     """The generator that a state_dict matches best; None if it shares no key with any."""
-    candidates, may_lack_blurs = [], _may_lack_blurs(state)
+    candidates, blurs = [], _possible_blurs(state)
     for name, (kind, _) in GENERATORS.items():
         for norm in _NORMS:
             if kind == 'unet':  # its dropout leaves no trace
                 candidates.append(({'netG': name, 'norm': norm}, generator_slots(name, False)))
                 continue
-            for no_dropout, no_antialias, no_antialias_up in itertools.product(
-                (True, False), may_lack_blurs, may_lack_blurs
-            ):
+            for no_dropout, down, up in itertools.product((True, False), blurs, blurs):
                 settings = {'netG': name, 'norm': norm, 'no_dropout': no_dropout}
-                settings.update(no_antialias=no_antialias, no_antialias_up=no_antialias_up)
-                slots = generator_slots(name, not no_dropout, not no_antialias, not no_antialias_up)
+                settings.update(downsample='antialias' if down else 'stride', upsample='antialias' if up else 'deconv')
+                slots = generator_slots(name, not no_dropout, down, up)
                 candidates.append((settings, slots))
     return _nearest(state, candidates, 'ngf')
 
 
 def guess_discriminator(state: Mapping[str, np.ndarray]) -> Optional[Guess]:
     """The discriminator that a state_dict matches best, 'basic' for three layers; None if it shares no key with any."""
-    candidates, may_lack_blurs = [], _may_lack_blurs(state)
+    candidates, blurs = [], _possible_blurs(state)
     for norm in _NORMS:
         candidates.append(({'netD': 'pixel', 'norm': norm}, discriminator_slots('pixel', 0)))
-        for layers, no_antialias in itertools.product(range(1, _MOST_LAYERS + 1), may_lack_blurs):
+        for layers, down in itertools.product(range(1, _MOST_LAYERS + 1), blurs):
             settings = {'netD': 'basic' if layers == 3 else 'n_layers', 'n_layers_D': layers, 'norm': norm}
-            slots = discriminator_slots('n_layers', layers, not no_antialias)
-            candidates.append(({**settings, 'no_antialias': no_antialias}, slots))
+            settings['downsample'] = 'antialias' if down else 'stride'
+            candidates.append((settings, discriminator_slots('n_layers', layers, down)))
     return _nearest(state, candidates, 'ndf')
 
 
-def _may_lack_blurs(state: Mapping[str, np.ndarray]) -> Sequence[bool]:
-    """The values of no_antialias that a state_dict leaves open: only files of networks with blurs have filters."""
-    return (True, False) if any(key.endswith(f'.{_FILTER}') for key in state) else (True,)
+def _possible_blurs(state: Mapping[str, np.ndarray]) -> Sequence[bool]:
+    """Whether a network has blurs, as far as its state_dict leaves that open: only networks with blurs have filters."""
+    return (False, True) if any(key.endswith(f'.{_FILTER}') for key in state) else (False,)
 
 
 def guess_patch_features(state: Mapping[str, np.ndarray]) -> Optional[Guess]:

@@ -10,6 +10,7 @@ from typing import Optional
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError, first_line
+from cyclegan_tf.models import averages
 from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.settings.fields import validate_epoch
 
@@ -189,14 +190,27 @@ def mark_untrained(run_directory: pathlib.Path, step: int, names: Collection[str
         mark.unlink(missing_ok=True)
 
 
-def restore_networks(model: BaseModel, checkpoint: CheckpointInfo) -> None:
+def restore_networks(model: BaseModel, checkpoint: CheckpointInfo, weights: str = 'last') -> None:
     """Restores the networks of a model that was built without its training state.
+
+    Args:
+        model: the model; its step is restored, too.
+        checkpoint: a checkpoint of its run.
+        weights: 'average': the generators get the running means of their weights, if the run keeps these; 'last': all
+            networks get their weights of the last step.
 
     Raises:
         UserError: the checkpoint is damaged, or of another architecture.
     """
+    restored = model
+    if weights == 'average' and model.config.ema_decay:
+        restored = tf.Module()
+        restored.step = model.step
+        for name, role in model.config.networks.items():
+            if role.kind == 'generator':
+                setattr(restored, averages.attribute(name), model.networks()[name])
     try:
-        status = tf.train.Checkpoint(model=model).restore(checkpoint.prefix)
+        status = tf.train.Checkpoint(model=restored).restore(checkpoint.prefix)
         status.assert_existing_objects_matched().expect_partial()
     except tf.errors.OpError as error:
         raise refusal(Damaged(checkpoint.prefix, first_line(error))) from error

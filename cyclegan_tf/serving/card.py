@@ -62,6 +62,7 @@ into images of domain {translation.target}.
 | architecture | {config.netG}, {config.ngf} filters, norm {config.norms['generator']}, {weights:,} weights \
 in {settings.precision} |
 | channels | {channels_in} in, {channels_out} out |
+{_weights_row(config, settings)}\
 {_range_rows(ranges)}{_test_time_row(config)}\
 | losses and settings of the model | {', '.join([config.gan_mode, *own])} |
 | exported with | TensorFlow {tf.__version__} |
@@ -82,6 +83,13 @@ in {settings.precision} |
 
 {_example_of_pictures(name) if pictures else _example_of_floats(name, channels_in, any(ranges))}
 """
+
+
+def _weights_row(config: Config, settings: ExportConfig) -> str:
+    if not config.ema_decay:
+        return ''
+    average = f'running mean over the training, decay {config.ema_decay:g}'
+    return f'| weights | {average if settings.weights == "average" else "those of the last step"} |\n'
 
 
 def _test_time_row(config: Config) -> str:

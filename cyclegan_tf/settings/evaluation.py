@@ -20,12 +20,13 @@ class EvaluateConfig(FeatureConfig):
         'latest',
         "checkpoint to measure: 'latest', 'best', the number of an epoch, or 'all' for every checkpoint of the run",
     )
+    weights: str = same(TranslateConfig, 'weights')
     verbose: bool = setting(False, 'print the traceback of an error')
     metrics: Optional[str] = setting(
         None,
-        'measures, separated by commas: psnr and ssim (of pairs: images of the same name in testA and testB), kid, '
-        'fid; or none; unset: psnr,ssim if images are pairs (see --pairs), else kid,fid. Cycle and '
-        'identity errors are always measured if the model defines them',
+        'measures, separated by commas: psnr, ssim and edges (of pairs: images of the same name in testA and testB), '
+        'kid, fid; or none; unset: psnr,ssim,edges if images are pairs (see --pairs), else kid,fid. Cycle and identity '
+        'errors are always measured if the model defines them',
         group='evaluation',
     )
     pairs: str = same(Config, 'pairs')

@@ -8,6 +8,7 @@ from typing import Optional
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.settings.fields import PRECISIONS, same, setting, validate_epoch, validate_fields
 from cyclegan_tf.settings.training import Config
+from cyclegan_tf.settings.translation import TranslateConfig
 
 FORMATS = ('saved_model', 'tflite', 'onnx')
 QUANTIZATIONS = ('none', 'float16', 'dynamic')
@@ -31,6 +32,7 @@ class ExportConfig:
     epoch: str = setting(
         'latest', "checkpoint to export: 'latest', 'best' (see --keep_best of training), or the number of an epoch"
     )
+    weights: str = same(TranslateConfig, 'weights')
     direction: Optional[str] = setting(
         None,
         "direction of the exported translation between the data set's folders, whatever direction the run was trained "

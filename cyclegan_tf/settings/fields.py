@@ -12,6 +12,7 @@ from cyclegan_tf.errors import UserError
 # The headings of --help, in order; those of the models follow. --helpshort shows only the first two.
 GROUPS = ('run', 'data', 'networks', 'losses', 'training', 'evaluation', 'files', 'devices')
 
+WEIGHTS = ('average', 'last')
 PRECISIONS = ('float32', 'bfloat16', 'float16')
 
 

@@ -127,8 +127,13 @@ def define_flags(config_class: type[C], refused: Mapping[str, str] = REFUSED) ->
             choices = SETTINGS
         group = f'model {" and ".join(owners_by_flag[name])}' if name in owners_by_flag else field.metadata['group']
         define_flag(values, name, kind, field.default, field.metadata['meaning'], group, tuple(choices))
+    if all_models:
+        others = {name: known for settings_class in classes for name, known in settings_class.other_names.items()}
+        for name, (field_name, if_true, _) in others.items():
+            meaning = f'another way to write --{field_name}={if_true}'
+            define_flag(values, name, bool, None, meaning, f'model {" and ".join(owners_by_flag[name])}')
     for name, remedy in refused.items():
-        if name in fields:
+        if name in values:
             continue
         # Declared boolean, so that it is refused whether or not a value follows.
         flag = flags.Flag(_RefusingParser(remedy), flags.ArgumentSerializer(), name, None, remedy, boolean=True)
@@ -291,12 +296,28 @@ def set_model_defaults(values: flags.FlagValues) -> None:
     absl keeps what was given on the command line or in a flag file, even if it equals the default.
     """
     settings = SETTINGS[values.model]
+    _apply_other_names(settings, values)
     shared = {field.name: field.default for field in dataclasses.fields(Config)}
     for field in dataclasses.fields(settings):
         if field.name != 'model' and (field.name not in shared or shared[field.name] != field.default):
             values.set_default(field.name, field.default)
     for name, default in settings.mode_defaults(values_of(settings, values)).items():
         values.set_default(name, default)
+
+
+def _apply_other_names(settings: type[Config], values: flags.FlagValues) -> None:
+    """Sets the settings that the model's other names for them stand for, as if they had been given themselves."""
+    for name, (field, if_true, if_false) in settings.other_names.items():
+        if values[name].value is None:
+            continue
+        value = if_true if values[name].value else if_false
+        if values[field].present and values[field].value != value:
+            raise flags.Error(
+                f'`{name}` ({str(values[name].value).lower()}) means --{field}={value}, but --{field}='
+                f'{values[field].value} is given; leave out one of them.'
+            )
+        values[field].value, values[field].using_default_value = value, False
+        values[field].present += 1
 
 
 def values_of(config_class: type, values: flags.FlagValues) -> dict[str, Any]:

@@ -76,8 +76,14 @@ class CUTConfig(Config):
         'F': NetworkRole('patch_features', ()),
         'D': NetworkRole('discriminator', ('B',)),
     }
+    other_names: ClassVar[Mapping[str, tuple[str, str, str]]] = {
+        'no_antialias': ('downsample', 'stride', 'antialias'),
+        'no_antialias_up': ('upsample', 'deconv', 'antialias'),
+    }
     jitter_ends: ClassVar[bool] = True
 
+    upsample: str = changed(Config, 'upsample', 'antialias')
+    downsample: str = changed(Config, 'downsample', 'antialias')
     init_type: str = changed(Config, 'init_type', 'xavier')
     pool_size: int = changed(Config, 'pool_size', 0)
     n_epochs: int = changed(Config, 'n_epochs', 200)
@@ -115,12 +121,6 @@ class CUTConfig(Config):
     flip_equivariance: bool = setting(
         False, 'translate half of the batches mirrored, and compare their features mirrored back'
     )
-    no_antialias: bool = setting(
-        False, 'downsample by strided convolutions instead of behind a blur, in generator and discriminator', fixed=True
-    )
-    no_antialias_up: bool = setting(
-        False, 'upsample by transposed convolutions instead of by interpolation', fixed=True
-    )
     normG: Optional[str] = setting(
         None,
         'normalisation layers of the generator; unset: those of --norm',
@@ -135,12 +135,12 @@ class CUTConfig(Config):
     )
 
     def __post_init__(self):
-        super().__post_init__()
         if self.netG.startswith('unet'):
             raise UserError(
                 f'`netG` ({self.netG}) is no sequence of layers, whose features CUT compares; set it to resnet_9blocks '
                 f'or resnet_6blocks.'
             )
+        super().__post_init__()
         if self.input_nc != self.output_nc:
             raise UserError(
                 f'`input_nc` ({self.input_nc}) and `output_nc` ({self.output_nc}) differ, but the generator of CUT '
@@ -172,11 +172,6 @@ class CUTConfig(Config):
         return {'generator': self.normG or self.norm, 'discriminator': self.normD or self.norm}
 
     @property
-    def antialiased(self) -> tuple[bool, bool]:
-        """See Config."""
-        return not self.no_antialias, not self.no_antialias_up
-
-    @property
     def nce_indices(self) -> tuple[int, ...]:
         """nce_layers as numbers."""
         parts = self.nce_layers.split(',')
@@ -201,11 +196,11 @@ SETTINGS: dict[str, type[Config]] = {'cycle_gan': CycleGANConfig, 'pix2pix': Pix
 
 
 def owners() -> dict[str, tuple[str, ...]]:
-    """The fields that not every model has -> the models that have them."""
+    """The flags that not every model has, for fields and for other names of fields -> the models that have them."""
     shared = {field.name for field in dataclasses.fields(Config)}
     models_of: dict[str, tuple[str, ...]] = {}
     for model, config_class in SETTINGS.items():
-        for field in dataclasses.fields(config_class):
-            if field.name not in shared:
-                models_of[field.name] = (*models_of.get(field.name, ()), model)
+        for name in (*(field.name for field in dataclasses.fields(config_class)), *config_class.other_names):
+            if name not in shared:
+                models_of[name] = (*models_of.get(name, ()), model)
     return models_of

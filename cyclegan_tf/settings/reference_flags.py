@@ -8,7 +8,7 @@ A flag or value that a program or a model does define takes precedence over its 
 _OF_MODELS = {
     'lambda_regression': 'it belongs to the template for new models; leave it out',
     'new_dataset_option': 'it belongs to the template for new data sets; leave it out',
-    'lambda_R1': 'it belongs to SinCUT, which is not available; leave it out',
+    'lambda_R1': 'it is called --lambda_r1 here',
     'stylegan2_G_num_downsampling': 'no netG here is a StyleGAN2; leave it out',
     'random_scale_max': 'no --preprocess enlarges images at random here; leave it out, or set --augment=affine',
     'easy_label': 'set --name instead',
@@ -173,6 +173,5 @@ ABSENT_VALUES = {
     },
     'gan_mode': {
         'nonsaturating': 'it is called vanilla here',
-        'hinge': 'the hinge loss is not available',
     },
 }

@@ -22,8 +22,8 @@ from cyclegan_tf.settings.fields import (
     validate_fields,
 )
 
-MEASURES = ('psnr', 'ssim', 'kid', 'fid')
-MEASURES_OF_PAIRS = ('psnr', 'ssim')
+MEASURES = ('psnr', 'ssim', 'edges', 'kid', 'fid')
+MEASURES_OF_PAIRS = ('psnr', 'ssim', 'edges')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +80,10 @@ class Config(FeatureConfig):
 
     test_errors: ClassVar[tuple[str, ...]] = ()
     """Which errors of test images make sense: 'cycle', 'identity', both or neither."""
+
+    other_names: ClassVar[Mapping[str, tuple[str, str, str]]] = {}
+    """Further flags of the model -> the setting that each stands for, and its values where the flag is true or false.
+    """
 
     jitter_ends: ClassVar[bool] = False
     """Whether images are no longer enlarged before the random crop once the learning rate falls."""
@@ -290,6 +294,39 @@ class Config(FeatureConfig):
         fixed=True,
     )
     no_dropout: bool = setting(True, 'generators without dropout', group='networks', fixed=True)
+    upsample: str = setting(
+        'deconv',
+        'how generators double the sides of their features; deconv: by a transposed convolution; resize: by repeating '
+        'pixels before a convolution, which makes no checkerboard; antialias: by interpolation before a convolution, '
+        'as CUT does',
+        group='networks',
+        choices=('deconv', 'resize', 'antialias'),
+        fixed=True,
+    )
+    downsample: str = setting(
+        'stride',
+        'how networks halve the sides of their features; stride: by a strided convolution; antialias: behind a blur, '
+        'as CUT does',
+        group='networks',
+        choices=('stride', 'antialias'),
+        fixed=True,
+    )
+    learn_residual: bool = setting(
+        False,
+        'let generators learn what to change in an image: their output is added to it',
+        group='networks',
+        fixed=True,
+    )
+    spectral_norm: bool = setting(
+        False, "divide the discriminators' kernels by their largest singular values", group='networks', fixed=True
+    )
+    num_D: int = setting(
+        1,
+        'number of discriminators for each domain, of which each further one sees the images at half the size',
+        group='networks',
+        minimum=1,
+        fixed=True,
+    )
     init_type: str = setting(
         'normal',
         'distribution of the initial weights',
@@ -306,9 +343,28 @@ class Config(FeatureConfig):
     )
     # --------------------------------------------------------------------------------------------------------- losses
     gan_mode: str = setting(
-        'lsgan', 'adversarial loss', group='losses', choices=('lsgan', 'vanilla', 'wgangp'), fixed=True
+        'lsgan',
+        'adversarial loss',
+        group='losses',
+        choices=('lsgan', 'vanilla', 'wgangp', 'hinge'),
+        fixed=True,
     )
     lambda_gp: float = setting(10.0, 'weight of the gradient penalty of --gan_mode=wgangp', group='losses', minimum=0.0)
+    lambda_r1: float = setting(
+        0.0, "weight of the penalty on the discriminators' gradients at real images (R1)", group='losses', minimum=0.0
+    )
+    lambda_zero_gp: float = setting(
+        0.0,
+        "weight of the penalty on the discriminators' gradients at mixtures of real images and translations",
+        group='losses',
+        minimum=0.0,
+    )
+    diffaugment: str = setting(
+        'none',
+        'random changes, separated by commas, to real images and translations alike before a discriminator sees them: '
+        'color, translation, cutout; or none',
+        group='losses',
+    )
     pool_size: int = setting(
         50,
         'number of earlier generated images that are kept to train the discriminators on; 0: none',
@@ -349,6 +405,27 @@ class Config(FeatureConfig):
         minimum=0,
     )
     lr: float = setting(0.0002, 'initial learning rate', group='training', minimum=0.0)
+    lr_D: Optional[float] = setting(
+        None, 'initial learning rate of the discriminators; unset: --lr', group='training', minimum=0.0
+    )
+    warmup_steps: int = setting(
+        0, 'number of first steps in which the learning rates rise from zero', group='training', minimum=0
+    )
+    clip_grad: float = setting(
+        0.0,
+        'maximum norm of the gradients of all generators together, and of all discriminators; larger ones are scaled '
+        'down to it; 0: no maximum',
+        group='training',
+        minimum=0.0,
+    )
+    ema_decay: float = setting(
+        0.0,
+        "decay of the running mean of the generators' weights, as in 0.999; the mean then translates, is measured and "
+        'exported; 0: none is kept',
+        group='training',
+        minimum=0.0,
+        fixed=True,
+    )
     beta1: float = setting(0.5, "decay rate of Adam's first moment", group='training', minimum=0.0)
     beta2: float = setting(0.999, "decay rate of Adam's second moment", group='training', minimum=0.0)
     lr_policy: str = setting(
@@ -410,8 +487,8 @@ class Config(FeatureConfig):
     )
     eval_metrics: Optional[str] = setting(
         None,
-        'measures, separated by commas: psnr and ssim (of pairs), kid, fid; or none; unset: psnr,ssim if images are '
-        'pairs (see --pairs), else kid,fid. Cycle and identity errors are always measured if the model '
+        'measures, separated by commas: psnr, ssim and edges (of pairs), kid, fid; or none; unset: psnr,ssim,edges if '
+        'images are pairs (see --pairs), else kid,fid. Cycle and identity errors are always measured if the model '
         'defines them',
         group='evaluation',
     )
@@ -427,8 +504,8 @@ class Config(FeatureConfig):
     )
     pairs: str = setting(
         'auto',
-        'whether test images of the same name in both domains are pairs, which psnr and ssim compare; auto: if names, '
-        'sizes and contents agree',
+        'whether test images of the same name in both domains are pairs, which psnr, ssim and edges compare; auto: if '
+        'names, sizes and contents agree',
         group='evaluation',
         choices=('auto', 'yes', 'no'),
     )
@@ -514,10 +591,21 @@ class Config(FeatureConfig):
                 '`recompute_grads` (true) would update the running statistics of batch norm twice in a step; set it to '
                 'false, or norm to instance.'
             )
-        for name in ('beta1', 'beta2'):
+        for name in ('beta1', 'beta2', 'ema_decay'):
             if getattr(self, name) >= 1:
                 raise UserError(f'`{name}` ({getattr(self, name):g}) is not below 1; lower it.')
-        _ = self.input_parts  # raises UserError if they cannot be read
+        for name in ('downsample', 'upsample'):
+            if self.netG.startswith('unet') and getattr(self, name) == 'antialias':
+                raise UserError(
+                    f'`{name}` (antialias) is for ResNet generators, but netG is {self.netG}; set it to '
+                    f'{"resize or deconv" if name == "upsample" else "stride"}.'
+                )
+        if self.learn_residual and self.input_nc != self.output_nc:
+            raise UserError(
+                f'`learn_residual` (true) adds a change to an image, but input_nc is {self.input_nc} and output_nc '
+                f'{self.output_nc}; set it to false.'
+            )
+        _ = self.diffaugmentations, self.input_parts  # both raise UserError if they cannot be read
         if self.input_folders is not None and self.dataset_mode != 'paired':
             raise UserError(
                 f"`input_folders` ('{self.input_folders}') needs images that are matched by name; set "
@@ -548,7 +636,7 @@ class Config(FeatureConfig):
         if self.keep_best is not None:
             name, _, direction = self.keep_best.partition('_')
             if name not in (*MEASURES, *self.test_errors) or direction not in ('', *self.translating_networks):
-                known = ', '.join((*MEASURES, *self.test_errors))
+                known = ', '.join(name for name in (*MEASURES, *self.test_errors) if name != 'edges')
                 directions = ' or '.join(f'_{direction}' for direction in self.translating_networks)
                 raise UserError(
                     f"`keep_best` ('{self.keep_best}') is not one of: {known}, alone or followed by {directions}."
@@ -588,7 +676,26 @@ class Config(FeatureConfig):
     @property
     def antialiased(self) -> tuple[bool, bool]:
         """Whether the networks downsample behind a blur, and whether generators upsample by interpolation."""
-        return False, False
+        return self.downsample == 'antialias', self.upsample == 'antialias'
+
+    @property
+    def penalises_gradients(self) -> Optional[str]:
+        """The setting because of which the discriminators' gradients are part of their loss; None if they are not."""
+        if self.gan_mode == 'wgangp':
+            return 'gan_mode wgangp'
+        return next((name for name in ('lambda_r1', 'lambda_zero_gp') if getattr(self, name)), None)
+
+    @property
+    def mixes_images(self) -> Optional[tuple[str, Any]]:
+        """The setting because of which real images and fakes are mixed, and its value; None if they are not."""
+        if self.gan_mode == 'wgangp':
+            return 'gan_mode', self.gan_mode
+        return ('lambda_zero_gp', self.lambda_zero_gp) if self.lambda_zero_gp else None
+
+    @property
+    def diffaugmentations(self) -> tuple[str, ...]:
+        """The names in diffaugment."""
+        return split_names('diffaugment', self.diffaugment, ('color', 'translation', 'cutout'))
 
     @property
     def paired(self) -> bool:
@@ -662,7 +769,7 @@ class Config(FeatureConfig):
         The bottleneck of a generator then has at least 2x2 pixels, and a discriminator at least one output.
         """
         layers = self.n_layers_D if self.netD == 'n_layers' else 3
-        for_discriminator = 1 if self.netD == 'pixel' else 3 * 2**layers
+        for_discriminator = 2 ** (self.num_D - 1) * (1 if self.netD == 'pixel' else 3 * 2**layers)
         return -(-max(8, for_discriminator) // self.side_multiple) * self.side_multiple
 
     @property

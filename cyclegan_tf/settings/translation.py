@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, Optional
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.settings.fields import PRECISIONS, same, setting, validate_epoch, validate_fields
+from cyclegan_tf.settings.fields import PRECISIONS, WEIGHTS, same, setting, validate_epoch, validate_fields
 from cyclegan_tf.settings.training import Config
 
 
@@ -18,10 +18,10 @@ def validate_eval(settings: Any) -> None:
 
 
 def at_test_time(settings: Any) -> dict[str, Any]:
-    """The arguments of Translator.from_checkpoint that the flags batch_statistics, test_dropout, eval and seed set."""
-    if settings.eval:
-        return {'batch_statistics': False, 'test_dropout': False, 'seed': settings.seed}
-    return {name: getattr(settings, name) for name in ('batch_statistics', 'test_dropout', 'seed')}
+    """The arguments of Translator.from_checkpoint that the flags weights, batch_statistics, test_dropout, eval and seed
+    set."""
+    given = {name: getattr(settings, name) for name in ('weights', 'batch_statistics', 'test_dropout', 'seed')}
+    return {**given, 'batch_statistics': False, 'test_dropout': False} if settings.eval else given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,12 @@ class TranslateConfig:
     epoch: str = setting(
         'latest',
         "checkpoint to translate with: 'latest', 'best' (see --keep_best of training), or the number of an epoch",
+    )
+    weights: str = setting(
+        'average',
+        'which weights of a run with --ema_decay are used; average: their running mean; last: those of the last step. '
+        'Other runs have only these',
+        choices=WEIGHTS,
     )
     direction: Optional[str] = setting(
         None,

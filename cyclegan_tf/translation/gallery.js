@@ -110,9 +110,9 @@
 
   // Rows without a score stay behind those with one.
   order?.addEventListener('change', () => {
-    const sign = Number(order.value);
-    const score = (article) => sign * Number(article.dataset.score);
-    const scored = articles.filter((article) => sign && 'score' in article.dataset);
+    const [sign, measure] = order.value.split(' ');
+    const score = (article) => sign * article.dataset.scores?.split(' ')[measure];
+    const scored = articles.filter((article) => !Number.isNaN(score(article)));
     scored.sort((a, b) => (score(a) < score(b) ? -1 : score(a) > score(b) ? 1 : 0));
     const rows = new Set([...scored, ...articles]);
     for (const row of rows) row.parentElement.append(row);

@@ -47,14 +47,14 @@ class Row:
     Attributes:
         name: of the image.
         pictures: caption -> picture, in order; the first two are compared unless others are chosen.
-        note: a measure in words, or nothing.
-        score: the measure, by which rows can be ordered; None if there is none.
+        note: its measures in words, or nothing.
+        scores: measure -> value, by which rows can be ordered.
     """
 
     name: str
     pictures: Mapping[str, Picture]
     note: str = ''
-    score: Optional[float] = None
+    scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def width(self) -> int:
@@ -75,11 +75,6 @@ class Section:
     def anchor(self) -> str:
         """Its name in addresses."""
         return ''.join(letter if letter.isalnum() else '-' for letter in self.title.lower())
-
-    @property
-    def is_scored(self) -> bool:
-        """Whether there are rows that can be ordered."""
-        return any(row.score is not None for row in self.rows)
 
     @property
     def row_height(self) -> int:
@@ -104,7 +99,6 @@ def write_page(
     title: str,
     introduction: str,
     sections: Sequence[Section],
-    score: str = '',
     links: Optional[Mapping[str, str]] = None,
 ) -> None:
     """Writes the page; it works from disk, asks nothing of any other place, and is readable without scripts.
@@ -113,11 +107,11 @@ def write_page(
         path: of the page.
         title, introduction: its head.
         sections: its body.
-        score: name of the rows' measure.
         links: caption -> path relative to the page, of further files.
     """
+    measures = list(dict.fromkeys(name for section in sections for row in section.rows for name in row.scores))
     page = _ENVIRONMENT.get_template('gallery.html').render(
-        title=title, introduction=introduction, sections=sections, score=score, links=links or {}, largest=CARD
+        title=title, introduction=introduction, sections=sections, measures=measures, links=links or {}, largest=CARD
     )
     with whole_file(path) as partial:
         # Surrogates cannot be written as text, only in an address.

@@ -6,7 +6,7 @@ import dataclasses
 import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Optional
+from typing import Optional, Protocol
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from cyclegan_tf.data.test_images import make_test_geometry
 from cyclegan_tf.data.training_data import pairing, read_options
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models.translation import Translation
-from cyclegan_tf.runtime.console import progress_bar
+from cyclegan_tf.runtime.console import count, progress_bar
 from cyclegan_tf.runtime.files import make_folder, write_json
 from cyclegan_tf.settings.training import Config
 from cyclegan_tf.settings.translation import TranslateConfig
@@ -26,8 +26,25 @@ from cyclegan_tf.translation import files, gallery
 from cyclegan_tf.translation.output import Output, write_png, write_tiff
 from cyclegan_tf.translation.translator import Translator
 
-Psnr = Callable[[np.ndarray, np.ndarray], float]
-"""Two images of uint8 [h, w, c] -> dB."""
+# Measure of pairs -> its name on the page and on the terminal, and its format.
+_SHOWN = {'psnr': ('PSNR', '{:.2f} dB'), 'ssim': ('SSIM', '{:.3f}'), 'edges': ('edge strength', '{:.2f}')}
+_ABOUT_EDGES = (
+    'Edge strength is relative to the true counterpart: 1 is right, less means blur or weak contrast, more means '
+    'noise, patterns or strong contrast.'
+)
+
+
+class PairMeasures(Protocol):
+    """The measures of pairs, as cyclegan_tf.evaluation.metrics.PairMeasures implements them."""
+
+    def __len__(self) -> int:
+        """The number of pairs."""
+
+    def add(self, picture: np.ndarray, truth: np.ndarray) -> Mapping[str, float]:
+        """Measures a translation and its true counterpart, uint8 [h, w, c]: measure -> value."""
+
+    def summary(self) -> Mapping[str, float]:
+        """The measures of all pairs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,36 +73,43 @@ class Translated:
     """The results for one direction.
 
     Attributes:
+        measures: the measures of pairs.
+        untranslated: those of the same images untranslated, if they have as many channels as their counterparts.
         rows: rows of the page, one for each image.
         problems: a line for each image that cannot be used.
-        psnr: PSNR of the translations of pairs, in dB.
-        untranslated: PSNR of the same images untranslated, if they have as many channels as their counterparts.
+        without_ssim: number of pairs that are smaller than the window of SSIM.
     """
 
+    measures: PairMeasures
+    untranslated: PairMeasures
     rows: list[gallery.Row] = dataclasses.field(default_factory=list)
     problems: list[str] = dataclasses.field(default_factory=list)
-    psnr: list[float] = dataclasses.field(default_factory=list)
-    untranslated: list[float] = dataclasses.field(default_factory=list)
+    without_ssim: int = 0
 
     def facts(self) -> dict[str, str]:
-        """Counts and means for the page, as text."""
+        """Counts and measures for the page, as text."""
         facts = {'images': f'{len(self.rows):,}'}
-        if self.psnr:
-            facts['pairs'] = f'{len(self.psnr):,}'
-            facts['mean PSNR'] = f'{np.mean(self.psnr):.2f} dB'
-        if self.untranslated:
-            facts['untranslated'] = f'{np.mean(self.untranslated):.2f} dB'
+        if len(self.measures):
+            facts['pairs'] = f'{len(self.measures):,}'
+        before = _texts(self.untranslated.summary())
+        for name, text in _texts(self.measures.summary()).items():
+            facts[name] = text
+            if name in before:
+                facts[f'{name}, untranslated'] = before[name]
         return facts
 
 
-def translate_test_set(settings: TranslateConfig, config: Config, translator: Translator, psnr: Psnr) -> files.Outcome:
+def translate_test_set(
+    settings: TranslateConfig, config: Config, translator: Translator, make_measures: Callable[[], PairMeasures]
+) -> files.Outcome:
     """Translates a part of the data set; writes the pictures, the page and metrics.json, and prints a summary.
 
     Args:
         settings: what to translate.
         config: the run's settings.
         translator: the run's translator.
-        psnr: evaluation.metrics.psnr.
+        make_measures: makes the measures of pairs, without any pair so far; images smaller than the window of SSIM have
+            no ssim.
 
     Raises:
         UserError: folders are missing; the run does not take the size or the direction; or the results cannot be stored
@@ -97,14 +121,16 @@ def translate_test_set(settings: TranslateConfig, config: Config, translator: Tr
     results = pathlib.Path(settings.results_dir) / settings.name / f'{settings.phase}_{settings.epoch}'
     make_folder('results_dir', settings.results_dir, results / 'images')
     _clear(results)
-    translated = {one.name: translate_domain(translator, one, images, results, psnr) for one in wanted}
+    translated = {one.name: translate_domain(translator, one, images, results, make_measures) for one in wanted}
 
-    psnr_of = {name: float(np.mean(one.psnr)) for name, one in translated.items() if one.psnr}
-    before = {name: float(np.mean(one.untranslated)) for name, one in translated.items() if one.untranslated}
+    after = {name: one.measures.summary() for name, one in translated.items() if len(one.measures)}
+    before = {name: one.untranslated.summary() for name, one in translated.items() if len(one.untranslated)}
+    measured = {}
+    for measure in _SHOWN:
+        for key, summaries in ((measure, after), (f'{measure}_untranslated', before)):
+            measured[key] = {name: values[measure] for name, values in summaries.items() if measure in values}
+    measured.update(step=translator.step, test_time=translator.test_time)
     about_images = {'size': images.geometry.crop_size} if config.preprocess == 'resize_and_crop' else {}
-    measured = {
-        'psnr': psnr_of, 'psnr_untranslated': before, 'step': translator.step, 'test_time': translator.test_time
-    }  # fmt: skip
     write_json(results / 'metrics.json', {**measured, **about_images, 'dataroot': dataroot})
     sections = [
         gallery.Section(
@@ -117,10 +143,15 @@ def translate_test_set(settings: TranslateConfig, config: Config, translator: Tr
     ]
     title = f'{settings.name}: {settings.phase} images, {settings.epoch}'
     how = f' Translated with {translator.test_time}.' if translator.test_time else ''
-    about = f'{config.netG}, step {translator.step}, preprocess {config.preprocess}.{how}'
-    gallery.write_page(results / 'index.html', title, about, sections, 'PSNR', {'metrics.json': 'metrics.json'})
-    for direction, value in psnr_of.items():
-        print(f'{direction}: PSNR {value:.2f} dB{_rise(before.get(direction), value)}')
+    edges = f' {_ABOUT_EDGES}' if after else ''
+    about = f'{config.netG}, step {translator.step}, preprocess {config.preprocess}.{how}{edges}'
+    gallery.write_page(results / 'index.html', title, about, sections, {'metrics.json': 'metrics.json'})
+    for direction, values in after.items():
+        print(f'{direction}: {_words(values, before.get(direction))}.')
+        if small := translated[direction].without_ssim:
+            print(f'{direction}: SSIM is left out for {count(small, "pair")} smaller than its window.')
+    if after:
+        print(_ABOUT_EDGES)
     print(f'Results page: {results / "index.html"}')
     problems = [line for one in translated.values() for line in one.problems]
     return files.Outcome(sum(len(one.rows) for one in translated.values()), problems)
@@ -170,7 +201,11 @@ def open_test_set(settings: TranslateConfig, config: Config, wanted: Sequence[Tr
 
 
 def translate_domain(
-    translator: Translator, translation: Translation, images: TestSet, results: pathlib.Path, psnr: Psnr
+    translator: Translator,
+    translation: Translation,
+    images: TestSet,
+    results: pathlib.Path,
+    make_measures: Callable[[], PairMeasures],
 ) -> Translated:
     """Translates the images of one domain, and back again if the run can, and writes the pictures.
 
@@ -179,12 +214,12 @@ def translate_domain(
         translation: one of translator.translations.
         images: the images to translate.
         results: folder of the page; pictures are written into its subfolder images.
-        psnr: evaluation.metrics.psnr.
+        make_measures: as of translate_test_set.
     """
     domain, target, direction = translation.source, translation.target, translation.name
     source, partner = images.sources[domain], images.sources.get(target)
     counterparts = pairs.find(source, partner) if partner is not None and images.compared else {}
-    done = Translated()
+    done = Translated(make_measures(), make_measures())
     for index, name in enumerate(progress_bar(source.names, direction)):
         try:
             real, metadata = preprocess.read_uncropped(source, index, images.geometry, images.channels[domain])
@@ -196,7 +231,7 @@ def translate_domain(
         if translation.inverse in translator.translations:
             pictures[f'rec_{domain}'] = translator.translate_floats(fake, translation.inverse, [name])[0], metadata
         truth = _read_counterpart(partner, counterparts.get(name), images.geometry, images.channels[target])
-        note, score = '', None
+        note, measured = '', {}
         if truth is not None and truth[0].shape[:2] == real.shape[:2]:
             pictures[f'true_{target}'] = truth
         try:
@@ -210,24 +245,22 @@ def translate_domain(
         if f'true_{target}' in pictures:
             # Measured on 8-bit levels, as in cyclegan_tf.evaluate (which ignores profiles), whatever depth is written.
             real, fake, truth = (to_uint8(image) for image in (real, fake[0], truth[0]))
-            score = psnr(fake, truth)
-            done.psnr.append(score)
-            note = f'PSNR {score:.1f} dB'
-            if real.shape == truth.shape:
-                done.untranslated.append(psnr(real, truth))
-                note += f', untranslated {done.untranslated[-1]:.1f} dB'
-        done.rows.append(gallery.Row(name, shown, note, score))
+            measured = done.measures.add(fake, truth)
+            done.without_ssim += 'ssim' not in measured
+            note = _words(measured, done.untranslated.add(real, truth) if real.shape == truth.shape else None)
+        done.rows.append(gallery.Row(name, shown, note, {_SHOWN[key][0]: value for key, value in measured.items()}))
     return done
 
 
-def _rise(before: Optional[float], after: float) -> str:
-    """How the translation has changed the PSNR, as text."""
-    if before is None:
-        return ''
-    change = after - before
-    if not np.isfinite(change):
-        return f', untranslated {before:.2f} dB'
-    return f', untranslated {before:.2f} dB, a {"rise" if change >= 0 else "fall"} of {abs(change):.2f} dB'
+def _texts(measured: Mapping[str, float]) -> dict[str, str]:
+    """Values by measure as texts by the measure's name: {'psnr': 24.7} -> {'PSNR': '24.70 dB'}."""
+    return {name: form.format(measured[key]) for key, (name, form) in _SHOWN.items() if key in measured}
+
+
+def _words(measured: Mapping[str, float], untranslated: Optional[Mapping[str, float]] = None) -> str:
+    """Measures of translations, and of the same images untranslated if there are, in words."""
+    words = ', '.join(f'{name} {text}' for name, text in _texts(measured).items())
+    return f'{words}; untranslated: {_words(untranslated)}' if untranslated else words
 
 
 def _read_counterpart(

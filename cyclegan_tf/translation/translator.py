@@ -30,9 +30,9 @@ _MARGIN = 192  # pixels around a tile's core: one half is discarded, the other h
 _ROWS = 256  # rows that are reduced at a time
 _LEAST_TILE = 64  # minimum side of a tile's core, in pixels
 # Bytes that a generator needs per pixel and per filter of its first layer, measured with tf.function on a CPU; and one
-# with antialiasing, which has twice as many filters at full size.
+# that upsamples before its convolutions or downsamples behind them, which has twice as many filters at full size.
 _BYTES_PER_PIXEL_AND_FILTER = 24
-_BYTES_WITH_ANTIALIASING = 40
+_BYTES_WITH_RESAMPLING = 40
 _MEMORY_SHARE = 0.5  # of the free memory
 
 
@@ -61,15 +61,17 @@ class Translator:
         untrained: frozenset[str] = frozenset(),
         max_pixels: Optional[int] = None,
         seed: Optional[int] = None,
+        weights: str = 'average',
     ):
-        self._seed = config.seed if seed is None else seed
+        self._seed, self._weights = config.seed if seed is None else seed, weights
         self.config, self._model, self._untrained = config, model, untrained
         self._all = model.translations
         self.multiple = math.lcm(*(one.network.side_multiple for one in self._all.values()))
         # A U-Net needs sides that are multiples of a block, so tiles and margins are aligned to these.
         self._margin = -(-_MARGIN // self.multiple) * self.multiple
         if max_pixels is None:
-            needed = _BYTES_WITH_ANTIALIASING if any(config.antialiased) else _BYTES_PER_PIXEL_AND_FILTER
+            plain = config.downsample == 'stride' and config.upsample == 'deconv'
+            needed = _BYTES_PER_PIXEL_AND_FILTER if plain else _BYTES_WITH_RESAMPLING
             max_pixels = max(int(free_memory() * _MEMORY_SHARE / (needed * config.ngf)), self.least_max_pixels)
         if max_pixels < self.least_max_pixels:
             raise UserError(
@@ -97,6 +99,7 @@ class Translator:
         batch_statistics: Optional[bool] = None,
         test_dropout: Optional[bool] = None,
         seed: Optional[int] = None,
+        weights: str = 'average',
     ) -> Translator:
         """A translator with the weights of a checkpoint, which computes in `precision` whatever the run's was.
 
@@ -104,7 +107,7 @@ class Translator:
             config, checkpoint, max_pixels: the run.
             precision: 'float32', 'bfloat16' or 'float16'.
             batch_statistics, test_dropout: as the flags; None: as the run has them.
-            seed: see Translator.
+            seed, weights: see Translator.
 
         Raises:
             UserError: the checkpoint does not fit, or max_pixels is too small for a tile with its margins.
@@ -113,12 +116,12 @@ class Translator:
         given = {name: value for name, value in given.items() if value is not None}
         config = dataclasses.replace(config, precision=precision, **given)
         model = MODELS[config.model](config, training=False)
-        checkpoints.restore_networks(model, checkpoint)
-        return cls(config, model, checkpoint.untrained, max_pixels, seed)
+        checkpoints.restore_networks(model, checkpoint, weights)
+        return cls(config, model, checkpoint.untrained, max_pixels, seed, weights)
 
     def restore(self, checkpoint: checkpoints.CheckpointInfo) -> None:
         """Changes to the weights of another checkpoint of the same run."""
-        checkpoints.restore_networks(self._model, checkpoint)
+        checkpoints.restore_networks(self._model, checkpoint, self._weights)
         self._untrained = checkpoint.untrained
 
     @property
@@ -190,14 +193,19 @@ class Translator:
 
     @property
     def test_time(self) -> str:
-        """How batch norm and dropout of the generators work here, in words; empty: they have neither."""
+        """How batch norm and dropout of the generators work here and which weights they have, in words; empty: the run
+        leaves no choice."""
         config, said = self.config, []
+        if config.ema_decay:
+            average = self._weights == 'average'
+            said.append('the running mean of the weights' if average else 'the weights of the last step')
         if config.norms['generator'] == 'batch':
             own = "each image's own statistics" if config.batch_statistics else 'running statistics'
             said.append(f'{own} in batch norm')
         if not config.no_dropout:
             said.append(f'dropout (seed {self._seed})' if config.test_dropout else 'no dropout')
-        return ' and '.join(said)
+        *others, last = said or ['']
+        return f'{", ".join(others)} and {last}' if others else last
 
     @property
     def is_as_exported(self) -> bool:

@@ -65,7 +65,9 @@ def levels(root, folder):
 
 def test_measures_of_pairs_equal_their_formulas(root):
     # 1/127.5 is a level of 255: each picture comes out two levels too dark, where it does not end at black.
-    measured = evaluator.Evaluation(open_images(root), ('psnr', 'ssim'), None, batch_size=4)(Negatives(2 / 127.5))
+    measured = evaluator.Evaluation(open_images(root), ('psnr', 'ssim', 'edges'), None, batch_size=4)(
+        Negatives(2 / 127.5)
+    )
     for direction, folder, other in (('AtoB', 'testA', 'testB'), ('BtoA', 'testB', 'testA')):
         values = measured[direction]
         assert (values['images'], values['pairs']) == (6, 5)
@@ -73,6 +75,8 @@ def test_measures_of_pairs_equal_their_formulas(root):
         for measure in (metrics.psnr, metrics.ssim):
             expected = np.mean([measure(a, b) for a, b in zip(fakes, levels(root, other)[:5])])
             assert values[measure.__name__] == pytest.approx(expected, rel=1e-12)
+        strengths = [np.mean([metrics.edges(x) for x in pictures]) for pictures in (fakes, levels(root, other)[:5])]
+        assert values['edges'] == pytest.approx(strengths[0] / strengths[1], rel=1e-12)
         # There and back: -(-x - offset) - offset = x; an image of the target domain comes out as its negative.
         assert values['cycle'] == pytest.approx(0, abs=1e-6)
         targets = np.stack(levels(root, other)) / 127.5 - 1
@@ -138,7 +142,8 @@ def test_pairs_of_different_sizes_do_not_count(root):
 
 def test_which_measures_are_taken_depends_on_pairs(root):
     images = open_images(root)
-    assert evaluator.choose_measures(None, images) == ('psnr', 'ssim')
+    assert evaluator.choose_measures(None, images) == ('psnr', 'ssim', 'edges')
+    assert evaluator.choose_measures('psnr,ssim', images) == ('psnr', 'ssim')
     assert evaluator.choose_measures('fid, psnr', images) == ('fid', 'psnr')
     assert evaluator.choose_measures('none', images) == ()
     for i in range(3):
@@ -153,7 +158,7 @@ def test_which_measures_are_taken_depends_on_pairs(root):
     assert not evaluator.describe_pairs(images, ('kid',), 'kid')
     with pytest.raises(UserError, match='`metrics` .psnr. compares pairs, but `pairs` is no'):
         evaluator.choose_measures('psnr', open_images(root, pairs='no'))
-    assert evaluator.choose_measures(None, open_images(root, pairs='yes')) == ('psnr', 'ssim')
+    assert evaluator.choose_measures(None, open_images(root, pairs='yes')) == ('psnr', 'ssim', 'edges')
     shutil.move(root / 'testB', root / 'all')
     (root / 'testB').mkdir()
     shutil.copy(root / 'all' / 'other.png', root / 'testB')

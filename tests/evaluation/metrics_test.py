@@ -74,6 +74,78 @@ def test_ssim_of_images_smaller_than_its_window_is_refused():
         metrics.ssim(x, x)
 
 
+def test_edges_against_closed_forms():
+    columns, rows = np.meshgrid(np.arange(80), np.arange(150))  # the rows are more than two strips
+    ramp = (rows + columns)[..., None].astype(np.uint8)
+    assert metrics.edges(ramp) == pytest.approx(np.sqrt(2), rel=1e-12)  # one level down and one to the right
+    stripes = (255 * (columns % 2))[..., None]
+    assert metrics.edges(stripes.astype(np.uint8)) == 255
+    # One bright row: gradients of two of 149 rows, those above it and its own.
+    line = np.where(rows == 70, 65535, 0)[..., None].astype(np.uint16)
+    assert metrics.edges(line) == pytest.approx(2 * 65535 / 149, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    'weights', [(0.2126, 0.7152, 0.0722), (0.5, 0.5), (0.25,) * 4, (0.2,) * 5], ids=['colour', 'two', 'four', 'five']
+)
+def test_edges_of_several_channels_are_those_of_their_luminance(weights):
+    step = np.arange(2)[None, :, None] * np.ones((2, 1, 1), int)  # one column is brighter than the other
+    for channel, weight in enumerate(weights):
+        image = (100 * step * (np.arange(len(weights)) == channel)).astype(np.uint8)
+        assert metrics.edges(image) == pytest.approx(100 * weight, rel=1e-12)
+
+
+def test_an_image_of_one_colour_has_no_edges_whatever_the_colour_and_the_size():
+    for side in (2, 7, 33, 70):
+        assert metrics.edges(np.full((side, side, 3), (83, 171, 9), np.uint8)) == 0
+
+
+@pytest.mark.parametrize(
+    'image, message',
+    [
+        (np.zeros((4, 4, 3), np.float32), 'are float32 and float32; give both as uint8'),
+        (np.zeros((4, 4), np.uint8), r'has the shape \(4, 4\)'),
+        (np.zeros((4, 1, 3), np.uint8), r'`image` \(1x4\) is smaller than 2x2'),
+    ],
+)
+def test_images_without_edges_to_measure_are_refused(image, message):
+    with pytest.raises(UserError, match=message):
+        metrics.edges(image)
+
+
+def test_pairs_are_measured_one_by_one_and_all_together(picture):
+    of_pairs = metrics.PairMeasures()
+    assert of_pairs.summary() == {} and len(of_pairs) == 0
+    dark = picture // 2
+    first, second = of_pairs.add(dark, picture), of_pairs.add(spoilt(dark, 20), dark)
+    assert list(first) == ['psnr', 'ssim', 'edges'] and first['psnr'] == metrics.psnr(dark, picture)
+    assert first['ssim'] == metrics.ssim(dark, picture)
+    # Half the light is half the strength, but for rounding; noise adds to it.
+    assert first['edges'] == pytest.approx(0.5, abs=0.05) and second['edges'] > 1.5
+    found = of_pairs.summary()
+    assert len(of_pairs) == 2 and found['psnr'] == pytest.approx((first['psnr'] + second['psnr']) / 2)
+    assert found['ssim'] == pytest.approx((first['ssim'] + second['ssim']) / 2)
+    strengths = [metrics.edges(image) for image in (dark, spoilt(dark, 20), picture, dark)]
+    assert found['edges'] == pytest.approx((strengths[0] + strengths[1]) / (strengths[2] + strengths[3]))
+
+
+def test_edges_of_pairs_without_any():
+    flat, line = np.zeros((12, 12, 1), np.uint8), np.eye(12, dtype=np.uint8)[..., None]
+    of_pairs = metrics.PairMeasures(['edges'])
+    assert of_pairs.add(flat, flat) == {'edges': 1} and of_pairs.summary() == {'edges': 1}
+    assert of_pairs.add(line, flat) == {'edges': np.inf} and of_pairs.summary() == {'edges': np.inf}
+    assert of_pairs.add(flat, line) == {'edges': 0} and of_pairs.summary() == {'edges': 1}
+
+
+def test_ssim_of_small_pairs_is_left_out_if_allowed():
+    small, large = (np.zeros((side, 20, 3), np.uint8) for side in (10, 20))
+    of_pairs = metrics.PairMeasures(small_without_ssim=True)
+    assert set(of_pairs.add(small, small)) == {'psnr', 'edges'} and set(of_pairs.summary()) == {'psnr', 'edges'}
+    assert of_pairs.add(large, large)['ssim'] == 1 and of_pairs.summary()['ssim'] == 1
+    with pytest.raises(UserError, match='smaller than the window of SSIM'):
+        metrics.PairMeasures().add(small, small)
+
+
 # --------------------------------------------------------------------------------------------------- Fréchet distance
 def with_moments(random, count, mean, root):
     """Features [count, d] of which the mean is `mean` and the covariance root root', exactly."""

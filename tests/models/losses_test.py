@@ -25,11 +25,22 @@ def test_adversarial_losses(gan_mode, real, fake):
     np.testing.assert_allclose(loss.of_generator(tf.constant(LOGITS)), real.mean((1, 2, 3)), rtol=1e-12)
 
 
-def test_a_generators_term_may_be_one_of_its_own():
-    hinge = losses.AdversarialLoss(
-        real=lambda x: tf.nn.relu(1 - x), fake=lambda x: tf.nn.relu(1 + x), generator=tf.negative
-    )
+def test_hinge_loss_of_a_generator_has_no_margin():
+    hinge, others = losses.adversarial('hinge'), LOGITS[::-1]
+    expected = (np.maximum(0, 1 - LOGITS) + np.maximum(0, 1 + others)).mean((1, 2, 3)) / 2
+    np.testing.assert_allclose(hinge.of_discriminator(tf.constant(LOGITS), tf.constant(others)), expected, rtol=1e-12)
     np.testing.assert_allclose(hinge.of_generator(tf.constant(LOGITS)), -LOGITS.mean((1, 2, 3)), rtol=1e-12)
+
+
+@pytest.mark.parametrize('gan_mode', losses.ADVERSARIAL)
+def test_each_scale_counts_alike(gan_mode):
+    loss, small = losses.adversarial(gan_mode), LOGITS[:, :2, :2]
+    scales = [tf.constant(LOGITS), tf.constant(small)]
+    each = [loss.of_generator(of_scale) for of_scale in scales]
+    np.testing.assert_allclose(loss.of_generator(scales), np.mean(each, axis=0), rtol=1e-12)
+    each = [loss.of_discriminator(of_scale, -of_scale) for of_scale in scales]
+    found = loss.of_discriminator(scales, [-of_scale for of_scale in scales])
+    np.testing.assert_allclose(found, np.mean(each, axis=0), rtol=1e-12)
 
 
 def test_cross_entropy_of_large_logits_is_finite():
@@ -57,6 +68,18 @@ def test_gradient_penalty_mixes_each_example_by_its_own_share():
     real, fake = np.full((2, 1, 1, 1), 3.0), np.full((2, 1, 1, 1), 7.0)
     result = losses.gradient_penalty(critic, tf.constant(real), tf.constant(fake), tf.constant([1.0, 0.25], tf.float64))
     np.testing.assert_allclose(result, [(3.0 - 1) ** 2, (6.0 - 1) ** 2])
+
+
+def test_zero_centred_penalty_of_a_quadratic_critic_is_known():
+    # The gradient of sum(x^2) / 2 is x.
+    x = np.random.default_rng(2).normal(size=(2, 3, 4, 2))
+    critic = lambda x: tf.reduce_sum(x * x, [1, 2, 3]) / 2  # noqa: E731
+    found = losses.zero_centred_penalty(critic, tf.constant(x))
+    np.testing.assert_allclose(found, (x**2).sum((1, 2, 3)), rtol=1e-12)
+    two = losses.zero_centred_penalty(lambda x: [critic(x), 2 * critic(x)], tf.constant(x))  # of the sum of both scales
+    np.testing.assert_allclose(two, 9 * (x**2).sum((1, 2, 3)), rtol=1e-12)
+    mixed = losses.mixture(tf.constant(x), tf.zeros_like(x), tf.constant([1.0, 0.5], tf.float64))
+    np.testing.assert_allclose(mixed, x * np.reshape([1, 0.5], [2, 1, 1, 1]))
 
 
 def test_unknown_adversarial_losses_are_refused():

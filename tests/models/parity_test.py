@@ -190,14 +190,14 @@ def test_ten_steps_of_pix2pix_equal_torch_in_float64(float64, photographs, setti
     'settings',
     [
         dict(CUT_mode='CUT'),
-        dict(CUT_mode='FastCUT', no_antialias=True, no_antialias_up=True, batch_size=1),
+        dict(CUT_mode='FastCUT', downsample='stride', upsample='deconv', batch_size=1),
         *(
             pytest.param(one, marks=pytest.mark.nightly)
             for one in (
                 dict(CUT_mode='FastCUT', nce_includes_all_negatives_from_minibatch=True),
-                dict(CUT_mode='CUT', flip_equivariance=True, no_antialias_up=True, norm='none', init_gain=0.5),
+                dict(CUT_mode='CUT', flip_equivariance=True, upsample='deconv', norm='none', init_gain=0.5),
                 dict(CUT_mode='CUT', nce_includes_all_negatives_from_minibatch=True, normG='batch', normD='batch'),
-                dict(CUT_mode='FastCUT', nce_idt=True, no_antialias=True, netF='sample', num_patches=300),
+                dict(CUT_mode='FastCUT', nce_idt=True, downsample='stride', netF='sample', num_patches=300),
             )
         ),
     ],

@@ -99,3 +99,27 @@ def test_a_bias_has_the_sum_of_all_pixels_gradients(name, layer, precision):
     # Behind the discriminator's first convolution come others, whose rounding is that of the largest elements.
     size = np.abs(expected).max() if name == 'basic' else np.abs(expected)
     assert (np.abs(gradient(network) - expected) <= 0.02 * size).all()
+
+
+def test_repeated_pixels_are_convolved_and_mirrored_at_the_border(float64):
+    layer, x = convolutions.ResizeConv(4), np.random.default_rng(0).normal(size=(2, 3, 5, 6))
+    found = layer(tf.constant(x)).numpy()
+    repeated = np.pad(x.repeat(2, axis=1).repeat(2, axis=2), [[0, 0], [1, 1], [1, 1], [0, 0]], mode='reflect')
+    expected = sum(repeated[:, i : i + 6, j : j + 10] @ layer.kernel.numpy()[i, j] for i in range(3) for j in range(3))
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_spectral_normalisation_divides_by_the_largest_singular_value(float64):
+    layer = convolutions.SpectralConv(5, 4, 2, 1, kernel_initializer=tf.keras.initializers.RandomNormal(seed=3), seed=1)
+    network, x = tf.keras.Sequential([layer]), np.random.default_rng(1).normal(size=(2, 8, 8, 3))
+    network(tf.constant(x))
+    matrix = layer.kernel.numpy().reshape(-1, 5).T  # output channels by the rest
+    largest = np.linalg.svd(matrix, compute_uv=False)[0]
+    for _ in range(100):
+        convolutions.update_singular_vectors(network)
+    plain = convolutions.Conv(5, 4, 2, 1)
+    plain(tf.constant(x))
+    plain.kernel.assign(layer.kernel / largest)
+    np.testing.assert_allclose(layer(tf.constant(x)), plain(tf.constant(x)), atol=1e-9)
+    layer.kernel.assign(layer.kernel * 7)  # its size makes no difference
+    np.testing.assert_allclose(layer(tf.constant(x)), plain(tf.constant(x)), atol=1e-9)

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.networks import make_discriminator
+from cyclegan_tf.networks.discriminators import halve
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,23 @@ def test_unknown_names_are_refused_with_the_known_ones():
 def test_a_discriminator_needs_a_layer():
     with pytest.raises(UserError, match='`num_layers` .0. must be at least 1'):
         make_discriminator('n_layers', num_layers=0)
+
+
+@pytest.mark.parametrize('name', ['basic', 'pixel'])
+def test_further_discriminators_see_images_of_half_the_size(name):
+    network = make_discriminator(name, filters=2, num_scales=3, seed=1)
+    images = tf.random.stateless_uniform([2, 96, 100, 3], [1, 2], -1, 1)
+    logits, sizes = network(images), [(96, 100), (48, 50), (24, 25)]
+    for found, scale, size in zip(logits, network.scales, sizes, strict=True):
+        assert images.shape[1:3] == size
+        np.testing.assert_array_equal(found, scale(images))
+        images = halve(images)
+    kernels = [scale.trainable_variables[0].numpy() for scale in network.scales]
+    assert not np.array_equal(kernels[0], kernels[1])
+
+
+def test_halving_takes_the_mean_of_the_pixels_that_there_are():
+    x = np.arange(15.0, dtype=np.float32).reshape(1, 3, 5, 1)
+    whole = x[0, :, :, 0]
+    expected = [[whole[max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2].mean() for j in (0, 2, 4)] for i in (0, 2)]
+    np.testing.assert_allclose(halve(tf.constant(x))[0, :, :, 0], expected, rtol=1e-6)

@@ -49,6 +49,11 @@ def test_the_smallest_images_work():
         (lambda: make_generator('resnet_6blocks', norm='layer'), "norm 'layer' is not one of: instance"),
         (lambda: make_generator('resnet_6blocks', padding='same'), "padding 'same' is not one of: reflect"),
         (lambda: make_generator('resnet_6blocks', init_type='he'), "init_type 'he' is not one of: normal"),
+        (lambda: make_generator('resnet_6blocks', upsample='nearest'), "upsample 'nearest' is not one of: deconv"),
+        (lambda: make_generator('resnet_6blocks', downsample='pool'), "downsample 'pool' is not one of: stride"),
+        (lambda: make_generator('unet_128', upsample='antialias'), '`upsample` .antialias. is for ResNet generators'),
+        (lambda: make_generator('unet_128', downsample='antialias'), '`downsample` .antialias. is for ResNet gener'),
+        (lambda: make_generator('resnet_6blocks', 1, 3, learn_residual=True), '`learn_residual` .True. needs as many'),
     ],
 )
 def test_unknown_names_are_refused_with_the_known_ones(call, message):
@@ -67,3 +72,31 @@ def test_dropout_is_drawn_from_the_seed_and_only_in_training(name):
     np.testing.assert_array_equal(model(images, seed=seeds[0]), model(images))
     with pytest.raises(ValueError, match='`seed`'):
         model(images, training=True)
+
+
+@pytest.mark.parametrize('name', ['resnet_6blocks', 'unet_128'])
+def test_a_residual_is_added_to_the_image_and_the_sum_is_clipped(name):
+    how = dict(filters=2, norm='none', init_gain=0.5, seed=1)
+    plain, residual = make_generator(name, **how), make_generator(name, **how, learn_residual=True)
+    x = tf.random.stateless_uniform([1, 128, 128, 3], [1, 2], -1, 1)
+    for training in (False, True):
+        change, found = plain(x, training=training), residual(x, training=training)
+        np.testing.assert_allclose(found, np.clip(x + change, -1, 1), atol=1e-6)
+    assert np.abs(x + change).max() > 1
+    if name == 'resnet_6blocks':
+        for a, b in zip(plain(x, layers=[0, 4, 22]), residual(x, layers=[0, 4, 22])):
+            np.testing.assert_array_equal(a, b)
+        with pytest.raises(UserError, match='The height of the images .30. is not a multiple of 4, as this generator'):
+            residual(tf.zeros([1, 30, 32, 3]))
+
+
+def test_repeated_pixels_make_no_checkerboard():
+    """Of a constant image, away from the border: a transposed convolution makes a pattern, repeated pixels none."""
+    spread = {}
+    for upsample in ('deconv', 'resize'):
+        network = make_generator('resnet_6blocks', filters=4, norm='none', init_gain=0.1, seed=1, upsample=upsample)
+        middle = network(tf.fill([1, 256, 256, 3], 0.5))[0, 120:136, 120:136].numpy()
+        spread[upsample] = np.ptp(middle, axis=(0, 1)).max() / np.abs(middle).max()
+    assert spread['resize'] < 1e-4 and spread['deconv'] > 0.1
+    unet = make_generator('unet_128', filters=2, upsample='resize')
+    assert unet(tf.zeros([1, 128, 256, 3])).shape == (1, 128, 256, 3)

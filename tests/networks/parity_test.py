@@ -5,6 +5,8 @@ import pytest
 import tensorflow as tf
 
 from cyclegan_tf.networks import make_discriminator, make_generator, make_patch_features
+from cyclegan_tf.networks.convolutions import ResizeConv, SpectralConv
+from cyclegan_tf.networks.discriminators import halve
 
 torch = pytest.importorskip('torch', reason='the torch extra is not installed')
 from benchmark import torch_mirror as mirror  # noqa: E402
@@ -35,6 +37,8 @@ DISCRIMINATORS = [
 ]
 DISCRIMINATORS_IN_FLOAT32 = [(name, layers, norm) for name, layers, norm in DISCRIMINATORS if name != 'n_layers']
 
+DOWN, UP = ('stride', 'antialias'), ('deconv', 'antialias')  # without and with antialiasing
+
 
 def make_pair(
     name, norm, padding='reflect', layers=3, kind='generator', use_dropout=False, antialias=(False, False), **others
@@ -43,11 +47,11 @@ def make_pair(
     initial = dict(norm=norm, init_type='kaiming', seed=1)
     if kind == 'generator':
         initial.update(init_type='normal', init_gain=0.05)
-        others.update(antialias=antialias[0], antialias_up=antialias[1])
+        others.update(downsample=DOWN[antialias[0]], upsample=UP[antialias[1]])
         ours = make_generator(name, 3, 2, 4, use_dropout=use_dropout, padding=padding, **initial, **others)
         theirs = mirror.generator(name, 3, 2, 4, norm, use_dropout, padding, antialias)
     else:
-        ours = make_discriminator(name, 3, 4, layers, antialias=antialias[0], **initial)
+        ours = make_discriminator(name, 3, 4, layers, downsample=DOWN[antialias[0]], **initial)
         theirs = mirror.discriminator(name, 3, 4, layers, norm, antialias[0])
     rng = np.random.default_rng(0)
     for variable in ours.variables:  # biases, batch norm's scales, offsets and statistics of any size, too
@@ -219,3 +223,44 @@ def test_layers_and_gradients_from_them_equal_torch(
             other = tensor.grad.numpy()
             atol = 1e-10 * max(1, np.abs(other).max())
             np.testing.assert_allclose(mirror.as_torch(gradient, permutation), other, rtol=0, atol=atol)
+
+
+def test_spectral_normalisation_has_torchs_values_and_gradients(float64):
+    ours = SpectralConv(5, 4, 2, 1, kernel_initializer=tf.keras.initializers.RandomNormal(seed=3), seed=1)
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3))
+    ours(tf.constant(x))
+    theirs = torch.nn.Conv2d(3, 5, 4, 2, 1).double()
+    with torch.no_grad():
+        theirs.weight.copy_(torch.from_numpy(ours.kernel.numpy().transpose(3, 2, 0, 1)))
+        theirs.bias.zero_()
+    torch.nn.utils.parametrizations.spectral_norm(theirs).eval()  # which does no power iteration
+    state, matrix = theirs.parametrizations.weight[0], theirs.parametrizations.weight.original.detach().flatten(1)
+    state._u.copy_(torch.from_numpy(ours.u.numpy()))
+    state._v.copy_(torch.nn.functional.normalize(matrix.T @ state._u, dim=0))
+    with tf.GradientTape() as tape:
+        found = ours(tf.constant(x))
+        loss = tf.reduce_sum(found**3)
+    expected = theirs(torch.from_numpy(x.transpose(0, 3, 1, 2)))
+    (expected**3).sum().backward()
+    np.testing.assert_allclose(found, expected.detach().numpy().transpose(0, 2, 3, 1), atol=1e-12)
+    gradient = theirs.parametrizations.weight.original.grad.numpy().transpose(2, 3, 1, 0)
+    np.testing.assert_allclose(tape.gradient(loss, ours.kernel), gradient, rtol=1e-9, atol=1e-12 * abs(gradient).max())
+
+
+def test_upsampling_by_resizing_equals_torchs(float64):
+    ours, x = ResizeConv(4), np.random.default_rng(0).normal(size=(2, 5, 6, 3))
+    found = ours(tf.constant(x))
+    layers = torch.nn.Upsample(scale_factor=2), torch.nn.ReflectionPad2d(1), torch.nn.Conv2d(3, 4, 3).double()
+    with torch.no_grad():
+        layers[2].weight.copy_(torch.from_numpy(ours.kernel.numpy().transpose(3, 2, 0, 1)))
+        layers[2].bias.zero_()
+        expected = torch.nn.Sequential(*layers)(torch.from_numpy(x.transpose(0, 3, 1, 2)))
+    np.testing.assert_allclose(found, expected.numpy().transpose(0, 2, 3, 1), atol=1e-12)
+
+
+@pytest.mark.parametrize('size', [(8, 12), (9, 7)])
+def test_halved_images_of_further_discriminators_equal_torchs(size):
+    x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
+    pool = torch.nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False)
+    expected = pool(torch.from_numpy(x.transpose(0, 3, 1, 2))).numpy().transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(halve(tf.constant(x)), expected, rtol=1e-5, atol=1e-6)

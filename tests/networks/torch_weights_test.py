@@ -19,6 +19,10 @@ GENERATORS = [
 DISCRIMINATORS = [('basic', 3), ('n_layers', 1), ('n_layers', 2), ('n_layers', 5), ('pixel', 3)]
 
 
+def resampling(antialias):
+    return tuple('antialias' if blurs else plain for blurs, plain in zip(antialias, ('stride', 'deconv')))
+
+
 def generator(
     name='resnet_6blocks',
     no_dropout=True,
@@ -29,13 +33,14 @@ def generator(
     antialias=(False, False),
 ):
     """A network and its slots."""
-    how = dict(antialias=antialias[0], antialias_up=antialias[1])
+    how = dict(zip(('downsample', 'upsample'), resampling(antialias)))
     network = make_generator(name, *channels, filters=filters, norm=norm, use_dropout=not no_dropout, seed=seed, **how)
     return network, torch_weights.generator_slots(name, not no_dropout, *antialias)
 
 
 def discriminator(name='basic', layers=3, norm='instance', seed=1, antialias=False):
-    network = make_discriminator(name, 2, filters=4, num_layers=layers, norm=norm, seed=seed, antialias=antialias)
+    how = dict(norm=norm, seed=seed, downsample=resampling([antialias])[0])
+    network = make_discriminator(name, 2, filters=4, num_layers=layers, **how)
     return network, torch_weights.discriminator_slots(name, layers, antialias)
 
 
@@ -89,7 +94,7 @@ def test_generator_is_recognised(name, no_dropout, norm):
     guess = torch_weights.guess_generator(torch_weights.state_dict(network, slots))
     expected = {'netG': name, 'norm': norm, 'ngf': 4}
     if name.startswith('resnet'):
-        expected.update(no_dropout=no_dropout, no_antialias=True, no_antialias_up=True)
+        expected.update(no_dropout=no_dropout, downsample='stride', upsample='deconv')
     assert (guess.settings, guess.channels, guess.exact) == (expected, (3, 2), True)
     assert not torch_weights.differences(network, slots, torch_weights.state_dict(network, slots))
     other = torch_weights.guess_discriminator(torch_weights.state_dict(network, slots))
@@ -103,7 +108,7 @@ def test_discriminator_is_recognised(name, layers, norm):
     guess = torch_weights.guess_discriminator(state)
     expected = {'netD': name, 'norm': norm, 'ndf': 4}
     if name != 'pixel':
-        expected.update(n_layers_D=layers, no_antialias=True)
+        expected.update(n_layers_D=layers, downsample='stride')
     assert (guess.settings, guess.channels[0], guess.exact) == (expected, 2, True)
     other = torch_weights.guess_generator(state)
     assert other is None or not other.exact
@@ -115,12 +120,12 @@ def test_networks_with_blurs_are_recognised(antialias):
         guess = torch_weights.guess_generator(
             torch_weights.state_dict(*generator(no_dropout=no_dropout, antialias=antialias))
         )
-        found = [guess.settings[name] for name in ('no_dropout', 'no_antialias', 'no_antialias_up')]
-        assert found == [no_dropout, not antialias[0], not antialias[1]] and guess.exact
+        found = [guess.settings[name] for name in ('no_dropout', 'downsample', 'upsample')]
+        assert found == [no_dropout, *resampling(antialias)] and guess.exact
     guess = torch_weights.guess_discriminator(
         torch_weights.state_dict(*discriminator('n_layers', 2, antialias=antialias[0]))
     )
-    assert guess.settings['no_antialias'] == (not antialias[0]) and guess.exact
+    assert guess.settings['downsample'] == resampling(antialias)[0] and guess.exact
 
 
 def test_filters_of_blurs_are_written_and_looked_at():

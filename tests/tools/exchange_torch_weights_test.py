@@ -290,11 +290,11 @@ def test_four_steps_from_files_to_files_are_pytorchs_to_its_own_rounding(tmp_pat
                 assert error <= 6 * rounding and learned > 10 * rounding, (name, error, rounding, learned)
 
 
-def test_networks_with_blurs_are_cuts(tmp_path):
+def test_networks_with_blurs(tmp_path):
     mirrors = cut_mirrors()
     files = [f'--{name.lower()}={save(mirrors[name], tmp_path / name)}' for name in 'GD']
-    with pytest.raises(UserError, match='holds a generator with antialiasing, as CUT has it; set --model=cut'):
-        import_weights(tmp_path, f'--g_a={tmp_path / "G"}')
+    assert import_weights(tmp_path, f'--g_a={tmp_path / "G"}', name='cycle') == 0
+    assert load_config(tmp_path / 'cycle').antialiased == (True, True)
     with pytest.raises(UserError, match='holds a discriminator; set it to the file of a generator'):
         import_weights(tmp_path, '--model=cut', f'--g={tmp_path / "D"}')
     with pytest.raises(UserError, match='holds a generator; set it to the file of a network of patch features'):
@@ -315,5 +315,5 @@ def test_networks_with_blurs_are_cuts(tmp_path):
     other = draw(mirror.generator('resnet_6blocks', 3, 3, 4, 'batch', antialias=(True, False)), 3, 64, 1)
     assert import_weights(tmp_path, '--model=cut', f'--g={save(other, tmp_path / "other")}', files[1], name='b') == 0
     config = load_config(tmp_path / 'b')
-    assert config.antialiased == (True, False) and not config.no_antialias and config.no_antialias_up
+    assert (config.downsample, config.upsample) == ('antialias', 'deconv')
     assert config.norms == {'generator': 'batch', 'discriminator': 'instance'}

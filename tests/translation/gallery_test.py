@@ -33,18 +33,19 @@ def picture(folder, path, size=(256, 256), colour=RED):
     return gallery.Picture(path, *size)
 
 
-def row(folder, name, size=(256, 256), score=None, labels=('real_A', 'fake_B', 'rec_A', 'true_B')):
+def row(folder, name, size=(256, 256), scores=None, labels=('real_A', 'fake_B', 'rec_A', 'true_B')):
     colours = (RED, BLUE, (30, 200, 30), (200, 200, 30))
     pictures = {
         label: picture(folder, f'images/{name}_{label}.png', size, colour) for label, colour in zip(labels, colours)
     }
-    return gallery.Row(name, pictures, f'PSNR {score} dB' if score else '', score)
+    note = ', '.join(f'{measure} {value}' for measure, value in (scores or {}).items())
+    return gallery.Row(name, pictures, note, scores or {})
 
 
 def write(folder, *rows, title='A to B'):
     page = folder / 'index.html'
     section = gallery.Section(title, 'About them.', rows, {'images': str(len(rows))})
-    gallery.write_page(page, 'Title & more', 'About.', [section], 'PSNR', {'metrics.json': 'metrics.json'})
+    gallery.write_page(page, 'Title & more', 'About.', [section], {'metrics.json': 'metrics.json'})
     return page
 
 
@@ -245,7 +246,7 @@ def test_a_page_of_2000_rows_loads_only_what_is_near(tmp_path, serve):
 
 def test_nothing_sticks_out_on_a_phone(tmp_path, serve):
     long = 'a_very_long_name_' * 8
-    write(tmp_path, row(tmp_path, long, score=21.5), row(tmp_path, 'wide', (1600, 900)),
+    write(tmp_path, row(tmp_path, long, scores={'PSNR': 21.5, 'SSIM': 0.9}), row(tmp_path, 'wide', (1600, 900)),
                  row(tmp_path, 'high', (60, 700)))  # fmt: skip
     outer = tmp_path / 'outer.html'  # the browser's own window is at least 500 wide
     outer.write_text('<iframe src="index.html" style="border:0;width:390px;height:800px"></iframe></body>')
@@ -278,7 +279,7 @@ def test_nothing_sticks_out_on_a_phone(tmp_path, serve):
 
 @pytest.mark.parametrize('dark', [False, True])
 def test_light_and_dark(tmp_path, dark):
-    page = write(tmp_path, row(tmp_path, 'one', score=20.0))
+    page = write(tmp_path, row(tmp_path, 'one', scores={'PSNR': 20.0}))
     found = find_out(
         page,
         """
@@ -321,8 +322,11 @@ def test_pictures_keep_their_size_and_small_ones_grow_without_blur(tmp_path):
 
 
 def test_rows_are_ordered_by_score_and_found_by_name(tmp_path):
-    scores = {'a': 20.0, 'b': None, 'Cat': 9.5, 'cart': float('inf'), 'e': 15.0}
-    page = write(tmp_path, *(row(tmp_path, name, (8, 8), score) for name, score in scores.items()))
+    scores = {
+        'a': {'PSNR': 20.0, 'edges': 1.5}, 'b': {}, 'Cat': {'PSNR': 9.5},  # none of them, or not all
+        'cart': {'PSNR': float('inf'), 'edges': 0.5}, 'e': {'PSNR': 15.0, 'edges': float('inf')},
+    }  # fmt: skip
+    page = write(tmp_path, *(row(tmp_path, name, (8, 8), of_row) for name, of_row in scores.items()))
     found = find_out(
         page,
         """
@@ -343,6 +347,8 @@ def test_rows_are_ordered_by_score_and_found_by_name(tmp_path):
         ['by name', ['a', 'b', 'Cat', 'cart', 'e']],
         ['PSNR, lowest first', ['Cat', 'e', 'a', 'cart', 'b']],
         ['PSNR, highest first', ['cart', 'a', 'e', 'Cat', 'b']],
+        ['edges, lowest first', ['cart', 'a', 'e', 'b', 'Cat']],
+        ['edges, highest first', ['e', 'a', 'cart', 'b', 'Cat']],
     ]
     assert found['found'] == ['cart', 'Cat'] and found['said'] == '2 of 5 rows'
     write(tmp_path, row(tmp_path, 'a'))

@@ -25,7 +25,9 @@ def numbers(values):
 
 
 class CycleGAN:
-    """Without pools."""
+    """cycle_gan_model.py; without pools of fakes, unless `pools` is set to those of B and of A."""
+
+    pools = None
 
     def __init__(self, networks, gan_mode, lambda_a, lambda_b, lambda_identity, lambda_gp, lr=2e-4):
         self.g_a, self.g_b, self.d_a, self.d_b = (networks[name] for name in ('G_A', 'G_B', 'D_A', 'D_B'))
@@ -64,9 +66,9 @@ class CycleGAN:
 
         self.adam_d.zero_grad()
         sides = (('D_A', self.d_a, real_b, fake_b, mix_b), ('D_B', self.d_b, real_a, fake_a, mix_a))
-        for name, network, real, fake, mix in sides:
+        for index, (name, network, real, fake, mix) in enumerate(sides):
             network.requires_grad_(True)
-            fake = fake.detach()
+            fake = self.pools[index].query(fake.detach()) if self.pools else fake.detach()
             loss = 0.5 * (self.gan(network(real), True) + self.gan(network(fake), False))
             if self.gan_mode == 'wgangp':
                 loss = loss + self.penalty(network, real, fake, mix)

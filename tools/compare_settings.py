@@ -1,0 +1,280 @@
+"""Trains a list of settings and judges their translations: python tools/compare_settings.py --list=FILE --dataroot=DATA
+--judge=JUDGE --output=FOLDER
+
+A line of the list is the name of a run, the number of its steps, and flags of cyclegan_tf.train; a line that begins
+with -- has flags for all lines below it; # begins a comment. If the name of a run begins with 'torch', the PyTorch
+program's step trains it, on the same images in the same order (extra 'torch').
+
+Every run trains both directions; of a model of one direction, a line is two runs. What is done is not done again, and a
+training that was stopped goes on from its last checkpoint: the list can take several sittings, and grow. Of a run with
+--ema_decay both the running mean and the last weights are judged.
+
+JUDGE is a Python program: JUDGE DATA FAKE_B FAKE_A prints JSON with figures named 'AtoB mmd', 'BtoA mmd' and so on.
+The table goes to FOLDER/table.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, Optional
+
+ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from cyclegan_tf.errors import UserError  # noqa: E402
+from cyclegan_tf.runtime.files import write_json, write_whole  # noqa: E402
+from cyclegan_tf.runtime.program import run_program  # noqa: E402
+from cyclegan_tf.settings import flags  # noqa: E402
+from cyclegan_tf.settings.fields import same, setting, validate_fields  # noqa: E402
+from cyclegan_tf.settings.run_flags import parse_training  # noqa: E402
+from cyclegan_tf.settings.training import Config  # noqa: E402
+
+DIRECTIONS = ('AtoB', 'BtoA')
+FIGURES = ('mmd', 'content', 'sharpness', 'taken_for_target')
+TORCH = 'torch'
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareConfig:
+    """What is compared, on which images, and where the results go."""
+
+    list: str = setting('', 'file with a line for each run; required')
+    dataroot: str = setting('', 'folder with trainA, trainB, testA and testB; required')
+    judge: str = setting('', 'program that judges translations; required')
+    output: str = setting('', 'folder for runs, translations and the table; required')
+    keep_aside: int = setting(
+        0,
+        'judge on every one of so many training images, which are then not trained on, instead of on the test images; '
+        '0: on the test images',
+        minimum=0,
+    )
+    hours: Optional[float] = setting(None, 'stop after so many hours; unset: when the list is done', minimum=0.0)
+    verbose: bool = same(Config, 'verbose')
+
+    def __post_init__(self):
+        validate_fields(self)
+        for name in ('list', 'dataroot', 'judge', 'output'):
+            if not getattr(self, name):
+                raise UserError(f"`{name}` ('') is required; set it.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A line of the list."""
+
+    name: str
+    steps: int
+    flags: tuple[str, ...]
+
+
+def parse(argv: Sequence[str]) -> CompareConfig:
+    """Command line to settings; raises as flags.parse."""
+    return flags.parse(CompareConfig, argv)
+
+
+def main(settings: CompareConfig) -> int:
+    """Trains, translates, judges and prints the table; returns the exit status.
+
+    Raises:
+        UserError: the list cannot be read; a program of a run has failed.
+    """
+    lines = read_list(pathlib.Path(settings.list))
+    output = pathlib.Path(settings.output)
+    output.mkdir(parents=True, exist_ok=True)
+    data = pathlib.Path(settings.dataroot).resolve()
+    if settings.keep_aside:
+        data = keep_aside(data, output / 'data', settings.keep_aside)
+    sitting = Sitting(settings.hours)
+    for line in lines:
+        if sitting.is_over:
+            break
+        compare(line, data, settings, sitting)
+    table = '\n'.join(make_table(lines, output))
+    write_whole(output / 'table.md', (table + '\n').encode())
+    print(table)
+    return 0
+
+
+# ------------------------------------------------------------------------------------------------------------ the list
+def read_list(path: pathlib.Path) -> list[Line]:
+    """The lines of a list.
+
+    Raises:
+        UserError: a line is not a name, a number and flags; a name is there twice; or flags are wrong.
+    """
+    lines, shared = [], ()
+    for text in path.read_text().splitlines():
+        words = shlex.split(text, comments=True)
+        if not words:
+            continue
+        if words[0].startswith('--'):
+            shared = (*shared, *words)
+            continue
+        if len(words) < 2 or not words[1].isdecimal():
+            raise UserError(f"`list` ('{path}'): '{text}' is not a name, a number of steps and flags; correct it.")
+        lines.append(Line(words[0], int(words[1]), (*shared, *words[2:])))
+    names = [line.name for line in lines]
+    if len(set(names)) < len(names):
+        raise UserError(f"`list` ('{path}') has a name twice ({', '.join(names)}); rename one.")
+    for line in lines:
+        try:
+            config(line, pathlib.Path('data'), path.parent)
+        except flags.flags.Error as error:
+            raise UserError(f"`list` ('{path}'), {line.name}: {error}") from error
+    return lines
+
+
+def train_flags(line: Line, data: pathlib.Path, output: pathlib.Path, direction: str = 'AtoB') -> list[str]:
+    """The flags of cyclegan_tf.train for a line."""
+    return [
+        *line.flags,
+        f'--dataroot={data}',
+        f'--checkpoints_dir={output / "runs"}',
+        f'--name={line.name if direction == "AtoB" else f"{line.name}_{direction}"}',
+        f'--direction={direction}',
+        f'--max_steps={line.steps}',
+    ]
+
+
+def config(line: Line, data: pathlib.Path, output: pathlib.Path, direction: str = 'AtoB') -> Config:
+    """The settings of a line's run."""
+    return parse_training(['train', *train_flags(line, data, output, direction)])[0]
+
+
+def keep_aside(data: pathlib.Path, folder: pathlib.Path, every: int) -> pathlib.Path:
+    """A data set of links to the training images of another one, of which every one of `every` is a test image."""
+    for domain in 'AB':
+        for number, path in enumerate(sorted((data / f'train{domain}').iterdir())):
+            link = folder / f'{"train" if number % every else "test"}{domain}' / path.name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.is_symlink():
+                link.symlink_to(path)
+    return folder
+
+
+# ------------------------------------------------------------------------------------------------------------- the runs
+class Sitting:
+    """The time that there is. Trainings are asked to stop when it is over, and save their state."""
+
+    def __init__(self, hours: Optional[float]):
+        self.is_over, self._running = False, None
+        if hours is not None:
+            timer = threading.Timer(hours * 3600, self._end)
+            timer.daemon = True
+            timer.start()
+
+    def _end(self) -> None:
+        self.is_over = True
+        if self._running is not None:
+            self._running.send_signal(signal.SIGTERM)
+
+    def run(self, *arguments: Any, log: pathlib.Path) -> float:
+        """Runs a Python program, whose output goes to a file; returns the seconds of processor time that it took.
+
+        Raises:
+            UserError: it has failed, and not because it was asked to stop.
+        """
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        with log.open('a') as file:
+            command = [sys.executable, *map(str, arguments)]
+            environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+            with subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment) as process:
+                self._running = process
+                status = process.wait()
+                self._running = None
+        if status and not self.is_over:
+            raise UserError(f"a program has failed with status {status}; its output is in '{log}'.")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def compare(line: Line, data: pathlib.Path, settings: CompareConfig, sitting: Sitting) -> None:
+    """Does what is still missing of a line."""
+    output = pathlib.Path(settings.output)
+    folder = output / 'judged' / line.name
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / 'log.txt'
+    one_direction = len(config(line, data, output).translating_networks) == 1
+    for direction in DIRECTIONS if one_direction else DIRECTIONS[:1]:
+        train(line, data, output, direction, sitting, log)
+        if sitting.is_over:
+            return
+    average = bool(config(line, data, output).ema_decay)
+    for weights in ('last', 'average') if average else ('last',):
+        judged = folder / f'{weights}.json'
+        if judged.exists() and json.loads(judged.read_text())['steps'] == line.steps:
+            continue
+        translated = []
+        for direction in DIRECTIONS:
+            name = f'{line.name}_BtoA' if one_direction and direction == 'BtoA' else line.name
+            results = folder / weights / direction
+            arguments = (f'--name={name}', f'--checkpoints_dir={output / "runs"}', f'--results_dir={results}')
+            options = (f'--weights={weights}', f'--direction={direction}', '--pairs=no')
+            sitting.run('-m', 'cyclegan_tf.translate', *arguments, *options, log=log)
+            translated.append(results / name / 'test_latest' / 'images')
+        if sitting.is_over:
+            return
+        answer = folder / f'{weights}.txt'
+        answer.unlink(missing_ok=True)
+        sitting.run(settings.judge, data, *translated, log=answer)
+        if not sitting.is_over:
+            write_json(judged, {'steps': line.steps, 'figures': json.loads(answer.read_text())})
+
+
+def train(
+    line: Line, data: pathlib.Path, output: pathlib.Path, direction: str, sitting: Sitting, log: pathlib.Path
+) -> None:
+    """Trains to the line's number of steps, from where an earlier sitting has left off."""
+    from cyclegan_tf.runs import checkpoints
+
+    arguments = train_flags(line, data, output, direction)
+    run_directory = output / 'runs' / config(line, data, output, direction).run_name
+    seconds = output / 'judged' / line.name / f'seconds_{direction}.json'
+    spent = json.loads(seconds.read_text()) if seconds.exists() else 0.0
+    found = checkpoints.scan(run_directory)[0]
+    step = found[-1].step if found else 0
+    if step < line.steps:
+        print(f'{line.name}, {direction}: from step {step} to {line.steps}', flush=True)
+        if line.name.startswith(TORCH):
+            program: tuple[Any, ...] = (ROOT / 'tools' / 'torch_training.py',)
+        else:
+            program = ('-m', 'cyclegan_tf.train', *(['--continue_train'] if found else []))
+        spent += sitting.run(*program, *arguments, log=log)
+        write_json(seconds, spent)
+
+
+# ------------------------------------------------------------------------------------------------------------ the table
+def make_table(lines: Sequence[Line], output: pathlib.Path) -> Iterator[str]:
+    """The figures of all lines that are judged, as Markdown."""
+    yield '| run | direction | steps | ' + ' | '.join(FIGURES) + ' | processor seconds a step |'
+    yield '|---' * (len(FIGURES) + 4) + '|'
+    for line in lines:
+        folder = output / 'judged' / line.name
+        for weights in ('last', 'average'):
+            path = folder / f'{weights}.json'
+            if not path.exists():
+                continue
+            judged = json.loads(path.read_text())
+            steps, figures = judged['steps'], judged['figures']
+            name = line.name if weights == 'last' else f'{line.name}, running mean'
+            for direction in DIRECTIONS:
+                seconds = folder / f'seconds_{direction}.json'
+                if not seconds.exists():  # of a model of both directions
+                    seconds = folder / f'seconds_{DIRECTIONS[0]}.json'
+                a_step = json.loads(seconds.read_text()) / steps
+                found = ' | '.join(f'{figures[f"{direction} {figure}"]:.3f}' for figure in FIGURES)
+                yield f'| {name} | {direction} | {steps} | {found} | {a_step:.2f} |'
+
+
+if __name__ == '__main__':
+    run_program('tools/compare_settings.py', parse, main)
