@@ -39,7 +39,7 @@ def main(settings: TranslateConfig) -> int:
         config, checkpoint, settings.max_pixels, settings.precision, **at_test_time(settings)
     )
     if not translator.is_as_exported:
-        print(f'Translating with {translator.test_time}; --eval turns that off.')
+        print(f'Translating with {translator.statistics_and_dropout}; --eval turns that off.')
     for line in translator.without_effect(settings.batch_statistics, settings.test_dropout):
         print(line, file=sys.stderr)
     with translator.out_of_memory_named():

@@ -15,6 +15,7 @@ The table goes to FOLDER/table.md.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -63,6 +64,8 @@ class CompareConfig:
 
     def __post_init__(self):
         validate_fields(self)
+        if self.keep_aside == 1:
+            raise UserError('`keep_aside` (1) leaves no image to train on; raise it, or set it to 0.')
         for name in ('list', 'dataroot', 'judge', 'output'):
             if not getattr(self, name):
                 raise UserError(f"`{name}` ('') is required; set it.")
@@ -83,10 +86,11 @@ def parse(argv: Sequence[str]) -> CompareConfig:
 
 
 def main(settings: CompareConfig) -> int:
-    """Trains, translates, judges and prints the table; returns the exit status.
+    """Trains, translates, judges and prints the table; returns the exit status, which is 1 if a program of a run has
+    failed. The other runs are compared all the same.
 
     Raises:
-        UserError: the list cannot be read; a program of a run has failed.
+        UserError: the list cannot be read.
     """
     lines = read_list(pathlib.Path(settings.list))
     output = pathlib.Path(settings.output)
@@ -94,15 +98,23 @@ def main(settings: CompareConfig) -> int:
     data = pathlib.Path(settings.dataroot).resolve()
     if settings.keep_aside:
         data = keep_aside(data, output / 'data', settings.keep_aside)
-    sitting = Sitting(settings.hours)
-    for line in lines:
-        if sitting.is_over:
-            break
-        compare(line, data, settings, sitting)
+    sitting, failed = Sitting(settings.hours), False
+    before = signal.signal(signal.SIGTERM, lambda *_: sitting.end())
+    try:
+        for line in lines:
+            try:
+                compare(line, data, settings, sitting)
+            except UserError as error:
+                print(f'{line.name}: {error}', file=sys.stderr, flush=True)
+                failed = True
+            if sitting.is_over:
+                break
+    finally:
+        signal.signal(signal.SIGTERM, before)
     table = '\n'.join(make_table(lines, output))
     write_whole(output / 'table.md', (table + '\n').encode())
     print(table)
-    return 0
+    return int(failed)
 
 
 # ------------------------------------------------------------------------------------------------------------ the list
@@ -123,15 +135,22 @@ def read_list(path: pathlib.Path) -> list[Line]:
         if len(words) < 2 or not words[1].isdecimal():
             raise UserError(f"`list` ('{path}'): '{text}' is not a name, a number of steps and flags; correct it.")
         lines.append(Line(words[0], int(words[1]), (*shared, *words[2:])))
-    names = [line.name for line in lines]
-    if len(set(names)) < len(names):
-        raise UserError(f"`list` ('{path}') has a name twice ({', '.join(names)}); rename one.")
+    names = []
     for line in lines:
         try:
-            config(line, pathlib.Path('data'), path.parent)
+            directions = directions_of(line)
+            names += [config(line, pathlib.Path('data'), path.parent, direction).run_name for direction in directions]
         except flags.flags.Error as error:
             raise UserError(f"`list` ('{path}'), {line.name}: {error}") from error
+    if len(set(names)) < len(names):
+        raise UserError(f"`list` ('{path}') makes two runs of one name ({', '.join(names)}); rename one.")
     return lines
+
+
+def directions_of(line: Line) -> Sequence[str]:
+    """The directions that take a training each."""
+    both = len(config(line, pathlib.Path('data'), pathlib.Path('output')).translating_networks) == 2
+    return DIRECTIONS[:1] if both else DIRECTIONS
 
 
 def train_flags(line: Line, data: pathlib.Path, output: pathlib.Path, direction: str = 'AtoB') -> list[str]:
@@ -153,46 +172,57 @@ def config(line: Line, data: pathlib.Path, output: pathlib.Path, direction: str 
 
 def keep_aside(data: pathlib.Path, folder: pathlib.Path, every: int) -> pathlib.Path:
     """A data set of links to the training images of another one, of which every one of `every` is a test image."""
+    for link in folder.glob('*/*'):
+        link.unlink()
     for domain in 'AB':
         for number, path in enumerate(sorted((data / f'train{domain}').iterdir())):
             link = folder / f'{"train" if number % every else "test"}{domain}' / path.name
             link.parent.mkdir(parents=True, exist_ok=True)
-            if not link.is_symlink():
-                link.symlink_to(path)
+            link.symlink_to(path)
     return folder
 
 
 # ------------------------------------------------------------------------------------------------------------- the runs
 class Sitting:
-    """The time that there is. Trainings are asked to stop when it is over, and save their state."""
+    """The time that there is. When it is over, or when this program gets SIGTERM, what runs is asked to stop; trainings
+    then save their state."""
 
     def __init__(self, hours: Optional[float]):
         self.is_over, self._running = False, None
         if hours is not None:
-            timer = threading.Timer(hours * 3600, self._end)
+            timer = threading.Timer(hours * 3600, self.end)
             timer.daemon = True
             timer.start()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Ends it now."""
         self.is_over = True
         if self._running is not None:
             self._running.send_signal(signal.SIGTERM)
 
-    def run(self, *arguments: Any, log: pathlib.Path) -> float:
-        """Runs a Python program, whose output goes to a file; returns the seconds of processor time that it took.
+    def run(self, *arguments: Any, log: pathlib.Path, output: Optional[pathlib.Path] = None) -> float:
+        """Runs a Python program; returns the seconds of processor time that it took.
+
+        Args:
+            arguments: as of Python.
+            log: file to which everything is added that it prints.
+            output: file for what it prints on standard output, instead.
 
         Raises:
             UserError: it has failed, and not because it was asked to stop.
         """
+        if self.is_over:
+            return 0.0
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        with log.open('a') as file:
-            command = [sys.executable, *map(str, arguments)]
-            environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-            with subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment) as process:
+        command, environment = [sys.executable, *map(str, arguments)], {**os.environ, 'PYTHONPATH': str(ROOT)}
+        with log.open('a') as file, output.open('w') if output else contextlib.nullcontext(file) as printed:
+            with subprocess.Popen(command, stdout=printed, stderr=file, env=environment) as process:
                 self._running = process
+                if self.is_over:  # since the check above
+                    self.end()
                 status = process.wait()
                 self._running = None
-        if status and not self.is_over:
+        if status and not (self.is_over and status in (-signal.SIGTERM, 128 + signal.SIGTERM)):
             raise UserError(f"a program has failed with status {status}; its output is in '{log}'.")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -203,38 +233,41 @@ def compare(line: Line, data: pathlib.Path, settings: CompareConfig, sitting: Si
     output = pathlib.Path(settings.output)
     folder = output / 'judged' / line.name
     folder.mkdir(parents=True, exist_ok=True)
-    log = folder / 'log.txt'
-    one_direction = len(config(line, data, output).translating_networks) == 1
-    for direction in DIRECTIONS if one_direction else DIRECTIONS[:1]:
-        train(line, data, output, direction, sitting, log)
-        if sitting.is_over:
-            return
+    log, trained = folder / 'log.txt', directions_of(line)
+    seconds = [train(line, data, output, direction, sitting, log) for direction in trained]
     average = bool(config(line, data, output).ema_decay)
     for weights in ('last', 'average') if average else ('last',):
         judged = folder / f'{weights}.json'
-        if judged.exists() and json.loads(judged.read_text())['steps'] == line.steps:
+        made = {
+            'steps': line.steps,
+            'flags': list(line.flags),
+            'seconds': dict(zip(DIRECTIONS, seconds * (2 // len(seconds)))),
+        }
+        if sitting.is_over or (judged.exists() and made.items() <= json.loads(judged.read_text()).items()):
             continue
         translated = []
         for direction in DIRECTIONS:
-            name = f'{line.name}_BtoA' if one_direction and direction == 'BtoA' else line.name
+            name = config(line, data, output, direction if len(trained) == 2 else 'AtoB').run_name
             results = folder / weights / direction
             arguments = (f'--name={name}', f'--checkpoints_dir={output / "runs"}', f'--results_dir={results}')
             options = (f'--weights={weights}', f'--direction={direction}', '--pairs=no')
             sitting.run('-m', 'cyclegan_tf.translate', *arguments, *options, log=log)
             translated.append(results / name / 'test_latest' / 'images')
-        if sitting.is_over:
-            return
         answer = folder / f'{weights}.txt'
-        answer.unlink(missing_ok=True)
-        sitting.run(settings.judge, data, *translated, log=answer)
+        sitting.run(settings.judge, data, *translated, log=log, output=answer)
         if not sitting.is_over:
-            write_json(judged, {'steps': line.steps, 'figures': json.loads(answer.read_text())})
+            write_json(judged, {**made, 'figures': json.loads(answer.read_text())})
 
 
 def train(
     line: Line, data: pathlib.Path, output: pathlib.Path, direction: str, sitting: Sitting, log: pathlib.Path
-) -> None:
-    """Trains to the line's number of steps, from where an earlier sitting has left off."""
+) -> float:
+    """Trains to the line's number of steps, from where an earlier sitting has left off; returns the seconds of
+    processor time that all sittings took.
+
+    Raises:
+        UserError: the run has been trained for more steps, or has failed.
+    """
     from cyclegan_tf.runs import checkpoints
 
     arguments = train_flags(line, data, output, direction)
@@ -243,7 +276,9 @@ def train(
     spent = json.loads(seconds.read_text()) if seconds.exists() else 0.0
     found = checkpoints.scan(run_directory)[0]
     step = found[-1].step if found else 0
-    if step < line.steps:
+    if step > line.steps:
+        raise UserError(f'its run in {run_directory} has {step} steps already, more than {line.steps}; raise that.')
+    if step < line.steps and not sitting.is_over:
         print(f'{line.name}, {direction}: from step {step} to {line.steps}', flush=True)
         if line.name.startswith(TORCH):
             program: tuple[Any, ...] = (ROOT / 'tools' / 'torch_training.py',)
@@ -251,6 +286,7 @@ def train(
             program = ('-m', 'cyclegan_tf.train', *(['--continue_train'] if found else []))
         spent += sitting.run(*program, *arguments, log=log)
         write_json(seconds, spent)
+    return spent
 
 
 # ------------------------------------------------------------------------------------------------------------ the table
@@ -265,13 +301,12 @@ def make_table(lines: Sequence[Line], output: pathlib.Path) -> Iterator[str]:
             if not path.exists():
                 continue
             judged = json.loads(path.read_text())
+            if judged['flags'] != list(line.flags):
+                continue  # of an earlier list
             steps, figures = judged['steps'], judged['figures']
             name = line.name if weights == 'last' else f'{line.name}, running mean'
             for direction in DIRECTIONS:
-                seconds = folder / f'seconds_{direction}.json'
-                if not seconds.exists():  # of a model of both directions
-                    seconds = folder / f'seconds_{DIRECTIONS[0]}.json'
-                a_step = json.loads(seconds.read_text()) / steps
+                a_step = judged['seconds'][direction] / steps
                 found = ' | '.join(f'{figures[f"{direction} {figure}"]:.3f}' for figure in FIGURES)
                 yield f'| {name} | {direction} | {steps} | {found} | {a_step:.2f} |'
 

@@ -21,6 +21,11 @@ from cyclegan_tf.settings.run_flags import parse_training  # noqa: E402
 from cyclegan_tf.settings.training import Config  # noqa: E402
 
 SAVE_EVERY = 250  # steps
+# Settings that this training has no use for, with other values than their defaults.
+OTHERS = (
+    'accumulate_steps', 'beta1', 'beta2', 'clip_grad', 'diffaugment', 'ema_decay', 'lambda_r1', 'lambda_zero_gp',
+    'learn_residual', 'lr_D', 'lr_policy', 'num_D', 'precision', 'spectral_norm', 'upsample', 'warmup_steps',
+)  # fmt: skip
 
 
 class Pool:
@@ -56,8 +61,12 @@ def parse(argv: Sequence[str]) -> Config:
         UserError: the settings are not those of a CycleGAN that the PyTorch program has.
     """
     config = parse_training(argv)[0]
-    if config.model != 'cycle_gan' or config.ema_decay or config.upsample == 'resize':
-        raise UserError('only what the PyTorch program of CycleGAN has can be trained with its step.')
+    if config.model != 'cycle_gan' or config.gan_mode not in ('lsgan', 'vanilla'):
+        raise UserError("only a CycleGAN of gan_mode lsgan or vanilla is trained with the PyTorch program's step.")
+    for name in OTHERS:
+        value, default = getattr(config, name), type(config).__dataclass_fields__[name].default
+        if value != default:
+            raise UserError(f"`{name}` ({value}) is not in the PyTorch program's step; leave it out.")
     if not config.max_steps:
         raise UserError('`max_steps` (0) is required; set it.')
     return config

@@ -58,22 +58,9 @@ def find_overall(results: Results, measure: str) -> Optional[float]:
     return float(np.mean(values)) if values else None
 
 
-def require_best(measure: str) -> None:
-    """Raises UserError for a measure by which no checkpoint is the best: neither more nor less of it is better."""
-    if measure.partition('_')[0] == 'edges':
-        raise UserError(
-            f'`keep_best` ({measure}) cannot tell the best: neither more nor less edge strength is better, and noise '
-            'makes up for blur; set it to another measure, such as ssim.'
-        )
-
-
 def is_better(measure: str, new: float, old: float) -> bool:
-    """Whether a new value is better: a higher one for psnr and ssim, a lower one for the others; NaN never is.
-
-    Raises:
-        UserError: as require_best.
-    """
-    require_best(measure)
+    """Whether a new value is better: a higher one for psnr and ssim, a lower one for the others; NaN never is. Of edges
+    neither is, so that it cannot be asked for."""
     if math.isnan(old) or math.isnan(new):
         return not math.isnan(new)
     return new > old if measure.partition('_')[0] in ('psnr', 'ssim') else new < old

@@ -74,7 +74,7 @@ def evaluate(settings: EvaluateConfig) -> int:
                         config, checkpoint, settings.max_pixels, **at_test_time(settings)
                     )
                     if not translator.is_as_exported:
-                        print(f'Translating with {translator.test_time}; --eval turns that off.')
+                        print(f'Translating with {translator.statistics_and_dropout}; --eval turns that off.')
                     for line in translator.without_effect(settings.batch_statistics, settings.test_dropout):
                         print(line, file=sys.stderr)
                 else:

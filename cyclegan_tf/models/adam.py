@@ -53,6 +53,13 @@ class Adam(tf.keras.optimizers.Adam):
         tf.distribute.get_replica_context().merge_call(update, args=(numbers, *gradients))
         self.iterations.assign_add(1 if condition is None else tf.cast(condition, self.iterations.dtype))
 
+    def rate(self) -> tf.Tensor:
+        """The learning rate of the next step, a scalar."""
+        rate = tf.convert_to_tensor(self.learning_rate)
+        if not self._warmup_steps:
+            return rate
+        return rate * tf.minimum(tf.cast(self.iterations + 1, rate.dtype) / self._warmup_steps, 1)
+
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
         self._update(variable, gradient, self._numbers(variable.dtype))
 
@@ -61,11 +68,8 @@ class Adam(tf.keras.optimizers.Adam):
         time = tf.cast(self.iterations + 1, dtype)
         beta_1, beta_2 = (tf.constant(beta, dtype) for beta in (self.beta_1, self.beta_2))
         power_2 = tf.pow(beta_2, time)
-        rate = tf.cast(self.learning_rate, dtype)
-        if self._warmup_steps:
-            rate = rate * tf.minimum(time / self._warmup_steps, 1)
         return {
-            'lr': rate,
+            'lr': tf.cast(self.rate(), dtype),
             'beta1': beta_1,
             'beta2': beta_2,
             'beta1_power': tf.pow(beta_1, time),

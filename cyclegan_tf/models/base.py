@@ -324,7 +324,7 @@ class BaseModel(tf.Module):
     def discriminator_loss(
         self, discriminator: Callable, real: tf.Tensor, fake: tf.Tensor, mix: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Half the sum of the adversarial losses on real and fake images, plus the penalty under wgangp.
+        """Half the sum of the adversarial losses on real and fake images, plus the gradient penalties.
 
         Args:
             discriminator: images [b, h, w, c] -> logits, in training mode.
@@ -371,7 +371,7 @@ class BaseModel(tf.Module):
             # Departs from the reference: it defines the penalty but never adds it, so that its wgangp diverges.
             total += config.lambda_gp * losses.gradient_penalty(discriminator, real, fake, mix)
         if config.lambda_r1:
-            total += config.lambda_r1 / 2 * losses.zero_centred_penalty(discriminator, real)
+            total += config.lambda_r1 * losses.r1(discriminator, real)
         if config.lambda_zero_gp:
             mixed = losses.mixture(real, fake, mix)
             total += config.lambda_zero_gp * losses.zero_centred_penalty(discriminator, mixed)
@@ -456,7 +456,7 @@ class BaseModel(tf.Module):
     def learning_rates(self) -> dict[str, float]:
         """Learning rates by TensorBoard tag, and the loss scales that are in use."""
         players = self.players.values()
-        rates = {f'learning_rate/{one.name}': float(one.optimizer.learning_rate.numpy()) for one in players}
+        rates = {f'learning_rate/{one.name}': float(one.optimizer.rate().numpy()) for one in players}
         scales = {name: self._loss_scale(name) for name in self.groups}
         return rates | {
             f'loss_scale/{name}': float(scale.scale.numpy()) for name, scale in scales.items() if scale.used

@@ -134,7 +134,7 @@ class CUT(BaseModel):
         return tf.where(is_mirrored, tf.reverse(x, axis=[2]), x)
 
     # ---------------------------------------------------------------------------------------------- the discriminator
-    def discriminator_gradients(self, real_b, fake_b, mix, augment_seeds):
+    def discriminator_gradients(self, real_b: tf.Tensor, fake_b: tf.Tensor, mix: tf.Tensor, augment_seeds: tf.Tensor):
         """Losses and gradients of D on a micro-batch of this replica.
 
         Args:
@@ -160,7 +160,14 @@ class CUT(BaseModel):
         return (), self.discriminator_gradients(real_b, fake_b, mix, augment_seeds)
 
     # ------------------------------------------------------------------------------------------------ generator and F
-    def generator_losses(self, real_a, real_b, fakes: Sequence[tf.Tensor], seeds, augment_seeds):
+    def generator_losses(
+        self,
+        real_a: tf.Tensor,
+        real_b: tf.Tensor,
+        fakes: Sequence[tf.Tensor],
+        seeds: tf.Tensor,
+        augment_seeds: tf.Tensor,
+    ):
         """The loss of G and F on a micro-batch of this replica, to be differentiated; and its parts by tag, as
         contributions to the means over the global batch.
 
@@ -184,7 +191,7 @@ class CUT(BaseModel):
         values['loss/G'] = gan + contrast
         return self.scaled('G', values['loss/G']), values
 
-    def generator_gradients(self, real_a, real_b, seeds, augment_seeds):
+    def generator_gradients(self, real_a: tf.Tensor, real_b: tf.Tensor, seeds: tf.Tensor, augment_seeds: tf.Tensor):
         """No images; and (losses by tag, gradients in the order of variables_of('G')) of a micro-batch."""
         variables = self.variables_of('G')
         with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -26,8 +26,7 @@ Logits = Union[tf.Tensor, Sequence[tf.Tensor]]
 def mean_of_logits(logits: Logits, term: Callable[[tf.Tensor], tf.Tensor] = tf.identity) -> tf.Tensor:
     """[batch], the mean of a term of the logits; of several scales, each counts alike, however many logits it has, so
     that weights of losses mean the same with any number of them. (pix2pixHD takes their sum.)"""
-    means = [mean_per_example(term(of_scale)) for of_scale in tf.nest.flatten(logits)]
-    return tf.add_n(means) / len(means)
+    return _mean([mean_per_example(term(of_scale)) for of_scale in tf.nest.flatten(logits)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,26 +139,38 @@ def gradient_penalty(
         mix: float [batch] in [0, 1], share of the real image in each mixture.
 
     Returns:
-        [batch].
+        [batch]; of several scales the mean.
     """
-    gradient = _gradient_at(critic, mixture(real, fake, mix))
-    return tf.square(tf.norm(gradient + GRADIENT_EPSILON, axis=1) - 1)
+    gradients = _gradients_at(critic, mixture(real, fake, mix), tf.identity)
+    return _mean([tf.square(tf.norm(gradient + GRADIENT_EPSILON, axis=1) - 1) for gradient in gradients])
 
 
-def zero_centred_penalty(critic: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
-    """||gradient of the critic at the images||^2, without its weight.
+def r1(critic: Callable[[tf.Tensor], Logits], real: tf.Tensor) -> tf.Tensor:
+    """||gradient of the sum of the critic's logits at real images||^2 / 2, without its weight: R1 of Mescheder et al.
+    2018, equation 9, whose critic gives a single logit. Of many, CUT's program takes the sum, too (for SinCUT).
 
-    At real images, half of it is R1 (Mescheder et al. 2018, equation 9). At mixtures of real images and fakes, it is
-    UVCGAN2's penalty with centre 0 (Torbunov et al. 2023).
+    Args:
+        critic: images [batch, h, w, c] -> logits.
+        real: float [batch, h, w, c].
+
+    Returns:
+        [batch]; of several scales the mean.
+    """
+    return _mean([tf.reduce_sum(tf.square(x), axis=1) / 2 for x in _gradients_at(critic, real, tf.identity)])
+
+
+def zero_centred_penalty(critic: Callable[[tf.Tensor], Logits], images: tf.Tensor) -> tf.Tensor:
+    """||gradient of the mean of the critic's logits||^2, without its weight: the penalty with centre 0 that UVCGAN2
+    (Torbunov et al. 2023) takes at mixtures of real images and fakes.
 
     Args:
         critic: images [batch, h, w, c] -> logits.
         images: float [batch, h, w, c].
 
     Returns:
-        [batch].
+        [batch]; of several scales the mean.
     """
-    return tf.reduce_sum(tf.square(_gradient_at(critic, images)), axis=1)
+    return _mean([tf.reduce_sum(tf.square(x), axis=1) for x in _gradients_at(critic, images, mean_per_example)])
 
 
 def mixture(real: tf.Tensor, fake: tf.Tensor, mix: tf.Tensor) -> tf.Tensor:
@@ -168,9 +179,13 @@ def mixture(real: tf.Tensor, fake: tf.Tensor, mix: tf.Tensor) -> tf.Tensor:
     return mix * real + (1 - mix) * fake
 
 
-def _gradient_at(critic, images) -> tf.Tensor:
-    """The gradient of the sum of each image's logits with respect to its pixels, [batch, h*w*c]."""
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
+def _gradients_at(critic, images, summed) -> list[tf.Tensor]:
+    """For each scale the gradient of the sum of summed(logits) with respect to each image's pixels, [batch, h*w*c]."""
+    with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
         tape.watch(images)
-        logits = critic(images)
-    return tf.reshape(tape.gradient(logits, images), [tf.shape(images)[0], -1])
+        totals = [summed(logits) for logits in tf.nest.flatten(critic(images))]
+    return [tf.reshape(tape.gradient(total, images), [tf.shape(images)[0], -1]) for total in totals]
+
+
+def _mean(values: Sequence[tf.Tensor]) -> tf.Tensor:
+    return tf.add_n(values) / len(values)

@@ -57,7 +57,9 @@ class Pix2Pix(BaseModel):
         return self.g(real_a, training=True, seed=seeds[:, 0])
 
     # ---------------------------------------------------------------------------------------------- the discriminator
-    def discriminator_gradients(self, real_a, real_b, fake_b, mix, augment_seeds):
+    def discriminator_gradients(
+        self, real_a: tf.Tensor, real_b: tf.Tensor, fake_b: tf.Tensor, mix: tf.Tensor, augment_seeds: tf.Tensor
+    ):
         """Losses and gradients of D on a micro-batch of this replica.
 
         Args:

@@ -1,4 +1,4 @@
-"""Convolutions as PyTorch pads them."""
+"""Convolutions as PyTorch pads them; with spectral normalisation; and what doubles the sides of feature maps."""
 
 from __future__ import annotations
 
@@ -63,8 +63,7 @@ class SpectralConv(Conv):
             _iterate(self.u, self.kernel)
 
     def _weights(self, dtype: tf.DType) -> tf.Tensor:
-        kernel, u = (tf.convert_to_tensor(x) for x in (self.kernel, self.u))  # under mixed precision, in half precision
-        kernel, u = full_precision(kernel), full_precision(u)
+        kernel, u = _read(self.kernel), _read(self.u)
         matrix = tf.reshape(kernel, [-1, self.filters])
         v = tf.stop_gradient(tf.math.l2_normalize(tf.linalg.matvec(matrix, u)))
         sigma = tf.tensordot(v, tf.linalg.matvec(matrix, u), 1)
@@ -84,9 +83,14 @@ def update_singular_vectors(network: tf.keras.Model) -> None:
 
 
 def _iterate(u: tf.Variable, kernel: tf.Variable) -> None:
-    matrix = tf.reshape(tf.convert_to_tensor(kernel), [-1, kernel.shape[-1]])  # [kh * kw * in, out], W^T
-    v = tf.math.l2_normalize(tf.linalg.matvec(matrix, tf.convert_to_tensor(u)))
+    before, matrix = _read(u), tf.reshape(_read(kernel), [-1, kernel.shape[-1]])  # W^T, [kh * kw * in, out]
+    v = tf.math.l2_normalize(tf.linalg.matvec(matrix, before))
     u.assign(tf.math.l2_normalize(tf.linalg.matvec(matrix, v, transpose_a=True)))
+
+
+def _read(variable: tf.Variable) -> tf.Tensor:
+    """The value; where Keras reads variables in half precision, rounded to that, but in float32."""
+    return full_precision(tf.convert_to_tensor(variable))
 
 
 class Conv3x3(Conv):

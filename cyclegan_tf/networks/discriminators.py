@@ -110,7 +110,7 @@ class MultiscaleDiscriminator(tf.keras.Model):
     """
 
     def __init__(self, discriminators, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # images are halved in float32
         self.scales = discriminators
 
     def call(self, x, training=False):

@@ -22,7 +22,7 @@ DROPOUT_RATE = 0.5  # as in the reference
 
 def _residual(x: tf.Tensor, change: tf.Tensor) -> tf.Tensor:
     """The image x with a change to it, [b, h, w, c], in [-1, 1]."""
-    return tf.clip_by_value(tf.cast(x, change.dtype) + change, -1, 1)
+    return tf.clip_by_value(x + change, -1, 1)
 
 
 class ResnetBlock(tf.keras.layers.Layer):
@@ -94,7 +94,7 @@ class ResnetGenerator(tf.keras.Model):
         learn_residual=False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(autocast=not learn_residual, **kwargs)  # the image that is added to stays in float32
         if padding not in PADDINGS:
             raise UserError(f"padding '{padding}' is not one of: {', '.join(PADDINGS)}.")
         self.side_multiple = 4
@@ -193,7 +193,7 @@ class UnetGenerator(tf.keras.Model):
         learn_residual=False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(autocast=not learn_residual, **kwargs)  # the image that is added to stays in float32
         self._learn_residual = learn_residual
         self.side_multiple = 2**num_downs
         self.output_channels = output_channels

@@ -56,9 +56,24 @@ class _ChoiceParser(flags.EnumParser):
 class _Flags(flags.FlagValues):
     """absl's flags, but flag files are UTF-8 whatever the locale, with or without a byte order mark."""
 
+    def __init__(self):
+        super().__init__()
+        self.__dict__['other_names'] = {}
+
     def read_flags_from_files(self, argv: Sequence[str], force_gnu: bool = True) -> list[str]:
-        """The arguments, with the lines of a file in place of each --flagfile."""
-        return self._expand(list(argv), ())
+        """The arguments, with the lines of a file in place of each --flagfile, and behind each other name of a setting
+        the setting itself, so that of several the last one counts."""
+        return [given for argument in self._expand(list(argv), ()) for given in (argument, *self._meaning(argument))]
+
+    def _meaning(self, argument: str) -> list[str]:
+        name, equals, value = argument.lstrip('-').partition('=')
+        negated = name.removeprefix('no') if name not in self.other_names else None
+        found = self.other_names.get(negated or name) if argument.startswith('-') else None
+        if found is None:
+            return []
+        setting, if_true, if_false = found
+        is_true = negated is None and (not equals or value.lower() in ('true', 't', '1', 'y', 'yes'))
+        return [f'--{setting}={if_true if is_true else if_false}']
 
     def _expand(self, arguments: Sequence[str], opened: tuple[str, ...]) -> list[str]:
         expanded, rest = [], iter(arguments)
@@ -128,8 +143,9 @@ def define_flags(config_class: type[C], refused: Mapping[str, str] = REFUSED) ->
         group = f'model {" and ".join(owners_by_flag[name])}' if name in owners_by_flag else field.metadata['group']
         define_flag(values, name, kind, field.default, field.metadata['meaning'], group, tuple(choices))
     if all_models:
-        others = {name: known for settings_class in classes for name, known in settings_class.other_names.items()}
-        for name, (field_name, if_true, _) in others.items():
+        for settings_class in classes:
+            values.other_names.update(settings_class.other_names)
+        for name, (field_name, if_true, _) in values.other_names.items():
             meaning = f'another way to write --{field_name}={if_true}'
             define_flag(values, name, bool, None, meaning, f'model {" and ".join(owners_by_flag[name])}')
     for name, remedy in refused.items():
@@ -296,28 +312,12 @@ def set_model_defaults(values: flags.FlagValues) -> None:
     absl keeps what was given on the command line or in a flag file, even if it equals the default.
     """
     settings = SETTINGS[values.model]
-    _apply_other_names(settings, values)
     shared = {field.name: field.default for field in dataclasses.fields(Config)}
     for field in dataclasses.fields(settings):
         if field.name != 'model' and (field.name not in shared or shared[field.name] != field.default):
             values.set_default(field.name, field.default)
     for name, default in settings.mode_defaults(values_of(settings, values)).items():
         values.set_default(name, default)
-
-
-def _apply_other_names(settings: type[Config], values: flags.FlagValues) -> None:
-    """Sets the settings that the model's other names for them stand for, as if they had been given themselves."""
-    for name, (field, if_true, if_false) in settings.other_names.items():
-        if values[name].value is None:
-            continue
-        value = if_true if values[name].value else if_false
-        if values[field].present and values[field].value != value:
-            raise flags.Error(
-                f'`{name}` ({str(values[name].value).lower()}) means --{field}={value}, but --{field}='
-                f'{values[field].value} is given; leave out one of them.'
-            )
-        values[field].value, values[field].using_default_value = value, False
-        values[field].present += 1
 
 
 def values_of(config_class: type, values: flags.FlagValues) -> dict[str, Any]:

@@ -111,6 +111,7 @@ REFUSED_WITH_A_RUN = {
     'lambda_B': _TRAINING,
     'lambda_identity': _TRAINING,
     'lambda_L1': _TRAINING,
+    'lambda_R1': _TRAINING,
     'CUT_mode': _TRAINING,
     'lambda_GAN': _TRAINING,
     'lambda_NCE': _TRAINING,

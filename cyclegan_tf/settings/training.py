@@ -413,8 +413,8 @@ class Config(FeatureConfig):
     )
     clip_grad: float = setting(
         0.0,
-        'maximum norm of the gradients of all generators together, and of all discriminators; larger ones are scaled '
-        'down to it; 0: no maximum',
+        'maximum norm of the gradients that an optimizer is given (one trains all generators, one all discriminators, '
+        'and of CUT one F); larger ones are scaled down to it; 0: no maximum',
         group='training',
         minimum=0.0,
     )
@@ -635,6 +635,11 @@ class Config(FeatureConfig):
             split_names('eval_metrics', self.eval_metrics, MEASURES)
         if self.keep_best is not None:
             name, _, direction = self.keep_best.partition('_')
+            if name == 'edges':
+                raise UserError(
+                    f'`keep_best` ({self.keep_best}) cannot tell the best: neither more nor less edge strength is '
+                    f'better, and noise makes up for blur; set it to another measure, such as ssim.'
+                )
             if name not in (*MEASURES, *self.test_errors) or direction not in ('', *self.translating_networks):
                 known = ', '.join(name for name in (*MEASURES, *self.test_errors) if name != 'edges')
                 directions = ' or '.join(f'_{direction}' for direction in self.translating_networks)

@@ -25,7 +25,7 @@ from cyclegan_tf.evaluation.evaluator import (
     make_extractor,
     open_test_images,
 )
-from cyclegan_tf.evaluation.results import Results, require_best
+from cyclegan_tf.evaluation.results import Results
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.models.translation import Translation
 from cyclegan_tf.runs import checkpoints
@@ -210,7 +210,6 @@ def open_evaluation(config: Config, console: Console) -> Optional[Evaluation]:
     """The evaluation for --eval_freq, or None without it. Whatever is missing for it is reported before training."""
     if config.eval_freq is None:
         return None
-    require_best(config.keep_best or '')
     images = open_test_images(config, 'test', config.eval_images, config.eval_load_size, 'eval_load_size')
     measures = choose_measures(config.eval_metrics, images, 'eval_metrics')
     for line in describe_pairs(images, measures, config.eval_metrics):

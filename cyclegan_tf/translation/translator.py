@@ -193,19 +193,22 @@ class Translator:
 
     @property
     def test_time(self) -> str:
-        """How batch norm and dropout of the generators work here and which weights they have, in words; empty: the run
-        leaves no choice."""
+        """How the generators' batch norm and dropout work here, in words, behind the weights that they have; empty: the
+        run leaves no choice."""
+        average = self._weights == 'average'
+        weights = 'the running mean of the weights' if average else 'the weights of the last step'
+        return ', '.join(filter(None, [weights if self.config.ema_decay else '', self.statistics_and_dropout]))
+
+    @property
+    def statistics_and_dropout(self) -> str:
+        """How batch norm and dropout of the generators work here, in words; empty: they have neither."""
         config, said = self.config, []
-        if config.ema_decay:
-            average = self._weights == 'average'
-            said.append('the running mean of the weights' if average else 'the weights of the last step')
         if config.norms['generator'] == 'batch':
             own = "each image's own statistics" if config.batch_statistics else 'running statistics'
             said.append(f'{own} in batch norm')
         if not config.no_dropout:
             said.append(f'dropout (seed {self._seed})' if config.test_dropout else 'no dropout')
-        *others, last = said or ['']
-        return f'{", ".join(others)} and {last}' if others else last
+        return ' and '.join(said)
 
     @property
     def is_as_exported(self) -> bool:

@@ -70,14 +70,19 @@ def test_gradient_penalty_mixes_each_example_by_its_own_share():
     np.testing.assert_allclose(result, [(3.0 - 1) ** 2, (6.0 - 1) ** 2])
 
 
-def test_zero_centred_penalty_of_a_quadratic_critic_is_known():
-    # The gradient of sum(x^2) / 2 is x.
+def test_zero_centred_penalties_of_a_quadratic_critic_are_known():
+    # The gradient of the sum of these logits, x^2 / 2, is x; of their mean, x / 24.
     x = np.random.default_rng(2).normal(size=(2, 3, 4, 2))
-    critic = lambda x: tf.reduce_sum(x * x, [1, 2, 3]) / 2  # noqa: E731
-    found = losses.zero_centred_penalty(critic, tf.constant(x))
-    np.testing.assert_allclose(found, (x**2).sum((1, 2, 3)), rtol=1e-12)
-    two = losses.zero_centred_penalty(lambda x: [critic(x), 2 * critic(x)], tf.constant(x))  # of the sum of both scales
-    np.testing.assert_allclose(two, 9 * (x**2).sum((1, 2, 3)), rtol=1e-12)
+    critic, squares = (lambda x: x * x / 2), (x**2).sum((1, 2, 3))
+    np.testing.assert_allclose(losses.r1(critic, tf.constant(x)), squares / 2, rtol=1e-12)
+    np.testing.assert_allclose(losses.zero_centred_penalty(critic, tf.constant(x)), squares / 24**2, rtol=1e-12)
+    scales = lambda x: [critic(x), 3 * critic(x)]  # noqa: E731
+    np.testing.assert_allclose(losses.r1(scales, tf.constant(x)), (1 + 9) / 2 * squares / 2, rtol=1e-12)
+    found = losses.zero_centred_penalty(scales, tf.constant(x))
+    np.testing.assert_allclose(found, (1 + 9) / 2 * squares / 24**2, rtol=1e-12)
+    real, fake, mix = tf.constant(x), tf.zeros_like(x), tf.ones([2], tf.float64)
+    both = [losses.gradient_penalty(lambda x, f=f: f * critic(x), real, fake, mix) for f in (1, 3)]
+    np.testing.assert_allclose(losses.gradient_penalty(scales, real, fake, mix), np.mean(both, axis=0), rtol=1e-12)
     mixed = losses.mixture(tf.constant(x), tf.zeros_like(x), tf.constant([1.0, 0.5], tf.float64))
     np.testing.assert_allclose(mixed, x * np.reshape([1, 0.5], [2, 1, 1, 1]))
 

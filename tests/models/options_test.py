@@ -1,11 +1,13 @@
 """Options of training that every model has: rates, gradients, penalties; and all of them at once."""
 
+import collections
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.models import MODELS
+from cyclegan_tf.models import MODELS, diffaugment
 from cyclegan_tf.settings.models import SETTINGS
 from tests.helpers.small_models import images, make, snapshot
 
@@ -81,15 +83,52 @@ def test_gradients_are_clipped_to_a_norm(photographs):
 
 @pytest.mark.parametrize('name', ['lambda_r1', 'lambda_zero_gp'])
 def test_penalties_are_part_of_the_discriminators_loss(photographs, name):
-    # With a mean over replicas and images of its own, so that weights add up.
-    found = {}
-    for weight in (0.0, 1.0, 3.0):
+    (a, b), found = images(photographs), {}
+    for weight in (0.0, 3.0):
         small, step = make(model='tiny_cycle_gan', pool_size=0, **{name: weight})
-        found[weight] = step(*images(photographs))['loss/D_A']
-    penalty = found[1.0] - found[0.0]
-    assert penalty > 1e-3 and found[3.0] - found[0.0] == pytest.approx(3 * penalty, rel=1e-3)
+        mixes = small.mixes(small.step_seed())
+        fakes, critics = [small.g_b(b), small.g_a(a)], [small.d_b, small.d_a]
+        if name == 'lambda_r1':
+            places, summed = [a, b], tf.reduce_sum
+        else:
+            places = [mix * real + (1 - mix) * fake for mix, real, fake in zip(mixes, (a, b), fakes)]
+            summed = tf.reduce_mean
+        expected = {}
+        for domain, critic, place in zip('BA', critics, places):
+            with tf.GradientTape() as tape:
+                tape.watch(place)
+                logits = summed(critic(place))
+            norm = float(tf.reduce_sum(tape.gradient(logits, place) ** 2))
+            expected[domain] = weight * (norm / 2 if name == 'lambda_r1' else norm)
+        metrics = step(a, b)
+        found[weight] = {domain: metrics[f'loss/D_{domain}'] for domain in 'AB'}
+    for domain, penalty in expected.items():
+        assert penalty > 1e-4
+        assert found[3.0][domain] - found[0.0][domain] == pytest.approx(penalty, rel=1e-3, abs=1e-6)
     with pytest.raises(UserError, match=f'`precision` .float16. cannot represent the gradients .* of {name}; set'):
         make(model='tiny_cycle_gan', precision='float16', **{name: 1.0})
+
+
+@pytest.mark.parametrize('model', ['tiny_cycle_gan', 'tiny_cut', 'tiny_pix2pix'])
+def test_discriminators_see_images_behind_the_augmentation(photographs, monkeypatch, model):
+    """Real images and fakes of a domain behind the same one; others in the generators' update, and for each domain."""
+    small, step = make(model=model, diffaugment='color,cutout', pool_size=0)
+    plain, seen = diffaugment.augment, []
+
+    def recorded(images, seeds, names, coloured):
+        seen.append((seeds, tuple(names), coloured, images.shape[-1]))
+        return plain(images, seeds, names, coloured)
+
+    monkeypatch.setattr(diffaugment, 'augment', recorded)
+    tf.config.run_functions_eagerly(True)
+    try:
+        step(*images(photographs))
+    finally:
+        tf.config.run_functions_eagerly(False)
+    counts = collections.Counter(tuple(seeds.numpy()[0]) for seeds, *_ in seen)
+    domains = 2 if model == 'tiny_cycle_gan' else 1
+    assert sorted(counts.values()) == [1] * domains + [2] * domains  # of generators; of real images and fakes
+    assert {tuple(rest) for _, *rest in seen} == {(('color', 'cutout'), 3, 6 if model == 'tiny_pix2pix' else 3)}
 
 
 # ----------------------------------------------------------------------------------------------------- all at once

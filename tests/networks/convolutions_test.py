@@ -109,6 +109,19 @@ def test_repeated_pixels_are_convolved_and_mirrored_at_the_border(float64):
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+@pytest.mark.parametrize('precision', ['bfloat16', 'float16'])
+def test_spectral_normalisation_in_half_precision(precision):
+    x = tf.random.stateless_normal([2, 64, 64, 3], [1, 2])
+    half, single = (
+        make_discriminator('basic', filters=4, spectral_norm=True, init_gain=0.2, seed=1, precision=one)
+        for one in (precision, 'float32')
+    )
+    convolutions.update_singular_vectors(half)
+    convolutions.update_singular_vectors(single)
+    np.testing.assert_allclose(half(x), single(x), atol=0.05)
+    assert half.conv_in.u.dtype == tf.float32 and np.abs(single(x)).max() > 0.2
+
+
 def test_spectral_normalisation_divides_by_the_largest_singular_value(float64):
     layer = convolutions.SpectralConv(5, 4, 2, 1, kernel_initializer=tf.keras.initializers.RandomNormal(seed=3), seed=1)
     network, x = tf.keras.Sequential([layer]), np.random.default_rng(1).normal(size=(2, 8, 8, 3))

@@ -90,6 +90,14 @@ def test_a_residual_is_added_to_the_image_and_the_sum_is_clipped(name):
             residual(tf.zeros([1, 30, 32, 3]))
 
 
+def test_the_image_that_a_residual_is_added_to_is_not_rounded():
+    network = make_generator('resnet_6blocks', filters=2, learn_residual=True, precision='bfloat16', seed=1)
+    for variable in network.conv_out.variables:
+        variable.assign(tf.zeros_like(variable))  # no change
+    x = tf.random.stateless_uniform([1, 32, 32, 3], [1, 2], -1, 1)
+    np.testing.assert_array_equal(network(x), x)
+
+
 def test_repeated_pixels_make_no_checkerboard():
     """Of a constant image, away from the border: a transposed convolution makes a pattern, repeated pixels none."""
     spread = {}

@@ -77,7 +77,7 @@ def test_pytorchs_step_trains_too_and_judges_on_images_kept_aside(compare, tmp_p
     kept, used, originals = (sorted(path.name for path in folder.iterdir()) for folder in folders)
     assert kept and used and sorted(kept + used) == originals
     judged = json.loads((tmp_path / 'out' / 'judged' / 'torch' / 'last.json').read_text())
-    assert judged == {'steps': 2, 'figures': judged['figures']} and judged['figures']['AtoB mmd'] == len(kept)
+    assert judged['steps'] == 2 and judged['figures']['AtoB mmd'] == len(kept)
 
 
 def test_the_table_has_what_is_judged(tmp_path):
@@ -86,11 +86,12 @@ def test_the_table_has_what_is_judged(tmp_path):
     folder.mkdir(parents=True)
     names = 'mmd', 'content', 'sharpness', 'taken_for_target'
     figures = {f'{direction} {name}': 0.25 for direction in ('AtoB', 'BtoA') for name in names}
-    (folder / 'average.json').write_text(json.dumps({'steps': 8, 'figures': {**figures, 'BtoA mmd': 1.5}}))
-    (folder / 'seconds_AtoB.json').write_text('4.0')
+    judged = {'steps': 8, 'flags': [], 'seconds': {'AtoB': 4.0, 'BtoA': 8.0}, 'figures': {**figures, 'BtoA mmd': 1.5}}
+    (folder / 'average.json').write_text(json.dumps(judged))
+    (folder / 'last.json').write_text(json.dumps({**judged, 'flags': ['--ngf=2']}))  # of an earlier list
     assert list(compare_settings.make_table(lines, tmp_path))[2:] == [
         '| one, running mean | AtoB | 8 | 0.250 | 0.250 | 0.250 | 0.250 | 0.50 |',
-        '| one, running mean | BtoA | 8 | 1.500 | 0.250 | 0.250 | 0.250 | 0.50 |',
+        '| one, running mean | BtoA | 8 | 1.500 | 0.250 | 0.250 | 0.250 | 1.00 |',
     ]
 
 
@@ -98,7 +99,8 @@ def test_the_table_has_what_is_judged(tmp_path):
     'text, message',
     [
         ('one\n', "'one' is not a name, a number of steps and flags; correct it"),
-        ('one 2\none 3\n', 'has a name twice .one, one.; rename one'),
+        ('one 2\none 3\n', 'makes two runs of one name .one, one.; rename one'),
+        ('one 2 --model=cut\none_BtoA 3\n', 'makes two runs of one name .one, one_BtoA, one_BtoA.; rename one'),
         ('one 2 --ngf=many\n', 'one: flag --ngf=many'),
     ],
 )
