@@ -33,12 +33,14 @@ WRONG = {
     'benchmark growth': (['--sizes=30'], 'sizes'),
     'benchmark all': (["--train='"], 'train'),
     'check_dataset': (['--dataroot=demo', '--load_size=none'], 'load_size'),
+    'compare_settings': (['--list=runs.txt', '--keep_aside=1'], 'keep_aside'),
     'demo': (['--netD=n_layers', '--n_layers_D=0'], 'n_layers_D'),
     'demo_sheet': (['--verbose=maybe'], 'verbose'),
     'export_torch_weights': (['--output=out', '--epoch=newest'], 'epoch'),
     'import_torch_weights': (['--g_a=a.pth', '--no_dropout=maybe'], 'no_dropout'),
     'launch_local': (['--workers=0', '--'], 'workers'),
     'prepare_records': (['--dataroot=in', '--output=out', '--name=Two Words'], 'name'),
+    'torch_training': (['--dataroot=demo', '--name=run'], 'max_steps'),
     'serving_client': (['--model=run', '--timeout=0', 'in', 'out'], 'timeout'),
 }
 

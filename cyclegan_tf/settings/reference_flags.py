@@ -8,7 +8,7 @@ A flag or value that a program or a model does define takes precedence over its 
 _OF_MODELS = {
     'lambda_regression': 'it belongs to the template for new models; leave it out',
     'new_dataset_option': 'it belongs to the template for new data sets; leave it out',
-    'lambda_R1': 'it is called --lambda_r1 here',
+    'lambda_R1': 'it is --lambda_r1 of cyclegan_tf.train here',
     'stylegan2_G_num_downsampling': 'no netG here is a StyleGAN2; leave it out',
     'random_scale_max': 'no --preprocess enlarges images at random here; leave it out, or set --augment=affine',
     'easy_label': 'set --name instead',
@@ -111,7 +111,6 @@ REFUSED_WITH_A_RUN = {
     'lambda_B': _TRAINING,
     'lambda_identity': _TRAINING,
     'lambda_L1': _TRAINING,
-    'lambda_R1': _TRAINING,
     'CUT_mode': _TRAINING,
     'lambda_GAN': _TRAINING,
     'lambda_NCE': _TRAINING,
