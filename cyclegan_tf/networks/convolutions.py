@@ -55,7 +55,7 @@ class SpectralConv(Conv):
 
     def build(self, input_shape):
         super().build(input_shape)
-        start = tf.random.stateless_normal([self.filters], [self._seed, 0], dtype=self.kernel.dtype)
+        start = tf.random.stateless_normal([self.filters], [self._seed, 0], dtype=self.dtype)
         self.u = self.add_weight(
             'u', [self.filters], initializer=lambda *_, **__: tf.math.l2_normalize(start), trainable=False
         )

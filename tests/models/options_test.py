@@ -132,7 +132,9 @@ def test_discriminators_see_images_behind_the_augmentation(photographs, monkeypa
 
 
 # ----------------------------------------------------------------------------------------------------- all at once
-@pytest.mark.parametrize('model', [name for name in SETTINGS if name in OWN])
+@pytest.mark.parametrize(
+    'model', ['pix2pix', *(pytest.param(name, marks=pytest.mark.nightly) for name in ('cycle_gan', 'cut'))]
+)
 def test_all_of_them_go_together(photographs, model):
     metrics, before, after, small = train(photographs, model, steps=1)
     assert np.all(np.isfinite(metrics)) and len(small.averages()) == (2 if model == 'cycle_gan' else 1)

@@ -240,7 +240,7 @@ def test_a_published_generator_translates_as_in_pytorch_with_the_images_statisti
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('model', ['pix2pix', 'cut'])
+@pytest.mark.parametrize('model', ['pix2pix', pytest.param('cut', marks=pytest.mark.nightly)])
 def test_four_steps_from_files_to_files_are_pytorchs_to_its_own_rounding(tmp_path, model):
     side = {'pix2pix': 128, 'cut': 64}[model]
     mirrors = {'pix2pix': pix2pix_mirrors, 'cut': cut_mirrors}[model]()
