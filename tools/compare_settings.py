@@ -122,7 +122,7 @@ def read_list(path: pathlib.Path) -> list[Line]:
     """The lines of a list.
 
     Raises:
-        UserError: a line is not a name, a number and flags; a name is there twice; or flags are wrong.
+        UserError: a line is not a name, a number and flags; two runs would have one name; or flags are wrong.
     """
     lines, shared = [], ()
     for text in path.read_text().splitlines():

@@ -146,8 +146,8 @@ def gradient_penalty(
 
 
 def r1(critic: Callable[[tf.Tensor], Logits], real: tf.Tensor) -> tf.Tensor:
-    """||gradient of the sum of the critic's logits at real images||^2 / 2, without its weight: R1 of Mescheder et al.
-    2018, equation 9, whose critic gives a single logit. Of many, CUT's program takes the sum, too (for SinCUT).
+    """||gradient of the critic at real images||^2 / 2, without its weight: R1 of Mescheder et al. 2018, equation 9. Its
+    critic gives one logit; of the many of a PatchGAN, the gradient is that of their sum, as in gradient_penalty.
 
     Args:
         critic: images [batch, h, w, c] -> logits.
@@ -179,11 +179,11 @@ def mixture(real: tf.Tensor, fake: tf.Tensor, mix: tf.Tensor) -> tf.Tensor:
     return mix * real + (1 - mix) * fake
 
 
-def _gradients_at(critic, images, summed) -> list[tf.Tensor]:
-    """For each scale the gradient of the sum of summed(logits) with respect to each image's pixels, [batch, h*w*c]."""
+def _gradients_at(critic, images, term) -> list[tf.Tensor]:
+    """For each scale the gradient of the sum of term(logits) with respect to each image's pixels, [batch, h*w*c]."""
     with tf.GradientTape(watch_accessed_variables=False, persistent=True) as tape:
         tape.watch(images)
-        totals = [summed(logits) for logits in tf.nest.flatten(critic(images))]
+        totals = [term(logits) for logits in tf.nest.flatten(critic(images))]
     return [tf.reshape(tape.gradient(total, images), [tf.shape(images)[0], -1]) for total in totals]
 
 

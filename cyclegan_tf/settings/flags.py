@@ -58,6 +58,8 @@ class _Flags(flags.FlagValues):
 
     def __init__(self):
         super().__init__()
+        # Another name of a setting -> the setting, and its values where the flag is true or false. absl takes what is
+        # set as an attribute for the value of a flag.
         self.__dict__['other_names'] = {}
 
     def read_flags_from_files(self, argv: Sequence[str], force_gnu: bool = True) -> list[str]:
