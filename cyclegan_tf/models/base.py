@@ -160,6 +160,7 @@ class BaseModel(tf.Module):
                 downsample=config.downsample,
                 upsample=config.upsample,
                 learn_residual=config.learn_residual,
+                n_downsampling=config.n_downsampling,
                 **initial,
             )
         return make_discriminator(
@@ -190,7 +191,7 @@ class BaseModel(tf.Module):
         config = self._config
         kind = config.networks[name].kind
         if kind == 'generator':
-            if config.upsample == 'resize' or config.learn_residual:
+            if config.upsample == 'resize' or config.learn_residual or config.n_downsampling != 2:
                 return None
             return torch_weights.generator_slots(config.netG, not config.no_dropout, *config.antialiased)
         if kind == 'discriminator' and not config.spectral_norm and config.num_D == 1:

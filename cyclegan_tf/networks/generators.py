@@ -69,12 +69,19 @@ class ResnetGenerator(tf.keras.Model):
         upsample: 'deconv', by transposed convolutions; 'antialias', by interpolation, as CUT does; or 'resize', by
             repeating pixels. The latter two have a convolution behind them.
         learn_residual: return clip(x + y, -1, 1) for an image x and the last layer's output y (DeblurGAN, Kupyn et al.
-            2018): the layers learn what to change. Takes images whose sides are multiples of 4.
+            2018): the layers learn what to change. Takes images whose sides are multiples of side_multiple.
+        n_downsampling: how often the sides of the features are halved before the blocks, and doubled behind them: 2 in
+            the reference. With 0, the blocks see every pixel, and nothing has to be put together again (pix2pixHD, Wang
+            et al. 2018, has an option for it, with 4 as its default).
+
+    Attributes:
+        side_multiple: 2 ** n_downsampling.
 
     Call: images float [b, h, w, input_channels] in [-1, 1] -> float [b, h, w, output_channels] in [-1, 1]. Sides that
-    are not multiples of 4 are rounded up to the next multiple, as in the reference. `seed`, int [b, 2], is required in
-    training with dropout. With `layers`, indices into the reference's nn.Sequential, the call returns a list of the
-    outputs of these layers, in this order and in the precision of computation, and computes no layer after the highest.
+    are not multiples of side_multiple are rounded up to the next multiple, as in the reference. `seed`, int [b, 2], is
+    required in training with dropout. With `layers`, indices into the reference's nn.Sequential, the call returns a
+    list of the outputs of these layers, in this order and in the precision of computation, and computes no layer after
+    the highest.
     Raises UserError for sides that are too small for the padding, and for an index outside the sequence.
     """
 
@@ -92,43 +99,46 @@ class ResnetGenerator(tf.keras.Model):
         downsample='stride',
         upsample='deconv',
         learn_residual=False,
+        n_downsampling=2,
         **kwargs,
     ):
         super().__init__(autocast=not learn_residual, **kwargs)  # the image that is added to stays in float32
         if padding not in PADDINGS:
             raise UserError(f"padding '{padding}' is not one of: {', '.join(PADDINGS)}.")
-        self.side_multiple = 4
+        self.side_multiple = 2**n_downsampling
         self.output_channels = output_channels
         # The first padding mirrors 3 pixels next to the border pixel, so that sides need 4 pixels. Mirroring in the
-        # blocks needs 2 pixels at a quarter of the size.
-        self._smallest_side = 5 if padding == 'reflect' else 4
+        # blocks needs 2 pixels there, at most at a quarter of the size.
+        self._smallest_side = max(4, self.side_multiple + 1 if padding == 'reflect' else 1)
         self._input_channels = input_channels
         use_bias = norm_wants_bias(norm)
         kernel = initializers.kernel
         self.conv_in = Conv(filters, 7, use_bias=use_bias, kernel_initializer=kernel())
         self.norm_in = make_norm(norm, initializers)
         self._learn_residual = learn_residual
+        widths = [filters * 2**n for n in range(n_downsampling + 1)]  # of the features at each size: f, 2f, 4f
         if downsample == 'antialias':
-            self.downs = [Conv3x3(filters * n, 1, use_bias, kernel()) for n in (2, 4)]
+            self.downs = [Conv3x3(width, 1, use_bias, kernel()) for width in widths[1:]]
         else:
-            self.downs = [Conv(filters * n, 3, 2, 1, use_bias=use_bias, kernel_initializer=kernel()) for n in (2, 4)]
+            self.downs = [Conv(width, 3, 2, 1, use_bias=use_bias, kernel_initializer=kernel()) for width in widths[1:]]
         self.down_norms = [make_norm(norm, initializers) for _ in self.downs]
         self.down_blurs = [Down() for _ in self.downs] if downsample == 'antialias' else []
         self.blocks = [
-            ResnetBlock(filters * 4, norm, use_dropout, padding, initializers, dropout_index=i)
+            ResnetBlock(widths[-1], norm, use_dropout, padding, initializers, dropout_index=i)
             for i in range(num_blocks)
         ]
+        after = widths[-2::-1]
         if upsample == 'antialias':
-            self.ups = [Conv3x3(filters * n, 1, use_bias, kernel()) for n in (2, 1)]
+            self.ups = [Conv3x3(width, 1, use_bias, kernel()) for width in after]
         elif upsample == 'resize':
-            self.ups = [ResizeConv(filters * n, use_bias, kernel()) for n in (2, 1)]
+            self.ups = [ResizeConv(width, use_bias, kernel()) for width in after]
         else:
-            self.ups = [UpConv(filters * n, 3, use_bias=use_bias, kernel_initializer=kernel()) for n in (2, 1)]
+            self.ups = [UpConv(width, 3, use_bias=use_bias, kernel_initializer=kernel()) for width in after]
         self.up_norms = [make_norm(norm, initializers) for _ in self.ups]
         self.up_blurs = [Up() for _ in self.ups] if upsample == 'antialias' else []
         self.conv_out = Conv(output_channels, 7, kernel_initializer=kernel())
         train = segments.make_training(lambda: self.trainable_variables, not norm.startswith('batch'), recompute_grads)
-        first = 10 + len(self.down_blurs)
+        first = 4 + 3 * n_downsampling + len(self.down_blurs)
         blocks = range(first, first + num_blocks)
         # With recomputation, the values between segments stay in memory, and the output of stage 1 is large: no
         # segment ends there.
@@ -144,6 +154,7 @@ class ResnetGenerator(tf.keras.Model):
         """The network's stages, at the indices of the reference's nn.Sequential."""
         pad = Stage(lambda x: pad_reflect(x, 3))
         stages = [pad, *self._convolution(self.conv_in, self.norm_in)]  # [b, h+6, w+6, c], [b, h, w, f]
+        # Sizes are those with n_downsampling 2.
         for i, (conv, norm) in enumerate(zip(self.downs, self.down_norms)):  # [b, h/2, w/2, 2f], [b, h/4, w/4, 4f]
             stages += [*self._convolution(conv, norm), *map(Stage, self.down_blurs[i : i + 1])]
         stages += [Stage(block, takes=('training', 'seed')) for block in self.blocks]  # [b, h/4, w/4, 4f]
@@ -266,6 +277,7 @@ def make_generator(
     downsample: str = 'stride',
     upsample: str = 'deconv',
     learn_residual: bool = False,
+    n_downsampling: int = 2,
 ) -> tf.keras.Model:
     """Builds a generator and initialises its weights.
 
@@ -284,6 +296,7 @@ def make_generator(
         downsample: 'stride', or, for a ResNet only, 'antialias'; see ResnetGenerator.
         upsample: 'deconv', 'resize' or, for a ResNet only, 'antialias'; see ResnetGenerator.
         learn_residual: learn what to change in an image, see ResnetGenerator; needs as many output as input channels.
+        n_downsampling: how often a ResNet halves the sides of its features, 0, 1 or 2, see ResnetGenerator.
 
     Returns:
         A model, float [b, h, w, input_channels] in [-1, 1] -> float [b, h, w, output_channels] in [-1, 1]. It
@@ -292,7 +305,8 @@ def make_generator(
 
     Raises:
         UserError: the name, norm, padding, init_type, precision, downsample or upsample is unknown; recompute_grads is
-            combined with norm 'batch'; a U-Net is to be antialiased; or learn_residual is given other channels.
+            combined with norm 'batch'; a U-Net is to be antialiased, or is given n_downsampling; or learn_residual is
+            given other channels.
     """
     if name not in GENERATORS:
         raise UserError(f"generator name '{name}' is not one of: {', '.join(GENERATORS)}.")
@@ -310,6 +324,8 @@ def make_generator(
             raise UserError(
                 f'`{what}` (antialias) is for ResNet generators; leave it out, or set name to resnet_9blocks.'
             )
+    if n_downsampling not in (range(3) if kind == 'resnet' else (2,)):
+        raise UserError(f'`n_downsampling` ({n_downsampling}) is 0, 1 or 2 for a ResNet; leave it out for a U-Net.')
     if learn_residual and input_channels != output_channels:
         raise UserError(
             f'`learn_residual` (True) needs as many output channels ({output_channels}) as input channels '
@@ -324,7 +340,7 @@ def make_generator(
         if kind == 'unet':
             model = UnetGenerator(num_downs=depth, **arguments)
         else:
-            arguments.update(padding=padding, downsample=downsample)
+            arguments.update(padding=padding, downsample=downsample, n_downsampling=n_downsampling)
             model = ResnetGenerator(num_blocks=depth, **arguments)
         side = max(model.side_multiple, 32)
         build(model, [1, side, side, input_channels])

@@ -46,8 +46,8 @@ def least_side(multiple: int) -> int:
     """The minimum side of the images that a generator takes, in pixels.
 
     Args:
-        multiple: the generator's side_multiple. For a ResNet it is 4, and the bottleneck must be at least 2x2, since it
-            is padded by mirroring.
+        multiple: the generator's side_multiple. For a ResNet it is at most 4, and the bottleneck must be at least 2x2,
+            since it is padded by mirroring.
     """
     return max(2 * multiple, 8) if multiple <= 4 else multiple
 

@@ -311,6 +311,14 @@ class Config(FeatureConfig):
         choices=('stride', 'antialias'),
         fixed=True,
     )
+    n_downsampling: int = setting(
+        2,
+        'number of times that a ResNet generator halves the sides of its features; with 0 it sees every pixel in all '
+        'of its layers, which suits changes of colour and light',
+        group='networks',
+        minimum=0,
+        fixed=True,
+    )
     learn_residual: bool = setting(
         False,
         'let generators learn what to change in an image: their output is added to it',
@@ -600,6 +608,13 @@ class Config(FeatureConfig):
                     f'`{name}` (antialias) is for ResNet generators, but netG is {self.netG}; set it to '
                     f'{"resize or deconv" if name == "upsample" else "stride"}.'
                 )
+        if self.n_downsampling > 2:
+            raise UserError(f'`n_downsampling` ({self.n_downsampling}) exceeds 2; lower it.')
+        if self.netG.startswith('unet') and self.n_downsampling != 2:
+            raise UserError(
+                f'`n_downsampling` ({self.n_downsampling}) is for ResNet generators, but netG is {self.netG}; leave it '
+                f'out.'
+            )
         if self.learn_residual and self.input_nc != self.output_nc:
             raise UserError(
                 f'`learn_residual` (true) adds a change to an image, but input_nc is {self.input_nc} and output_nc '
@@ -765,7 +780,7 @@ class Config(FeatureConfig):
     @property
     def side_multiple(self) -> int:
         """The number of which both sides of an image have to be multiples, in pixels."""
-        return int(self.netG[5:]) if self.netG.startswith('unet') else 4
+        return int(self.netG[5:]) if self.netG.startswith('unet') else 2**self.n_downsampling
 
     @property
     def least_side(self) -> int:

@@ -8,7 +8,6 @@ import tensorflow as tf
 from cyclegan_tf.distribution.cluster import Cluster
 from cyclegan_tf.distribution.devices import Devices, open_devices
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.models.cycle_gan import CycleGAN
 from tests.helpers import program
 
 # name -> (workers, flags)
@@ -52,12 +51,12 @@ def train(images, directory, cases):
 def assert_equal(result, expected, case, of=None, losses=1e-9, kernels=1e-9):
     """A case's losses at every step and its kernels at the end are equal, up to a share of them."""
     names = [name.partition('/')[2] for name in result if name.startswith(f'{case}/')]
-    assert len(names) > 25 and set(names) == {n.partition('/')[2] for n in expected if n.startswith(f'{of or case}/')}
+    assert len(names) > 12  # with the kernels of a generator and a discriminator
+    assert set(names) == {n.partition('/')[2] for n in expected if n.startswith(f'{of or case}/')}
     for name in names:
         value, wanted = result[f'{case}/{name}'], expected[f'{of or case}/{name}']
         if name == 'metrics':
             # All of a step together: wgangp's own go through zero.
-            value, wanted = (rows[:, : len(CycleGAN.loss_names)] for rows in (value, wanted))
             differences = np.linalg.norm(value - wanted, axis=1) / np.linalg.norm(wanted, axis=1)
             assert differences.max() < losses, differences
         else:

@@ -59,7 +59,7 @@ CASES = {
 
 
 def train(devices, config, steps: int) -> dict[str, np.ndarray]:
-    """Losses, float [steps, metrics], under 'metrics'; and every kernel afterwards.
+    """Losses, float [steps, losses], under 'metrics'; and every kernel afterwards.
 
     After a single step it is each kernel's gradient instead: of that, Adam's first step takes the sign, which is
     rounding's where a gradient is next to nothing.
@@ -74,7 +74,8 @@ def train(devices, config, steps: int) -> dict[str, np.ndarray]:
         return devices.strategy.experimental_local_results(metrics)[0]
 
     iterator = iter(devices.distribute(data.stream().from_step(0)))
-    result = {'metrics': np.stack([run(iterator).numpy() for _ in range(steps)])}
+    losses = len(model.loss_names)
+    result = {'metrics': np.stack([run(iterator).numpy()[:losses] for _ in range(steps)])}
     moments = {
         id(variable): moment
         for player in model.players.values()

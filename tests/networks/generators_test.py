@@ -53,6 +53,8 @@ def test_the_smallest_images_work():
         (lambda: make_generator('resnet_6blocks', downsample='pool'), "downsample 'pool' is not one of: stride"),
         (lambda: make_generator('unet_128', upsample='antialias'), '`upsample` .antialias. is for ResNet generators'),
         (lambda: make_generator('unet_128', downsample='antialias'), '`downsample` .antialias. is for ResNet gener'),
+        (lambda: make_generator('unet_128', n_downsampling=1), '`n_downsampling` .1. is 0, 1 or 2 for a ResNet; leave'),
+        (lambda: make_generator('resnet_6blocks', n_downsampling=3), '`n_downsampling` .3. is 0, 1 or 2 for a ResNet'),
         (lambda: make_generator('resnet_6blocks', 1, 3, learn_residual=True), '`learn_residual` .True. needs as many'),
     ],
 )
@@ -96,6 +98,36 @@ def test_the_image_that_a_residual_is_added_to_is_not_rounded():
         variable.assign(tf.zeros_like(variable))  # no change
     x = tf.random.stateless_uniform([1, 32, 32, 3], [1, 2], -1, 1)
     np.testing.assert_array_equal(network(x), x)
+
+
+@pytest.mark.parametrize('upsample, downsample', [('deconv', 'stride'), ('resize', 'antialias')])
+@pytest.mark.parametrize('n_downsampling', [0, 1])
+def test_features_can_keep_their_size(n_downsampling, upsample, downsample):
+    how = dict(filters=4, upsample=upsample, downsample=downsample, init_gain=0.1, seed=1)
+    network, usual = (make_generator('resnet_6blocks', n_downsampling=n, **how) for n in (n_downsampling, 2))
+    assert (network.side_multiple, usual.side_multiple) == (2**n_downsampling, 4)
+    # Two convolutions and norms fewer for each time that the size is not halved, and the blocks' index moves with it.
+    fewer = 2 - n_downsampling
+    blurs = fewer * (downsample == 'antialias')
+    assert usual.num_layers - network.num_layers == 6 * fewer + blurs
+    x = tf.random.stateless_uniform([1, 34, 38, 3], [1, 2], -1, 1)
+    first = 4 + 3 * n_downsampling + n_downsampling * (downsample == 'antialias')
+    shape = (1, 34 >> n_downsampling, 38 >> n_downsampling, 4 << n_downsampling)
+    before, block, last = network(x, layers=[first - 1, first, network.num_layers - 1])
+    assert before.shape == block.shape == shape and last.shape == x.shape
+    np.testing.assert_array_equal(last, network(x))
+    np.testing.assert_array_equal(block, network.blocks[0](before, training=False, seed=None))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(network(x, training=True) ** 2)
+    assert all(gradient is not None for gradient in tape.gradient(loss, network.trainable_variables))
+
+
+@pytest.mark.parametrize('n_downsampling', [0, 1])
+def test_the_smallest_images_of_generators_that_keep_sizes(n_downsampling):
+    network = make_generator('resnet_6blocks', filters=2, n_downsampling=n_downsampling)
+    assert network(tf.zeros([1, 4, 4, 3])).shape == (1, 4, 4, 3)
+    with pytest.raises(UserError, match='is below 4, the minimum'):
+        network(tf.zeros([1, 3, 4, 3]))
 
 
 def test_repeated_pixels_make_no_checkerboard():
