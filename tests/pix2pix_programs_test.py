@@ -238,6 +238,7 @@ def test_what_was_asked_for_without_effect_is_said(stacked, tmp_path, capsys):
 
 
 # ---------------------------------------------------------------------------------------------------------------- CUT
+@pytest.mark.slow
 def test_generators_with_blurs_are_the_same_in_files_tiles_and_exports(tmp_path):
     settings = dict(netG='resnet_6blocks', ngf=4, init_type='normal', init_gain=0.2, load_size=36, crop_size=32)
     make_run(tmp_path, model='cut', direction='BtoA', **settings)

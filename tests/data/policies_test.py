@@ -158,6 +158,7 @@ def test_policies_that_are_said_not_to_compile_do_not(images, name):
         tf.function(policy, jit_compile=True)(images(), draw(policy))
 
 
+@pytest.mark.slow
 def test_a_hundred_draws_compile_once_and_importing_says_nothing(tmp_path):
     # XLA writes one file for each module that it compiles.
     code = (

@@ -163,8 +163,11 @@ def test_two_replicas_equal_one_with_all_of_them(float64, photographs, model):
     ids=lambda change: ','.join(change),
 )
 def test_micro_batches_recomputing_and_xla_make_no_difference_with_all_of_them(float64, photographs, model, change):
-    # A pool keeps what single images make of it.
-    assert_same(train(photographs, model, pool_size=0), train(photographs, model, pool_size=0, **change))
+    same = dict(pool_size=0)  # a pool keeps what single images make of it
+    if 'jit_compile' in change and model != 'pix2pix':
+        # On a CPU, XLA takes more than 20 minutes for a whole step of these with gradients of gradients.
+        same.update(lambda_r1=0.0, lambda_zero_gp=0.0)
+    assert_same(train(photographs, model, **same), train(photographs, model, **same, **change))
 
 
 @pytest.mark.nightly

@@ -23,8 +23,9 @@ FLAGS = (
 )  # fmt: skip
 
 
+@pytest.mark.nightly  # distribution/devices_test and train_cluster_test have two workers that train
 @pytest.mark.slow
-@pytest.mark.parametrize('workers', [2, pytest.param(3, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize('workers', [2, 3])
 def test_workers_of_which_the_chief_alone_writes_stop_together(image_folders, tmp_path, workers):
     cache = tmp_path / 'cache'
     flags = (f'--dataroot={image_folders}', f'--checkpoints_dir={tmp_path}', '--name=run', f'--cache_dir={cache}')
