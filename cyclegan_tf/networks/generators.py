@@ -108,7 +108,7 @@ class ResnetGenerator(tf.keras.Model):
         self.side_multiple = 2**n_downsampling
         self.output_channels = output_channels
         # The first padding mirrors 3 pixels next to the border pixel, so that sides need 4 pixels. Mirroring in the
-        # blocks needs 2 pixels there, at most at a quarter of the size.
+        # blocks needs features of 2 pixels, which come from more than side_multiple pixels of the image.
         self._smallest_side = max(4, self.side_multiple + 1 if padding == 'reflect' else 1)
         self._input_channels = input_channels
         use_bias = norm_wants_bias(norm)

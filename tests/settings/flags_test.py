@@ -618,6 +618,9 @@ def test_the_best_is_kept_of_what_a_model_measures(sketch):
     for measure in ('psnr_BtoA', 'cycle', 'identity_AtoB'):
         with pytest.raises(UserError, match='`keep_best` .* is not one of: psnr, ssim, kid, fid, .* _AtoB'):
             parse(*SKETCH, f'--keep_best={measure}')
+    for measure in ('edges', 'edges_AtoB'):
+        with pytest.raises(UserError, match=f'`keep_best` .{measure}. cannot tell the best: .*; set it to another'):
+            parse('--dataroot=demo', f'--keep_best={measure}', '--eval_freq=1')
     assert parse('--dataroot=demo', '--keep_best=identity_BtoA', '--eval_freq=1').keep_best == 'identity_BtoA'
 
 
