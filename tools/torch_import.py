@@ -31,6 +31,7 @@ GUESSES = {
     'discriminator': torch_weights.guess_discriminator,
     'patch_features': torch_weights.guess_patch_features,
 }
+OWN_NORMS = {'generator': 'normG', 'discriminator': 'normD'}  # kind of network -> the setting of its norm
 NAMES = {'generator': 'generator', 'discriminator': 'discriminator', 'patch_features': 'network of patch features'}
 
 
@@ -171,7 +172,7 @@ def make_config(arguments: Arguments, files: Sequence[File]) -> Config:
             'flags and files contradict each other; leave the flags out, or import the files as two runs:\n  '
             + '\n  '.join(lines)
         )
-    settings = {**flags, **settings}
+    settings = {**flags, **one_norm(arguments.settings_class, settings)}
     if settings['input_nc'] != settings['output_nc'] and 'lambda_identity' in settings.keys() - given:
         settings['lambda_identity'] = 0.0  # it compares images of A and B, which need equal channels for that
     config = arguments.settings_class(**settings)
@@ -185,7 +186,7 @@ def make_config(arguments: Arguments, files: Sequence[File]) -> Config:
 
 def inferred_settings(settings_class: type[Config], file: File, given: Collection[str]) -> dict[str, Any]:
     """The settings that a file determines; None for those that it does not. `given` are the names of given flags: a
-    norm that is given is that of all networks.
+    norm that is given is that of all networks without one of their own.
 
     Raises:
         UserError: it is a network that the model has not.
@@ -194,10 +195,22 @@ def inferred_settings(settings_class: type[Config], file: File, given: Collectio
     known = settings_class.__dataclass_fields__
     if 'nce_layers' in known and str(inferred.get('netG')).startswith('unet'):
         raise UserError(f'{file} holds a U-Net, which CUT does not have; set --model=pix2pix.')
-    own = {'generator': 'normG', 'discriminator': 'normD'}.get(file.role.kind)
-    if own in known and 'norm' in inferred and 'norm' not in given:
+    own = OWN_NORMS.get(file.role.kind)
+    if 'norm' in inferred and ('norm' not in given or own in given):
         inferred[own] = inferred.pop('norm')
     return inferred
+
+
+def one_norm(settings_class: type[Config], inferred: Mapping[str, Any]) -> dict[str, Any]:
+    """Inferred settings with the norm of a generator or a discriminator as that of all networks, unless they differ:
+    the programs of CycleGAN and pix2pix know no others, so that a network without a file has the same. CUT's program
+    does.
+    """
+    norms = {inferred[name] for name in OWN_NORMS.values() if inferred.get(name)}
+    if len(norms) != 1 or 'nce_layers' in settings_class.__dataclass_fields__:
+        return dict(inferred)
+    others = {name: value for name, value in inferred.items() if name not in OWN_NORMS.values()}
+    return {**others, 'norm': norms.pop()}
 
 
 def inferred_channels(file: File) -> dict[str, Optional[int]]:

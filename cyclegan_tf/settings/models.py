@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, Optional
+from typing import Any, ClassVar
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.settings.fields import changed, setting
@@ -121,18 +121,6 @@ class CUTConfig(Config):
     flip_equivariance: bool = setting(
         False, 'translate half of the batches mirrored, and compare their features mirrored back'
     )
-    normG: Optional[str] = setting(
-        None,
-        'normalisation layers of the generator; unset: those of --norm',
-        choices=('instance', 'batch', 'none'),
-        fixed=True,
-    )
-    normD: Optional[str] = setting(
-        None,
-        'normalisation layers of the discriminator; unset: those of --norm',
-        choices=('instance', 'batch', 'none'),
-        fixed=True,
-    )
 
     def __post_init__(self):
         if self.netG.startswith('unet'):
@@ -165,11 +153,6 @@ class CUTConfig(Config):
         """See Config."""
         fast = {'lambda_NCE': 10.0, 'nce_idt': False, 'flip_equivariance': True, 'n_epochs': 150, 'n_epochs_decay': 50}
         return {**Config.mode_defaults(values), **(fast if values['CUT_mode'].lower() == 'fastcut' else {})}
-
-    @property
-    def norms(self) -> dict[str, str]:
-        """See Config."""
-        return {'generator': self.normG or self.norm, 'discriminator': self.normD or self.norm}
 
     @property
     def nce_indices(self) -> tuple[int, ...]:

@@ -293,6 +293,20 @@ class Config(FeatureConfig):
         choices=('instance', 'batch', 'none'),
         fixed=True,
     )
+    normG: Optional[str] = setting(
+        None,
+        'normalisation layers of the generators; unset: those of --norm',
+        group='networks',
+        choices=('instance', 'batch', 'none'),
+        fixed=True,
+    )
+    normD: Optional[str] = setting(
+        None,
+        'normalisation layers of the discriminators; unset: those of --norm',
+        group='networks',
+        choices=('instance', 'batch', 'none'),
+        fixed=True,
+    )
     no_dropout: bool = setting(True, 'generators without dropout', group='networks', fixed=True)
     upsample: str = setting(
         'deconv',
@@ -691,7 +705,7 @@ class Config(FeatureConfig):
     @property
     def norms(self) -> dict[str, str]:
         """The normalisation layers of each kind of network: 'generator' and 'discriminator'."""
-        return {'generator': self.norm, 'discriminator': self.norm}
+        return {'generator': self.normG or self.norm, 'discriminator': self.normD or self.norm}
 
     @property
     def antialiased(self) -> tuple[bool, bool]:

@@ -108,6 +108,7 @@ def made_files(tmp_path_factory):
     make('dropout', mirror.generator('resnet_6blocks', 3, 3, 4, 'instance', use_dropout=True))
     make('seven', mirror.Resnet(3, 3, 4, 7, 'instance'))
     make('judge', mirror.discriminator('basic', 3, 4, 3, 'batch'))
+    make('same', mirror.discriminator('basic', 3, 4, 3, 'instance'))
     make('instance', mirror.discriminator('basic', 1, 4, 3, 'instance'))
     make('of pairs', mirror.discriminator('basic', 6, 4, 3, 'instance'))
     state = good.state_dict()
@@ -145,7 +146,9 @@ def files(made_files, tmp_path, monkeypatch):
         (['--g_a=good.pth', '--input_nc=1'], r'`input_nc` \(1\) is not what .* holds \(3\)'),
         (['--g_a=good.pth', '--g_b=unet.pth'], r'`g_b` .* holds netG unet_128, `g_a` .* holds resnet_6blocks'),
         (['--g_a=good.pth', '--g_b=gray.pth'], r'`g_b` .* holds output_nc 1, `g_a` .* holds 3'),
-        (['--g_a=good.pth', '--d_a=judge.pth'], r'`d_a` .* holds norm batch, `g_a` .* holds instance'),
+        (['--g_a=good.pth', '--d_a=judge.pth', '--norm=batch'], r'`norm` \(batch\) is not what `g_a` .* holds'),
+        (['--g_a=good.pth', '--d_a=judge.pth', '--normD=none'], r'`normD` \(none\) is not what `d_a` .* holds \(batch'),
+        (['--g_a=good.pth', '--d_a=judge.pth', '--d_b=same.pth'], r'`d_b` .* normD instance, `d_a` .* holds batch'),
         (['--g_a=judge.pth'], r"`g_a` \('.*judge.pth'\) holds a discriminator; set it to the file of a generator"),
         (['--g_a=good.pth', '--d_b=good.pth'], '`d_b` .* holds a generator'),
         (['--g_a=vgg.pth'], r'`g_a` .* holds no layer of a generator \(its first keys: features.0.weight\)'),
@@ -181,6 +184,11 @@ def test_what_fits_is_taken_without_a_flag(files):
     config = load_config(files / 'runs' / 'gray')
     assert (config.input_nc, config.output_nc, config.lambda_identity) == (1, 3, 0)
     assert (config.netD, config.n_layers_D, config.ndf) == ('n_layers', 3, 4)
+
+    assert import_weights(files / 'runs', '--g_a=good.pth', '--d_a=judge.pth', name='two norms') == 0
+    assert load_config(files / 'runs' / 'two norms').norms == {'generator': 'instance', 'discriminator': 'batch'}
+    assert import_weights(files / 'runs', '--g_a=good.pth', '--norm=instance', '--normD=none', name='given') == 0
+    assert load_config(files / 'runs' / 'given').norms == {'generator': 'instance', 'discriminator': 'none'}
 
     (files / 'file').touch()
     with pytest.raises(UserError, match='`checkpoints_dir` .* cannot be written .*; set it to another'):
