@@ -24,8 +24,8 @@ SAVE_EVERY = 250  # steps
 # Settings that this training has no use for, with other values than their defaults.
 OTHERS = (
     'accumulate_steps', 'beta1', 'beta2', 'clip_grad', 'diffaugment', 'ema_decay', 'lambda_r1', 'lambda_zero_gp',
-    'learn_residual', 'lr_D', 'lr_policy', 'n_downsampling', 'num_D', 'precision', 'spectral_norm', 'upsample',
-    'warmup_steps',
+    'learn_gain', 'learn_residual', 'lr_D', 'lr_policy', 'n_downsampling', 'num_D', 'precision', 'spectral_norm',
+    'upsample', 'warmup_steps',
 )  # fmt: skip
 
 

@@ -160,6 +160,7 @@ class BaseModel(tf.Module):
                 downsample=config.downsample,
                 upsample=config.upsample,
                 learn_residual=config.learn_residual,
+                learn_gain=config.learn_gain,
                 n_downsampling=config.n_downsampling,
                 **initial,
             )

@@ -18,10 +18,24 @@ from cyclegan_tf.networks.shapes import check_images
 from cyclegan_tf.networks.stages import Stage, StageSequence
 
 DROPOUT_RATE = 0.5  # as in the reference
+LARGEST_GAIN = 4.0  # two stops, in a photographer's words; the smallest is 1 / LARGEST_GAIN
 
 
-def _residual(x: tf.Tensor, change: tf.Tensor) -> tf.Tensor:
-    """The image x with a change to it, [b, h, w, c], in [-1, 1]."""
+def _changed(x: tf.Tensor, change: tf.Tensor, gain: bool) -> tf.Tensor:
+    """An image with a change to it.
+
+    Args:
+        x: float [b, h, w, c] in [-1, 1].
+        change: float [b, h, w, c] in [-1, 1], what is added to the image; with gain, [b, h, w, 2c]: before that, the
+            logarithms to the base LARGEST_GAIN of the factors by which its pixels, counted from black, are multiplied.
+        gain: whether there are such factors.
+
+    Returns:
+        float [b, h, w, c] in [-1, 1].
+    """
+    if gain:
+        logarithm, change = tf.split(change, 2, axis=-1)
+        x = (x + 1) * tf.pow(LARGEST_GAIN, logarithm) - 1
     return tf.clip_by_value(x + change, -1, 1)
 
 
@@ -70,6 +84,10 @@ class ResnetGenerator(tf.keras.Model):
             repeating pixels. The latter two have a convolution behind them.
         learn_residual: return clip(x + y, -1, 1) for an image x and the last layer's output y (DeblurGAN, Kupyn et al.
             2018): the layers learn what to change. Takes images whose sides are multiples of side_multiple.
+        learn_gain: with learn_residual, return clip((x + 1) 4^g - 1 + y, -1, 1), where g and y, both in [-1, 1], are
+            halves of the last layer's channels: each pixel is made up to four times as bright or as dark, counted from
+            black, before the change is added. Such local affine functions of colour, from HDRNet (Gharbi et al. 2017,
+            "Deep Bilateral Learning for Real-Time Image Enhancement"), keep edges in proportion to the light.
         n_downsampling: how often the sides of the features are halved before the blocks, and doubled behind them: 2 in
             the reference. With 0, the blocks see every pixel, and nothing has to be put together again (pix2pixHD, Wang
             et al. 2018, has an option for it, with 4 as its default).
@@ -99,6 +117,7 @@ class ResnetGenerator(tf.keras.Model):
         downsample='stride',
         upsample='deconv',
         learn_residual=False,
+        learn_gain=False,
         n_downsampling=2,
         **kwargs,
     ):
@@ -115,7 +134,7 @@ class ResnetGenerator(tf.keras.Model):
         kernel = initializers.kernel
         self.conv_in = Conv(filters, 7, use_bias=use_bias, kernel_initializer=kernel())
         self.norm_in = make_norm(norm, initializers)
-        self._learn_residual = learn_residual
+        self._learn_residual, self._learn_gain = learn_residual, learn_gain
         widths = [filters * 2**n for n in range(n_downsampling + 1)]  # of the features at each size: f, 2f, 4f
         if downsample == 'antialias':
             self.downs = [Conv3x3(width, 1, use_bias, kernel()) for width in widths[1:]]
@@ -136,7 +155,7 @@ class ResnetGenerator(tf.keras.Model):
             self.ups = [UpConv(width, 3, use_bias=use_bias, kernel_initializer=kernel()) for width in after]
         self.up_norms = [make_norm(norm, initializers) for _ in self.ups]
         self.up_blurs = [Up() for _ in self.ups] if upsample == 'antialias' else []
-        self.conv_out = Conv(output_channels, 7, kernel_initializer=kernel())
+        self.conv_out = Conv(output_channels * (1 + learn_gain), 7, kernel_initializer=kernel())
         train = segments.make_training(lambda: self.trainable_variables, not norm.startswith('batch'), recompute_grads)
         first = 4 + 3 * n_downsampling + len(self.down_blurs)
         blocks = range(first, first + num_blocks)
@@ -172,7 +191,7 @@ class ResnetGenerator(tf.keras.Model):
         multiple = self.side_multiple if self._learn_residual else 1
         check_images(x, self._input_channels, self._smallest_side, multiple)
         y = self._sequence(x, training, seed, layers)
-        return _residual(x, y) if self._learn_residual and not layers else y
+        return _changed(x, y, self._learn_gain) if self._learn_residual and not layers else y
 
 
 class UnetGenerator(tf.keras.Model):
@@ -182,7 +201,7 @@ class UnetGenerator(tf.keras.Model):
         input_channels, output_channels, filters, norm, initializers: as for ResnetGenerator.
         recompute_grads: as for ResnetGenerator, for the activations inside each level on the way down and up.
         upsample: 'deconv', by transposed convolutions, or 'resize', as for ResnetGenerator.
-        learn_residual: as for ResnetGenerator.
+        learn_residual, learn_gain: as for ResnetGenerator.
         num_downs: number of downsampling convolutions, 7 ('unet_128') or 8 ('unet_256').
         use_dropout: apply dropout of 0.5 in the num_downs - 5 levels of 8 * filters channels above the bottleneck, when
             ResnetGenerator does.
@@ -202,10 +221,11 @@ class UnetGenerator(tf.keras.Model):
         recompute_grads=False,
         upsample='deconv',
         learn_residual=False,
+        learn_gain=False,
         **kwargs,
     ):
         super().__init__(autocast=not learn_residual, **kwargs)  # the image that is added to stays in float32
-        self._learn_residual = learn_residual
+        self._learn_residual, self._learn_gain = learn_residual, learn_gain
         self.side_multiple = 2**num_downs
         self.output_channels = output_channels
         self._input_channels = input_channels
@@ -218,7 +238,7 @@ class UnetGenerator(tf.keras.Model):
         self.downs = [Conv(c, 4, 2, 1, use_bias=use_bias, kernel_initializer=kernel()) for c in channels]
         self.down_norms = [make_norm(norm, initializers) for _ in range(num_downs - 2)]
         up = UpConv if upsample == 'deconv' else lambda filters, _, **kwargs: ResizeConv(filters, **kwargs)
-        self.ups = [up(output_channels, 4, use_bias=True, kernel_initializer=kernel())]
+        self.ups = [up(output_channels * (1 + learn_gain), 4, use_bias=True, kernel_initializer=kernel())]
         self.ups += [up(c, 4, use_bias=use_bias, kernel_initializer=kernel()) for c in channels[:-1]]
         self.up_norms = [make_norm(norm, initializers) for _ in range(num_downs - 1)]
         self._train = segments.make_training(
@@ -234,7 +254,7 @@ class UnetGenerator(tf.keras.Model):
         check_images(x, self._input_channels, multiple=self.side_multiple)
         plan = self._plan()
         (y,) = self._train(plan, x, seed) if training else segments.run(plan, x)
-        return _residual(x, y) if self._learn_residual else y  # [b, h, w, output_channels]
+        return _changed(x, y, self._learn_gain) if self._learn_residual else y  # [b, h, w, output_channels]
 
     def _plan(self):
         levels = [
@@ -277,6 +297,7 @@ def make_generator(
     downsample: str = 'stride',
     upsample: str = 'deconv',
     learn_residual: bool = False,
+    learn_gain: bool = False,
     n_downsampling: int = 2,
 ) -> tf.keras.Model:
     """Builds a generator and initialises its weights.
@@ -296,6 +317,7 @@ def make_generator(
         downsample: 'stride', or, for a ResNet only, 'antialias'; see ResnetGenerator.
         upsample: 'deconv', 'resize' or, for a ResNet only, 'antialias'; see ResnetGenerator.
         learn_residual: learn what to change in an image, see ResnetGenerator; needs as many output as input channels.
+        learn_gain: with learn_residual, learn how much brighter or darker to make it, too, see ResnetGenerator.
         n_downsampling: how often a ResNet halves the sides of its features, 0, 1 or 2, see ResnetGenerator.
 
     Returns:
@@ -305,8 +327,8 @@ def make_generator(
 
     Raises:
         UserError: the name, norm, padding, init_type, precision, downsample or upsample is unknown; recompute_grads is
-            combined with norm 'batch'; a U-Net is to be antialiased, or is given n_downsampling; or learn_residual is
-            given other channels.
+            combined with norm 'batch'; a U-Net is to be antialiased, or is given n_downsampling; learn_residual is
+            given other channels; or learn_gain is given without it.
     """
     if name not in GENERATORS:
         raise UserError(f"generator name '{name}' is not one of: {', '.join(GENERATORS)}.")
@@ -331,7 +353,9 @@ def make_generator(
             f'`learn_residual` (True) needs as many output channels ({output_channels}) as input channels '
             f'({input_channels}); leave it out.'
         )
-    arguments.update(upsample=upsample, learn_residual=learn_residual)
+    if learn_gain and not learn_residual:
+        raise UserError('`learn_gain` (True) belongs to a change of the image; set learn_residual to True, too.')
+    arguments.update(upsample=upsample, learn_residual=learn_residual, learn_gain=learn_gain)
     if recompute_grads and norm == 'batch':
         raise UserError(
             '`recompute_grads` (True) would update the running statistics of norm batch twice; use norm instance.'

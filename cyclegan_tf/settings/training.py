@@ -339,6 +339,13 @@ class Config(FeatureConfig):
         group='networks',
         fixed=True,
     )
+    learn_gain: bool = setting(
+        False,
+        'with --learn_residual, let generators also learn by which factor, from 1/4 to 4, to make each pixel brighter '
+        'before the change is added, so that edges stay in proportion to the light',
+        group='networks',
+        fixed=True,
+    )
     spectral_norm: bool = setting(
         False, "divide the discriminators' kernels by their largest singular values", group='networks', fixed=True
     )
@@ -634,6 +641,8 @@ class Config(FeatureConfig):
                 f'`learn_residual` (true) adds a change to an image, but input_nc is {self.input_nc} and output_nc '
                 f'{self.output_nc}; set it to false.'
             )
+        if self.learn_gain and not self.learn_residual:
+            raise UserError('`learn_gain` (true) belongs to a change of the image; set learn_residual to true, too.')
         _ = self.diffaugmentations, self.input_parts  # both raise UserError if they cannot be read
         if self.input_folders is not None and self.dataset_mode != 'paired':
             raise UserError(

@@ -12,9 +12,9 @@ from cyclegan_tf.settings.models import SETTINGS
 from tests.helpers.small_models import images, make, snapshot
 
 EVERY = dict(
-    upsample='resize', downsample='antialias', learn_residual=True, spectral_norm=True, num_D=2, gan_mode='hinge',
-    lambda_r1=0.5, lambda_zero_gp=0.1, diffaugment='color,translation,cutout', lr=2e-5, lr_D=4e-5, warmup_steps=2,
-    clip_grad=1.0, ema_decay=0.9, netD='n_layers', n_layers_D=1, batch_size=2,
+    upsample='resize', downsample='antialias', learn_residual=True, learn_gain=True, spectral_norm=True, num_D=2,
+    gan_mode='hinge', lambda_r1=0.5, lambda_zero_gp=0.1, diffaugment='color,translation,cutout', lr=2e-5, lr_D=4e-5,
+    warmup_steps=2, clip_grad=1.0, ema_decay=0.9, netD='n_layers', n_layers_D=1, batch_size=2,
 )  # fmt: skip
 OWN = {'pix2pix': dict(dataset_mode='paired', norm='instance'), 'cut': dict(num_patches=9, netF_nc=8), 'cycle_gan': {}}
 

@@ -55,6 +55,7 @@ def test_the_smallest_images_work():
         (lambda: make_generator('unet_128', downsample='antialias'), '`downsample` .antialias. is for ResNet gener'),
         (lambda: make_generator('unet_128', n_downsampling=1), '`n_downsampling` .1. is 0, 1 or 2 for a ResNet; leave'),
         (lambda: make_generator('resnet_6blocks', n_downsampling=3), '`n_downsampling` .3. is 0, 1 or 2 for a ResNet'),
+        (lambda: make_generator('resnet_6blocks', learn_gain=True), '`learn_gain` .True. belongs to a change of the i'),
         (lambda: make_generator('resnet_6blocks', 1, 3, learn_residual=True), '`learn_residual` .True. needs as many'),
     ],
 )
@@ -90,6 +91,32 @@ def test_a_residual_is_added_to_the_image_and_the_sum_is_clipped(name):
             np.testing.assert_array_equal(a, b)
         with pytest.raises(UserError, match='The height of the images .30. is not a multiple of 4, as this generator'):
             residual(tf.zeros([1, 30, 32, 3]))
+
+
+@pytest.mark.parametrize('name', ['resnet_6blocks', 'unet_128'])
+def test_pixels_are_multiplied_from_black_before_the_change_is_added(name):
+    how = dict(filters=2, norm='none', init_gain=0.5, seed=1, learn_residual=True)
+    plain, both = make_generator(name, 3, 3, **how), make_generator(name, 3, 3, **how, learn_gain=True)
+    # All layers but the last are the same; its first channels are the logarithms of the gain, the last ones the change.
+    last = 'conv_out' if name == 'resnet_6blocks' else 'ups'
+    layers = [getattr(network, last) for network in (plain, both)]
+    plain_out, out = (layer if name == 'resnet_6blocks' else layer[0] for layer in layers)
+    for variable, other in zip(out.variables, plain_out.variables, strict=True):
+        # A transposed convolution's kernel has its output channels before its input channels.
+        axis = -2 if len(variable.shape) == 4 and name == 'unet_128' else -1
+        variable.assign(tf.concat([tf.zeros_like(other), other], axis))
+    x = tf.random.stateless_uniform([1, 128, 128, 3], [1, 2], -1, 1)
+    np.testing.assert_allclose(both(x), plain(x), atol=1e-6)  # a gain of 1
+
+    gains = [2.0, 1 / 3, 0.5]
+    for variable in out.variables:
+        variable.assign(tf.zeros_like(variable))
+    logarithms = np.log(gains) / np.log(4)
+    out.bias.assign(np.arctanh([*logarithms, 0.25, 0, -0.125]))
+    light = (x + 1) / 2  # in [0, 1]
+    expected = np.clip(2 * (light * gains + np.array([0.125, 0, -0.0625])) - 1, -1, 1)
+    np.testing.assert_allclose(both(x), expected, atol=1e-5)
+    assert both.output_channels == 3
 
 
 def test_the_image_that_a_residual_is_added_to_is_not_rounded():

@@ -251,6 +251,7 @@ def test_cuts_flags_of_antialiasing_are_other_names(tmp_path):
         (['--model=cut', '--netG=unet_256'], '`netG` .unet_256. is no sequence of layers'),
         (['--n_downsampling=1', '--netG=unet_128'], '`n_downsampling` .1. is for ResNet generators, but netG is unet_'),
         (['--n_downsampling=3'], '`n_downsampling` .3. exceeds 2; lower it'),
+        (['--learn_gain'], '`learn_gain` .true. belongs to a change of the image; set learn_residual to true'),
         (['--learn_residual', '--input_nc=1', '--lambda_identity=0'], '`learn_residual` .true. adds a change to an im'),
         (['--diffaugment=color,noise'], "`diffaugment` .'noise'. is not one of: color, translation, cutout, or none"),
         (['--ema_decay=1'], '`ema_decay` .1. is not below 1; lower it'),
