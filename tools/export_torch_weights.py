@@ -1,7 +1,8 @@
 """Writes a run's weights for PyTorch: python tools/export_torch_weights.py --name=RUN --output=DIR
 
 The files are those that the PyTorch programs of CycleGAN, pix2pix and CUT save, latest_net_G_A.pth and so on. Put them
-into that program's checkpoints/NAME, and load them with the same --netG, --ngf, --norm and so on.
+into that program's checkpoints/NAME, and load them with the same --netG, --ngf, --norm and so on. Only CUT's program
+has --normG and --normD; to translate with the others, --norm has to be the generators'.
 """
 
 from __future__ import annotations

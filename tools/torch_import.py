@@ -172,7 +172,7 @@ def make_config(arguments: Arguments, files: Sequence[File]) -> Config:
             'flags and files contradict each other; leave the flags out, or import the files as two runs:\n  '
             + '\n  '.join(lines)
         )
-    settings = {**flags, **one_norm(arguments.settings_class, settings)}
+    settings = {**flags, **one_norm(arguments.settings_class, settings, given)}
     if settings['input_nc'] != settings['output_nc'] and 'lambda_identity' in settings.keys() - given:
         settings['lambda_identity'] = 0.0  # it compares images of A and B, which need equal channels for that
     config = arguments.settings_class(**settings)
@@ -201,13 +201,13 @@ def inferred_settings(settings_class: type[Config], file: File, given: Collectio
     return inferred
 
 
-def one_norm(settings_class: type[Config], inferred: Mapping[str, Any]) -> dict[str, Any]:
-    """Inferred settings with the norm of a generator or a discriminator as that of all networks, unless they differ:
-    the programs of CycleGAN and pix2pix know no others, so that a network without a file has the same. CUT's program
-    does.
+def one_norm(settings_class: type[Config], inferred: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """Inferred settings with the norm of a generator or a discriminator as that of all networks, unless they differ, or
+    that of all networks is given: the programs of CycleGAN and pix2pix know no others, so that a network without a file
+    has the same. CUT's program does.
     """
     norms = {inferred[name] for name in OWN_NORMS.values() if inferred.get(name)}
-    if len(norms) != 1 or 'nce_layers' in settings_class.__dataclass_fields__:
+    if len(norms) != 1 or 'norm' in given or 'nce_layers' in settings_class.__dataclass_fields__:
         return dict(inferred)
     others = {name: value for name, value in inferred.items() if name not in OWN_NORMS.values()}
     return {**others, 'norm': norms.pop()}

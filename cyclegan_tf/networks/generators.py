@@ -354,7 +354,9 @@ def make_generator(
             f'({input_channels}); leave it out.'
         )
     if learn_gain and not learn_residual:
-        raise UserError('`learn_gain` (True) belongs to a change of the image; set learn_residual to True, too.')
+        raise UserError(
+            '`learn_gain` (True) belongs to a change of the image; leave it out, or set learn_residual, too.'
+        )
     arguments.update(upsample=upsample, learn_residual=learn_residual, learn_gain=learn_gain)
     if recompute_grads and norm == 'batch':
         raise UserError(

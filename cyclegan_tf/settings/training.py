@@ -341,8 +341,8 @@ class Config(FeatureConfig):
     )
     learn_gain: bool = setting(
         False,
-        'with --learn_residual, let generators also learn by which factor, from 1/4 to 4, to make each pixel brighter '
-        'before the change is added, so that edges stay in proportion to the light',
+        'with --learn_residual, let generators also learn by which factor, from 1/4 to 4, to make each pixel darker or '
+        'brighter before the change is added, so that edges stay in proportion to the light',
         group='networks',
         fixed=True,
     )
@@ -617,8 +617,8 @@ class Config(FeatureConfig):
             )
         if self.recompute_grads and self.norms['generator'] == 'batch':
             raise UserError(
-                '`recompute_grads` (true) would update the running statistics of batch norm twice in a step; set it to '
-                'false, or norm to instance.'
+                f'`recompute_grads` (true) would update the running statistics of batch norm twice in a step; set it '
+                f'to false, or {"normG" if self.normG else "norm"} to instance.'
             )
         for name in ('beta1', 'beta2', 'ema_decay'):
             if getattr(self, name) >= 1:
@@ -639,10 +639,13 @@ class Config(FeatureConfig):
         if self.learn_residual and self.input_nc != self.output_nc:
             raise UserError(
                 f'`learn_residual` (true) adds a change to an image, but input_nc is {self.input_nc} and output_nc '
-                f'{self.output_nc}; set it to false.'
+                f'{self.output_nc}; set it {"and learn_gain " if self.learn_gain else ""}to false.'
             )
         if self.learn_gain and not self.learn_residual:
-            raise UserError('`learn_gain` (true) belongs to a change of the image; set learn_residual to true, too.')
+            raise UserError(
+                '`learn_gain` (true) belongs to a change of the image; set learn_residual to true, or learn_gain to '
+                'false.'
+            )
         _ = self.diffaugmentations, self.input_parts  # both raise UserError if they cannot be read
         if self.input_folders is not None and self.dataset_mode != 'paired':
             raise UserError(

@@ -139,6 +139,9 @@ def test_all_of_them_go_together(photographs, model):
     metrics, before, after, small = train(photographs, model, steps=1)
     assert np.all(np.isfinite(metrics)) and len(small.averages()) == (2 if model == 'cycle_gan' else 1)
     assert sum(kernel.ndim == 1 for kernel in after) == (12 if model == 'cycle_gan' else 6)  # of spectral norms
+    for name in small.averages():  # the generators: biases of three gains, and of three channels that are added
+        made = small.networks()[name], small.averages()[name]
+        assert all((6,) in {tuple(v.shape) for v in one.variables} for one in made)
     # Nothing stands still but the singular vectors of a single number.
     assert not any(np.array_equal(a, b) for a, b in zip(before, after) if a.size > 1)
     assert all(small.slots(name) is None for name in small.networks() if name != 'F')

@@ -150,7 +150,8 @@ def test_every_flag_file_is_valid_and_says_how_to_run_it():
     assert set(paths) == {*DATA_SETS, *OF_PIX2PIX, *OF_CUT, 'demo', 'demo_pix2pix', 'demo_cut', 'template'}
     for path in paths.values():
         parse(f'--flagfile={path}')
-        assert path.read_text().startswith(f'# python -m cyclegan_tf.train --flagfile=flags/{path.name}')
+        program, machine, result = path.read_text().split('\n')[0].split(' -- ')
+        assert program.startswith(f'# python -m cyclegan_tf.train --flagfile=flags/{path.name}') and machine and result
 
 
 @pytest.mark.parametrize('name', DATA_SETS)
@@ -251,7 +252,11 @@ def test_cuts_flags_of_antialiasing_are_other_names(tmp_path):
         (['--model=cut', '--netG=unet_256'], '`netG` .unet_256. is no sequence of layers'),
         (['--n_downsampling=1', '--netG=unet_128'], '`n_downsampling` .1. is for ResNet generators, but netG is unet_'),
         (['--n_downsampling=3'], '`n_downsampling` .3. exceeds 2; lower it'),
-        (['--learn_gain'], '`learn_gain` .true. belongs to a change of the image; set learn_residual to true'),
+        (['--learn_gain'], '`learn_gain` .true. belongs to a change of the image; set learn_residual to true, or'),
+        (
+            ['--learn_residual', '--learn_gain', '--input_nc=1', '--lambda_identity=0'],
+            '`learn_residual` .true. adds .*; set it and learn_gain to false',
+        ),
         (['--learn_residual', '--input_nc=1', '--lambda_identity=0'], '`learn_residual` .true. adds a change to an im'),
         (['--diffaugment=color,noise'], "`diffaugment` .'noise'. is not one of: color, translation, cutout, or none"),
         (['--ema_decay=1'], '`ema_decay` .1. is not below 1; lower it'),
@@ -361,7 +366,11 @@ def test_a_run_with_a_suffix_is_continued_by_it_alone(tmp_path):
             ['--dataroot=demo', '--model=cut', '--nce_includes_all_negatives_from_minibatch', '--accumulate_steps=2'],
             '`nce_includes_all_negatives_from_minibatch` .true. needs all images of the batch at once',
         ),
-        (['--dataroot=demo', '--model=cut', '--normG=batch', '--recompute_grads'], '`recompute_grads` .true.'),
+        (
+            ['--dataroot=demo', '--model=cut', '--normG=batch', '--recompute_grads'],
+            '`recompute_grads` .*, or normG to',
+        ),
+        (['--dataroot=demo', '--norm=batch', '--recompute_grads'], '`recompute_grads` .true.* to false, or norm to i'),
         (['--dataroot=demo', '--input_folders=A,A2'], "`input_folders` .'A,A2'. needs images that are matched by name"),
         (['--dataroot=demo', *PAIRED, '--input_folders=A,B'], "`input_folders` .'A,B'. has to name different folders"),
         (['--dataroot=demo', *PAIRED, '--input_folders=A,A'], "`input_folders` .'A,A'. has to name different folders"),

@@ -190,6 +190,9 @@ def test_what_fits_is_taken_without_a_flag(files):
     assert import_weights(files / 'runs', '--g_a=good.pth', '--norm=instance', '--normD=none', name='given') == 0
     assert load_config(files / 'runs' / 'given').norms == {'generator': 'instance', 'discriminator': 'none'}
 
+    assert import_weights(files / 'runs', '--g_a=good.pth', '--norm=batch', '--normG=instance', name='both') == 0
+    assert load_config(files / 'runs' / 'both').norms == {'generator': 'instance', 'discriminator': 'batch'}
+
     (files / 'file').touch()
     with pytest.raises(UserError, match='`checkpoints_dir` .* cannot be written .*; set it to another'):
         import_weights(files / 'file', '--g_a=good.pth')
