@@ -18,7 +18,7 @@ from cyclegan_tf.networks.shapes import check_images
 from cyclegan_tf.networks.stages import Stage, StageSequence
 
 DROPOUT_RATE = 0.5  # as in the reference
-LARGEST_GAIN = 4.0  # two stops, in a photographer's words; the smallest is 1 / LARGEST_GAIN
+LARGEST_GAIN = 4.0  # the smallest is 1 / LARGEST_GAIN
 
 
 def _changed(x: tf.Tensor, change: tf.Tensor, gain: bool) -> tf.Tensor:
