@@ -184,8 +184,8 @@ def test_tiles_keep_memory_within_what_max_pixels_asks_for():
         assert status == 0, error
         return int(output)
 
-    # As docs/translation.md says: 24 bytes for each filter and pixel of a tile, four copies of the image in float32, and
-    # 150 MB, of which oneDNN's kernels need more or less on different processors, whatever the size.
+    # As docs/translation.md says: 24 bytes for each filter and pixel of a tile, four copies of the image in float32,
+    # and 150 MB, of which oneDNN's kernels need more or less on different processors, whatever the size.
     bound = 24 * 16 * 400_000 + 4 * (1500 * 2000 * 3 * 4) + 150_000_000
     assert peak(400_000) < bound < peak(10**9)
 
