@@ -368,7 +368,7 @@ def test_a_run_with_a_suffix_is_continued_by_it_alone(tmp_path):
         ),
         (
             ['--dataroot=demo', '--model=cut', '--normG=batch', '--recompute_grads'],
-            '`recompute_grads` .*, or normG to',
+            '`recompute_grads` .true.* to false, or normG to instance',
         ),
         (['--dataroot=demo', '--norm=batch', '--recompute_grads'], '`recompute_grads` .true.* to false, or norm to i'),
         (['--dataroot=demo', '--input_folders=A,A2'], "`input_folders` .'A,A2'. needs images that are matched by name"),

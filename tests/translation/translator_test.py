@@ -178,15 +178,21 @@ print(peak[0] - before)
 
 
 @pytest.mark.slow
-def test_tiles_keep_memory_within_what_max_pixels_asks_for():
+def test_tiles_keep_memory_within_what_max_pixels_asks_for(monkeypatch):
+    # What is freed goes back to the system at once: glibc keeps some of it for every thread, from run to run more or
+    # less, and measured that would be the allocator's memory, not the translator's.
+    monkeypatch.setenv('MALLOC_ARENA_MAX', '1')
+    monkeypatch.setenv('MALLOC_MMAP_THRESHOLD_', '131072')
+
     def peak(max_pixels):
         status, output, error = program.run_python('-c', MEMORY, max_pixels)
         assert status == 0, error
         return int(output)
 
-    # As docs/translation.md says: 24 bytes for each filter and pixel of a tile, four copies of the image in float32,
-    # and 150 MB, of which oneDNN's kernels need more or less on different processors, whatever the size.
-    bound = 24 * 16 * 400_000 + 4 * (1500 * 2000 * 3 * 4) + 150_000_000
+    # As docs/translation.md says: 24 bytes for each filter and pixel of a tile, four copies of the image in float32.
+    bound = 24 * 16 * 400_000 + 4 * (1500 * 2000 * 3 * 4)
+    if 'avx512f' not in pathlib.Path('/proc/cpuinfo').read_text():
+        bound += 150_000_000  # oneDNN takes other kernels there, which need more whatever the size
     assert peak(400_000) < bound < peak(10**9)
 
 
