@@ -35,7 +35,7 @@ def _changed(x: tf.Tensor, change: tf.Tensor, gain: bool) -> tf.Tensor:
     """
     if gain:
         logarithm, change = tf.split(change, 2, axis=-1)
-        x = (x + 1) * tf.pow(LARGEST_GAIN, logarithm) - 1
+        x = (x + 1) * tf.pow(tf.cast(LARGEST_GAIN, logarithm.dtype), logarithm) - 1
     return tf.clip_by_value(x + change, -1, 1)
 
 

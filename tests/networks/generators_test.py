@@ -119,6 +119,11 @@ def test_pixels_are_multiplied_from_black_before_the_change_is_added(name):
     assert both.output_channels == 3
 
 
+def test_gains_are_computed_in_the_precision_of_the_image(float64):
+    network = make_generator('resnet_6blocks', filters=2, learn_residual=True, learn_gain=True, seed=1)
+    assert network(tf.zeros([1, 32, 32, 3], tf.float64), training=True).dtype == tf.float64
+
+
 def test_the_image_that_a_residual_is_added_to_is_not_rounded():
     network = make_generator('resnet_6blocks', filters=2, learn_residual=True, precision='bfloat16', seed=1)
     for variable in network.conv_out.variables:
