@@ -157,7 +157,7 @@ class ResnetGenerator(tf.keras.Model):
         self.up_blurs = [Up() for _ in self.ups] if upsample == 'antialias' else []
         self.conv_out = Conv(output_channels * (1 + learn_gain), 7, kernel_initializer=kernel())
         train = segments.make_training(lambda: self.trainable_variables, not norm.startswith('batch'), recompute_grads)
-        first = 4 + 3 * n_downsampling + len(self.down_blurs)
+        first = len(self._stages_down())
         blocks = range(first, first + num_blocks)
         # With recomputation, the values between segments stay in memory, and the output of stage 1 is large: no
         # segment ends there.
@@ -170,17 +170,23 @@ class ResnetGenerator(tf.keras.Model):
         return len(self._stages())
 
     def _stages(self) -> list[Stage]:
-        """The network's stages, at the indices of the reference's nn.Sequential."""
-        pad = Stage(lambda x: pad_reflect(x, 3))
-        stages = [pad, *self._convolution(self.conv_in, self.norm_in)]  # [b, h+6, w+6, c], [b, h, w, f]
-        # Sizes are those with n_downsampling 2.
-        for i, (conv, norm) in enumerate(zip(self.downs, self.down_norms)):  # [b, h/2, w/2, 2f], [b, h/4, w/4, 4f]
-            stages += [*self._convolution(conv, norm), *map(Stage, self.down_blurs[i : i + 1])]
+        """The network's stages, at the indices of the reference's nn.Sequential. Shapes are those with
+        n_downsampling 2."""
+        stages = self._stages_down()
         stages += [Stage(block, takes=('training', 'seed')) for block in self.blocks]  # [b, h/4, w/4, 4f]
         for i, (conv, norm) in enumerate(zip(self.ups, self.up_norms)):  # [b, h/2, w/2, 2f], [b, h, w, f]
             stages += [*map(Stage, self.up_blurs[i : i + 1]), *self._convolution(conv, norm)]
         tanh = Stage(lambda x: tf.tanh(full_precision(x)))
+        pad = Stage(lambda x: pad_reflect(x, 3))
         return [*stages, pad, Stage(self.conv_out), tanh]  # [b, h+6, w+6, f], [b, h, w, output_channels]
+
+    def _stages_down(self) -> list[Stage]:
+        """The stages ahead of the blocks."""
+        pad = Stage(lambda x: pad_reflect(x, 3))
+        stages = [pad, *self._convolution(self.conv_in, self.norm_in)]  # [b, h+6, w+6, c], [b, h, w, f]
+        for i, (conv, norm) in enumerate(zip(self.downs, self.down_norms)):  # [b, h/2, w/2, 2f], [b, h/4, w/4, 4f]
+            stages += [*self._convolution(conv, norm), *map(Stage, self.down_blurs[i : i + 1])]
+        return stages
 
     @staticmethod
     def _convolution(conv, norm) -> list[Stage]:

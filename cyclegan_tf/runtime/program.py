@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -40,6 +41,8 @@ def run_program(program: str, parse_argv: Callable[[list[str]], Any], main: Call
     except (flags.Error, UserError) as error:
         _complain(program, error, verbose)
         sys.exit(2)
+    except BrokenPipeError:  # the help is piped into a program that has read enough, such as `head`
+        os._exit(128 + signal.SIGPIPE)
     try:
         status = main(settings)
     except (UserError, OSError) as error:

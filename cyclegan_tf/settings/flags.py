@@ -285,7 +285,7 @@ def _finish(values: flags.FlagValues, argv: Sequence[str], rest: Sequence[str], 
     """Prints help if it is asked for, without the hidden flags, and exits; refuses arguments that are not flags."""
     if asks_for_help(values):
         program = argv[0] if '.py' in argv[0] else f'-m {argv[0]}'
-        print(f'usage: python {program} [flags]\n\n{help_text(values, hidden)}')
+        print(f'usage: python {program} [flags]\n\n{help_text(values, hidden)}', flush=True)
         raise SystemExit(0)
     if rest:
         raise UserError(not_a_flag(values, argv, rest[0]))

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 from typing import ClassVar
@@ -425,6 +426,15 @@ def test_help_lists_every_flag_with_its_default_and_exits_0():
         assert f'--{field.name}:' in text or f'--[no]{field.name}:' in text, field.name
         assert field.metadata['meaning'] in text, field.name
     assert "(default: '286')" in done.stdout
+
+
+def test_help_ends_quietly_when_nobody_reads_on():
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, '-m', 'cyclegan_tf.train', '--helpshort']
+    done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, '')
 
 
 def test_help_has_headings_and_begins_with_what_is_used_most(capsys):
