@@ -30,11 +30,12 @@ class Conv(tf.keras.layers.Conv2D):
         halves = (*self.kernel_size, *self.strides, self._pad) == (4, 4, 2, 2, 1)
         same = halves and all(side is not None and side % 2 == 0 for side in x.shape[1:3])
         padded = pad_zero(x, self._pad) if self._pad and not same else x
-        y = tf.nn.conv2d(padded, self._weights(x.dtype), self.strides, 'SAME' if same else 'VALID')
+        y = self._scaled(tf.nn.conv2d(padded, tf.cast(self.kernel, x.dtype), self.strides, 'SAME' if same else 'VALID'))
         return _add_bias(y, self.bias) if self.use_bias else y
 
-    def _weights(self, dtype: tf.DType) -> tf.Tensor:
-        return tf.cast(self.kernel, dtype)
+    def _scaled(self, y: tf.Tensor) -> tf.Tensor:
+        """What is made of the kernel's output before the bias is added."""
+        return y
 
 
 class SpectralConv(Conv):
@@ -43,6 +44,9 @@ class SpectralConv(Conv):
 
     sigma = ||W^T u||, where u is the stored estimate of the first left singular vector. Gradients treat both singular
     vectors as constants, as the paper does. The estimate is improved once a step, by update_singular_vectors.
+
+    It is the output that is divided, which comes to the same: kernels of discriminators are larger than their outputs
+    for images of 64x64, and a divided kernel would have to be differentiated, too.
 
     Args, input and output: as for Conv. u starts at what FIRST_ITERATIONS find from a random vector.
     """
@@ -62,12 +66,10 @@ class SpectralConv(Conv):
         for _ in range(self.FIRST_ITERATIONS):
             _iterate(self.u, self.kernel)
 
-    def _weights(self, dtype: tf.DType) -> tf.Tensor:
-        kernel, u = _read(self.kernel), _read(self.u)
-        matrix = tf.reshape(kernel, [-1, self.filters])
-        v = tf.stop_gradient(tf.math.l2_normalize(tf.linalg.matvec(matrix, u)))
-        sigma = tf.tensordot(v, tf.linalg.matvec(matrix, u), 1)
-        return tf.cast(kernel / sigma, dtype)
+    def _scaled(self, y: tf.Tensor) -> tf.Tensor:
+        product = tf.linalg.matvec(tf.reshape(_read(self.kernel), [-1, self.filters]), _read(self.u))  # sigma * v
+        sigma = tf.tensordot(tf.stop_gradient(tf.math.l2_normalize(product)), product, 1)
+        return y / tf.cast(sigma, y.dtype)
 
 
 def update_singular_vectors(network: tf.keras.Model) -> None:
