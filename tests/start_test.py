@@ -34,6 +34,7 @@ WRONG = {
     'benchmark all': (["--train='"], 'train'),
     'check_dataset': (['--dataroot=demo', '--load_size=none'], 'load_size'),
     'compare_settings': (['--list=runs.txt', '--keep_aside=1'], 'keep_aside'),
+    'compare_sheet': (['--compared=out', '--runs=one:mean'], 'runs'),
     'demo': (['--netD=n_layers', '--n_layers_D=0'], 'n_layers_D'),
     'demo_sheet': (['--verbose=maybe'], 'verbose'),
     'export_torch_weights': (['--output=out', '--epoch=newest'], 'epoch'),

@@ -11,7 +11,8 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from picture_grid import QUALITY, grid
+from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
@@ -20,11 +21,6 @@ from cyclegan_tf.settings import flags  # noqa: E402
 from cyclegan_tf.settings.fields import setting, validate_fields  # noqa: E402
 
 COLUMNS = {'real_A': 'day', 'fake_B': 'night made of it', 'real_B': 'night', 'fake_A': 'day made of it'}
-# Lengths on the sheet, in pixels.
-GAP = 6
-WIDE_GAP = 18  # between the two directions
-HEADING = 28
-QUALITY = 88  # of the JPEG
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,16 +58,8 @@ def sheet(images: pathlib.Path, names: list[str]) -> Image.Image:
         FileNotFoundError: a picture does not exist.
     """
     rows = [[Image.open(images / f'{name}_{label}.png').convert('RGB') for label in COLUMNS] for name in names]
-    width, height = rows[0][0].size
-    lefts = [column * (width + GAP) + (WIDE_GAP - GAP) * (column >= 2) for column in range(len(COLUMNS))]
-    canvas = Image.new('RGB', (lefts[-1] + width, HEADING + len(rows) * (height + GAP) - GAP), 'white')
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(16)
-    for left, heading in zip(lefts, COLUMNS.values()):
-        pen.text((left, HEADING // 2), heading, 'black', font, anchor='lm')
-    for number, row in enumerate(rows):
-        for left, picture in zip(lefts, row):
-            canvas.paste(picture, (left, HEADING + number * (height + GAP)))
-    return canvas
+    headings = list(COLUMNS.values())
+    return grid([headings[:2], headings[2:]], rows)
 
 
 if __name__ == '__main__':

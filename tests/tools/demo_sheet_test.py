@@ -1,7 +1,8 @@
 """The picture of the demo: which pictures it shows, and where."""
 
 import numpy as np
-from demo_sheet import COLUMNS, GAP, HEADING, WIDE_GAP, sheet
+from demo_sheet import COLUMNS, sheet
+from picture_grid import GAP, HEADING, WIDE_GAP
 from PIL import Image
 
 
