@@ -234,14 +234,14 @@ def compare(line: Line, data: pathlib.Path, settings: CompareConfig, sitting: Si
     folder = output / 'judged' / line.name
     folder.mkdir(parents=True, exist_ok=True)
     log, trained = folder / 'log.txt', directions_of(line)
-    seconds = [train(line, data, output, direction, sitting, log) for direction in trained]
+    a_step = [train(line, data, output, direction, sitting, log) for direction in trained]
     average = bool(config(line, data, output).ema_decay)
     for weights in ('last', 'average') if average else ('last',):
         judged = folder / f'{weights}.json'
         made = {
             'steps': line.steps,
             'flags': list(line.flags),
-            'seconds': dict(zip(DIRECTIONS, seconds * (2 // len(seconds)))),
+            'seconds a step': dict(zip(DIRECTIONS, a_step * (2 // len(a_step)))),
         }
         if sitting.is_over or (judged.exists() and made.items() <= json.loads(judged.read_text()).items()):
             continue
@@ -261,9 +261,9 @@ def compare(line: Line, data: pathlib.Path, settings: CompareConfig, sitting: Si
 
 def train(
     line: Line, data: pathlib.Path, output: pathlib.Path, direction: str, sitting: Sitting, log: pathlib.Path
-) -> float:
+) -> Optional[float]:
     """Trains to the line's number of steps, from where an earlier sitting has left off; returns the seconds of
-    processor time that all sittings took.
+    processor time that a step took, in all sittings that were not killed; None: there are none.
 
     Raises:
         UserError: the run has been trained for more steps, or has failed.
@@ -272,10 +272,15 @@ def train(
 
     arguments = train_flags(line, data, output, direction)
     run_directory = output / 'runs' / config(line, data, output, direction).run_name
-    seconds = output / 'judged' / line.name / f'seconds_{direction}.json'
-    spent = json.loads(seconds.read_text()) if seconds.exists() else 0.0
-    found = checkpoints.scan(run_directory)[0]
-    step = found[-1].step if found else 0
+    path = output / 'judged' / line.name / f'seconds_{direction}.json'
+    spent = json.loads(path.read_text()) if path.exists() else {'steps': 0, 'seconds': 0.0}
+
+    def last_step() -> Optional[int]:
+        found = checkpoints.scan(run_directory)[0]
+        return found[-1].step if found else None
+
+    begun = last_step()
+    step = begun or 0
     if step > line.steps:
         raise UserError(f'its run in {run_directory} has {step} steps already, more than {line.steps}; raise that.')
     if step < line.steps and not sitting.is_over:
@@ -283,10 +288,11 @@ def train(
         if line.name.startswith(TORCH):
             program: tuple[Any, ...] = (ROOT / 'tools' / 'torch_training.py',)
         else:
-            program = ('-m', 'cyclegan_tf.train', *(['--continue_train'] if found else []))
-        spent += sitting.run(*program, *arguments, log=log)
-        write_json(seconds, spent)
-    return spent
+            program = ('-m', 'cyclegan_tf.train', *(['--continue_train'] if begun is not None else []))
+        spent['seconds'] += sitting.run(*program, *arguments, log=log)
+        spent['steps'] += (last_step() or 0) - step
+        write_json(path, spent)
+    return spent['seconds'] / spent['steps'] if spent['steps'] else None
 
 
 # ------------------------------------------------------------------------------------------------------------ the table
@@ -306,9 +312,9 @@ def make_table(lines: Sequence[Line], output: pathlib.Path) -> Iterator[str]:
             steps, figures = judged['steps'], judged['figures']
             name = line.name if weights == 'last' else f'{line.name}, running mean'
             for direction in DIRECTIONS:
-                a_step = judged['seconds'][direction] / steps
+                a_step = judged['seconds a step'][direction]
                 found = ' | '.join(f'{figures[f"{direction} {figure}"]:.3f}' for figure in FIGURES)
-                yield f'| {name} | {direction} | {steps} | {found} | {a_step:.2f} |'
+                yield f'| {name} | {direction} | {steps} | {found} | {"" if a_step is None else f"{a_step:.2f}"} |'
 
 
 if __name__ == '__main__':

@@ -153,12 +153,6 @@ def _paths_read(source: sources.Source) -> set[str]:
     return {os.path.realpath(part.label(index)) for part in parts for index in range(len(part))}
 
 
-def _paths_read(source: sources.Source) -> set[str]:
-    """The real paths of all files that are read, also of those that are stacked."""
-    parts = source.parts or (source,)
-    return {os.path.realpath(part.label(index)) for part in parts for index in range(len(part))}
-
-
 def translate_files(
     translator: Translator,
     source: sources.Source,

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -148,7 +149,7 @@ OF_CUT = {
 
 def test_every_flag_file_is_valid_and_says_how_to_run_it():
     paths = {path.stem: path for path in (ROOT / 'flags').glob('*.cfg')}
-    assert set(paths) == {*DATA_SETS, *OF_PIX2PIX, *OF_CUT, 'demo', 'demo_pix2pix', 'demo_cut', 'template'}
+    assert set(paths) == {*DATA_SETS, *OF_PIX2PIX, *OF_CUT, 'demo', 'demo_pix2pix', 'demo_cut', 'template', 'better'}
     for path in paths.values():
         parse(f'--flagfile={path}')
         program, machine, result = path.read_text().split('\n')[0].split(' -- ')
@@ -186,6 +187,12 @@ def test_the_data_sets_of_cut_are_trained_by_either_mode(name):
     for flags_ in ((path, '--CUT_mode=FastCUT'), ('--CUT_mode=FastCUT', path)):
         fast = parse(*flags_)
         assert (fast.lambda_NCE, fast.nce_idt, fast.n_epochs, fast.n_epochs_decay) == (10, False, 150, 50)
+
+
+def test_better_pictures_differ_from_the_defaults_as_the_page_about_them_says():
+    config, page = parse(f'--flagfile={ROOT}/flags/better.cfg'), (ROOT / 'docs' / 'quality.md').read_text()
+    shown = re.search(r'^better:((?: --\S+)+)$', page, re.MULTILINE).group(1).split()
+    assert parse(*shown, '--dataroot=FOLDER', '--name=better') == config
 
 
 def test_the_template_holds_the_defaults():

@@ -60,6 +60,10 @@ def test_what_is_done_is_not_done_again(compare, tmp_path, capsys):
     assert 'both, ' not in printed
     for name in ('both', 'cut', 'cut_BtoA'):
         assert checkpoints.find(tmp_path / 'out' / 'runs' / name, 'latest').step == 2
+    # Of a training that was killed nobody knows how long it took.
+    for path in (tmp_path / 'out' / 'judged' / 'both').glob('*.json'):
+        path.unlink()
+    assert compare(LIST)[:2] == [f'{line.rpartition(" | ")[0]} |  |' for line in first]
     # A training that was stopped goes on.
     again = compare(LIST.replace('both 2', 'both 3'))
     assert [line.split(' | ')[2] for line in again] == ['3', '3', *['2'] * 4]
@@ -86,12 +90,17 @@ def test_the_table_has_what_is_judged(tmp_path):
     folder.mkdir(parents=True)
     names = 'mmd', 'content', 'sharpness', 'taken_for_target'
     figures = {f'{direction} {name}': 0.25 for direction in ('AtoB', 'BtoA') for name in names}
-    judged = {'steps': 8, 'flags': [], 'seconds': {'AtoB': 4.0, 'BtoA': 8.0}, 'figures': {**figures, 'BtoA mmd': 1.5}}
+    judged = {
+        'steps': 8,
+        'flags': [],
+        'seconds a step': {'AtoB': 0.5, 'BtoA': None},
+        'figures': {**figures, 'BtoA mmd': 1.5},
+    }
     (folder / 'average.json').write_text(json.dumps(judged))
     (folder / 'last.json').write_text(json.dumps({**judged, 'flags': ['--ngf=2']}))  # of an earlier list
     assert list(compare_settings.make_table(lines, tmp_path))[2:] == [
         '| one, running mean | AtoB | 8 | 0.250 | 0.250 | 0.250 | 0.250 | 0.50 |',
-        '| one, running mean | BtoA | 8 | 1.500 | 0.250 | 0.250 | 0.250 | 1.00 |',
+        '| one, running mean | BtoA | 8 | 1.500 | 0.250 | 0.250 | 0.250 |  |',
     ]
 
 
