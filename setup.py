@@ -15,6 +15,7 @@ DEMO = ['scikit-image>=0.22,<1', 'scikit-learn>=1.3,<2']
 BENCHMARK = ['matplotlib>=3.8,<4']
 # The messages of TensorFlow Serving's requests; each release wants its own TensorFlow.
 SERVING = ['tensorflow-serving-api==2.15.1' + OLD, 'tensorflow-serving-api==2.21.*' + NEW]
+APP = ['gradio>=6,<7']
 # Releases of onnx after 1.17 want a protobuf that TensorFlow 2.15 cannot load.
 ONNX = ['tf2onnx==1.17.0', 'onnx==1.17.0' + OLD, 'onnx>=1.17,<2' + NEW]
 
@@ -26,7 +27,10 @@ setuptools.setup(
     long_description_content_type='text/markdown',
     license='MIT',
     packages=setuptools.find_packages(include=['cyclegan_tf', 'cyclegan_tf.*']),
-    package_data={'cyclegan_tf.translation': ['gallery.html', 'gallery.css', 'gallery.js']},
+    package_data={
+        'cyclegan_tf.translation': ['gallery.html', 'gallery.css', 'gallery.js'],
+        'cyclegan_tf.web': ['page.css'],
+    },
     python_requires='>=3.10,<3.14',
     install_requires=[
         'tensorflow==2.15.1' + OLD,
@@ -59,6 +63,7 @@ setuptools.setup(
         'benchmark': BENCHMARK,
         'serving': SERVING,
         'onnx': ONNX,
+        'app': APP,
         'torch': ['torch==2.13.0'],
         'test': [
             *DEMO,
@@ -72,5 +77,7 @@ setuptools.setup(
             'pyyaml>=6',
             'ruff>=0.6',
         ],
+        # What bash tools/test.sh --extras needs besides; selenium drives Chromium.
+        'test-extras': [*APP, 'selenium>=4.20,<5'],
     },
 )

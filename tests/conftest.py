@@ -18,6 +18,7 @@ import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras
 
 def pytest_addoption(parser):
     parser.addoption('--nightly', action='store_true', help='run the tests as well that take minutes')
+    parser.addoption('--extras', action='store_true', help='run only the tests of the extras app and video')
 
 
 def pytest_sessionstart(session):
@@ -37,11 +38,16 @@ def pytest_sessionstart(session):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves the nightly tests out, unless they are asked for."""
-    if not config.getoption('--nightly'):
-        nightly = [item for item in items if item.get_closest_marker('nightly')]
-        items[:] = [item for item in items if item not in nightly]
-        config.hook.pytest_deselected(items=nightly)
+    """Leaves the nightly tests out, unless they are asked for; and those of extras, unless these are."""
+    extras = bool(config.getoption('--extras'))
+    left_out = [
+        item
+        for item in items
+        if (item.get_closest_marker('nightly') and not config.getoption('--nightly'))
+        or bool(item.get_closest_marker('extras')) != extras
+    ]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.hookimpl(tryfirst=True)

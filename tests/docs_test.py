@@ -11,6 +11,7 @@ import textwrap
 import pytest
 
 from cyclegan_tf.runtime import program as running
+from cyclegan_tf.settings.app import AppConfig
 from cyclegan_tf.settings.evaluation import EvaluateConfig
 from cyclegan_tf.settings.export import ExportConfig
 from cyclegan_tf.settings.flags import parse
@@ -25,9 +26,10 @@ ROOT = program.ROOT
 PATHS = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in PATHS}
 ARCHITECTURE = PAGES['docs/architecture.md']
-PROGRAMS = {'train': Config, 'translate': TranslateConfig, 'evaluate': EvaluateConfig, 'export': ExportConfig}
+PROGRAMS = {'train': Config, 'translate': TranslateConfig, 'evaluate': EvaluateConfig, 'export': ExportConfig,
+            'app': AppConfig}  # fmt: skip
 # Of other programs: TensorBoard, tools/test.sh, and the PyTorch program where the pages compare with it.
-OTHERS = {'logdir', 'nightly', 'eval'}
+OTHERS = {'logdir', 'nightly', 'extras', 'eval'}
 # New files of architecture.md's sketches.
 SKETCHED = {
     'cyclegan_tf/models/paired.py', 'tests/models/paired_test.py', 'cyclegan_tf/data/archive.py',

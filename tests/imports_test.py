@@ -12,8 +12,8 @@ PACKAGE = pathlib.Path(__file__).parent.parent / 'cyclegan_tf'
 # From above to below: a layer imports those below it, and its packages know nothing of each other.
 LAYERS = [
     {'__init__'},  # load, the way in from Python
-    {'train', 'translate', 'evaluate', 'export'},
-    {'training'},
+    {'train', 'translate', 'evaluate', 'export', 'app'},
+    {'training', 'web'},
     {'evaluation'},
     {'translation', 'serving'},
     {'runs'},
@@ -39,6 +39,7 @@ ONLY = {
     'tf2onnx': {'serving/conversion'},
     'jinja2': {'translation/gallery'},
     'filelock': {'runs/lock'},
+    'gradio': {'web/page'},
 }
 
 

@@ -14,7 +14,8 @@ import pytest
 from tests.helpers import program
 
 ROOT = pathlib.Path(__file__).parent.parent
-HEAVY = ('tensorflow', 'numpy', 'keras', 'keras_cv', 'tensorflow_datasets', 'tensorboard', 'tqdm', 'torch', 'psutil')
+HEAVY = ('tensorflow', 'numpy', 'keras', 'keras_cv', 'tensorflow_datasets', 'tensorboard', 'tqdm', 'torch', 'psutil',
+         'gradio')  # fmt: skip
 MOST_SECONDS = 2.0  # of the processor; on a machine that has nothing else to do it is a fifth of that
 
 # What each is asked that it has to refuse, and the setting that the sentence has to name; of a tool with several words,
@@ -24,6 +25,7 @@ WRONG = {
     'cyclegan_tf.translate': (['--resize=large'], 'resize'),
     'cyclegan_tf.evaluate': (['--metrics=taste'], 'metrics'),
     'cyclegan_tf.export': (['--output=out', '--epoch=newest'], 'epoch'),
+    'cyclegan_tf.app': (['--port=70000'], 'port'),
     'augment_sheet': (['--draws=0'], 'draws'),
     'benchmark': (['trane'], 'benchmark'),
     'benchmark train': (['--kinds=torch,magic'], 'kinds'),

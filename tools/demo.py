@@ -6,7 +6,9 @@ tools/demo.sh creates an environment of packages first.
 
 from __future__ import annotations
 
+import os
 import pathlib
+import shlex
 import signal
 import subprocess
 import sys
@@ -39,12 +41,17 @@ def parse(argv: Sequence[str]) -> tuple[Config, list[str]]:
 
 
 def main(parsed: tuple[Config, list[str]]) -> int:
-    """Trains, then translates; returns the exit status of the program that failed, or 0."""
+    """Trains, translates, and says how to go on; returns the exit status of the program that failed, or 0."""
     config, flags = parsed
     place = [f'--checkpoints_dir={config.checkpoints_dir}', f'--name={config.run_name}']
     # The held-out photographs are translated at their own size, which some values of preprocess keep in any case.
     size = [] if config.preprocess in ('crop', 'none') else ['--load_size=256']
-    return run('train', *flags) or run('translate', *place, *size)
+    status = run('train', *flags) or run('translate', *place, *size)
+    if not status:
+        python = os.path.relpath(sys.executable)
+        told = place if config.checkpoints_dir != Config.checkpoints_dir else place[1:]
+        print(f'A page to drop photographs of your own on: {shlex.join([python, "-m", "cyclegan_tf.app", *told])}')
+    return status
 
 
 def run(program: str, *flags: str) -> int:

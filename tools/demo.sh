@@ -5,5 +5,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/environment.sh
 check_python "${PYTHON:-python3}"
-make_environment .venv-demo "${PYTHON:-python3}" demo
+make_environment .venv-demo "${PYTHON:-python3}" demo,app
 exec .venv-demo/bin/python tools/demo.py "$@"

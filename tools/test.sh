@@ -1,19 +1,23 @@
 #!/usr/bin/env bash
-# Checks the style and runs the tests: bash tools/test.sh [--nightly] [arguments of pytest]
-# --nightly: with those that take minutes.
+# Checks the style and runs the tests: bash tools/test.sh [--nightly | --extras] [arguments of pytest]
+# --nightly: with those that take minutes. --extras: only those of the page in the browser, in an environment of their
+# own; they need Chromium and its driver (Debian: apt-get install chromium-driver).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/environment.sh
 python=${PYTHON:-python3}
 check_python "$python"
+version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+environment=.venv-test-$version
 # PyTorch, with which results are compared, is a large download; it is left out where the newer stack is tested.
-if "$python" -c 'import sys; sys.exit(sys.version_info[:2] >= (3, 12))'; then
+if [ "${1:-}" = --extras ]; then
+  extras=test,test-extras select=(tests/web) environment=.venv-extras-$version
+elif "$python" -c 'import sys; sys.exit(sys.version_info[:2] >= (3, 12))'; then
   extras=test,torch select=()
 else
   extras=test select=(-m 'not torch')
   echo 'Comparisons with PyTorch run on Python 3.10 and 3.11 only.'
 fi
-environment=.venv-test-$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 make_environment "$environment" "$python" "$extras"
 
 "$environment/bin/ruff" check .

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import functools
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Optional
 
 if TYPE_CHECKING:  # imported where a bar is shown
     from tqdm import tqdm
+
+Listener = Callable[[str, int, Optional[int]], None]
+_listener: contextvars.ContextVar[Optional[Listener]] = contextvars.ContextVar('listener', default=None)
 
 
 class Console:
@@ -84,6 +90,7 @@ def progress_bar(
     total: Optional[int] = None,
     keep: bool = False,
     shown: bool = True,
+    unit: str = 'images',
 ) -> tqdm:
     """A bar that counts images on standard error; nothing is shown if that is not a terminal.
 
@@ -93,11 +100,59 @@ def progress_bar(
         total: number of images, if they are not given or have no length.
         keep: keep the bar on the terminal when all is done.
         shown: False shows nothing even on a terminal.
+        unit: what is counted.
     """
     from tqdm import tqdm
 
     disable = None if shown else True  # None: tqdm shows the bar only on a terminal
-    return tqdm(images, what, total, leave=keep, unit=' images', dynamic_ncols=True, disable=disable)
+    bar = tqdm(images, what, total, leave=keep, unit=f' {unit}', dynamic_ncols=True, disable=disable)
+    listener = _listener.get()
+    if listener is None:
+        return bar
+    if total is None and images is not None:
+        total = len(images) if hasattr(images, '__len__') else None
+    return _Told(bar, images, functools.partial(listener, unit), total)
+
+
+@contextlib.contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """A context in which progress bars of this thread also tell a function how far they are.
+
+    Args:
+        listener: called with what is counted, such as 'images', how many are done, and how many there are, if that is
+            known.
+    """
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+class _Told:
+    """A progress bar that tells a listener, too, whether or not it is shown."""
+
+    def __init__(self, bar: tqdm, images: Optional[Iterable], tell: Callable[[int, Optional[int]], None], total):
+        self._bar, self._images, self._tell, self._total, self._done = bar, images, tell, total, 0
+
+    def update(self, number: int = 1) -> None:
+        """Counts."""
+        self._bar.update(number)
+        self._done += number
+        self._tell(self._done, self._total)
+
+    def __iter__(self) -> Iterator:
+        with self._bar:
+            for item in self._images:
+                yield item
+                self.update()
+
+    def __enter__(self) -> _Told:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._bar.__exit__(*error)
 
 
 def count(number: int, what: str) -> str:

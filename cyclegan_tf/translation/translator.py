@@ -23,6 +23,7 @@ from cyclegan_tf.models.translation import Translation
 from cyclegan_tf.networks import test_time
 from cyclegan_tf.networks.shapes import least_side, mirrored, pad_to_multiple
 from cyclegan_tf.runs import checkpoints
+from cyclegan_tf.runtime.console import progress_bar
 from cyclegan_tf.runtime.hardware import device_kind, free_memory
 from cyclegan_tf.settings.training import Config
 
@@ -423,26 +424,29 @@ class Translator:
         core = int(math.sqrt(self.max_pixels)) - 2 * self._margin
         core -= core % self.multiple
         columns = [self._span(left, core, width) for left in range(0, width, core)]
+        bar = progress_bar(total=len(columns) * len(range(0, height, core)), unit='tiles')
         column_weights = np.zeros(width, np.float32)
         for first, last, weights in columns:
             column_weights[first:last] += weights
         # The rows that the tiles above have begun and those below complete: sums, and their weights.
         sums, sum_weights, top = np.zeros((0, width, self._all[direction].channels[1]), np.float32), np.zeros(0), 0
-        for start in range(0, height, core):
-            first, last, weights = self._span(start, core, height)
-            image, band = read(first, last), np.zeros((last - first, *sums.shape[1:]), np.float32)
-            for left, right, across in columns:
-                tile = network.translate(image[None, :, left:right], seeds, (first, left))[0]
-                band[:, left:right] += tile * across[:, None]
-            band /= column_weights[:, None]
-            done = first - top  # no tile below reaches these rows
-            if done:
-                yield sums[:done] / sum_weights[:done, None, None].astype(np.float32)
-            band *= weights[:, None, None]
-            band[: len(sums) - done] += sums[done:]
-            weights = weights.astype(np.float64)
-            weights[: len(sums) - done] += sum_weights[done:]
-            sums, sum_weights, top = band, weights, first
+        with bar:
+            for start in range(0, height, core):
+                first, last, weights = self._span(start, core, height)
+                image, band = read(first, last), np.zeros((last - first, *sums.shape[1:]), np.float32)
+                for left, right, across in columns:
+                    tile = network.translate(image[None, :, left:right], seeds, (first, left))[0]
+                    band[:, left:right] += tile * across[:, None]
+                    bar.update()
+                band /= column_weights[:, None]
+                done = first - top  # no tile below reaches these rows
+                if done:
+                    yield sums[:done] / sum_weights[:done, None, None].astype(np.float32)
+                band *= weights[:, None, None]
+                band[: len(sums) - done] += sums[done:]
+                weights = weights.astype(np.float64)
+                weights[: len(sums) - done] += sum_weights[done:]
+                sums, sum_weights, top = band, weights, first
         yield sums / sum_weights[:, None, None].astype(np.float32)
 
     def _span(self, start: int, core: int, side: int) -> tuple[int, int, np.ndarray]:

@@ -2,12 +2,14 @@
 
 import contextlib
 import pathlib
+import shlex
 import subprocess
 import sys
 
 import demo
 import pytest
 
+from cyclegan_tf import app
 from cyclegan_tf.errors import UserError
 
 TOOLS = pathlib.Path(__file__).parent.parent.parent / 'tools'
@@ -74,10 +76,17 @@ def started(monkeypatch, *flags):
     return calls
 
 
-def test_train_and_translate_are_told_of_one_run(place, monkeypatch):
+def test_train_and_translate_are_told_of_one_run(place, monkeypatch, capsys):
     (train, *flags), translate = started(monkeypatch, '--name=mine', '--seed=3')
     assert (train, flags[1:]) == ('train', ['--name=mine', '--seed=3']) and flags[0].startswith('--flagfile=')
     assert translate == ('translate', '--checkpoints_dir=./checkpoints', '--name=mine', '--load_size=256')
+    # What is printed is a command that opens the page on that run.
+    [*_, line] = capsys.readouterr().out.splitlines()
+    _, module, *rest = shlex.split(line.partition(': ')[2])
+    assert line.startswith('A page') and [module, *rest] == ['-m', 'cyclegan_tf.app', '--name=mine']
+    started(monkeypatch, '--name=mine', '--checkpoints_dir=some where')
+    shown = shlex.split(capsys.readouterr().out.partition(': ')[2])
+    assert app.parse(shown[2:]) == app.parse(['app', '--name=mine', '--checkpoints_dir=some where'])
     assert started(monkeypatch, '--preprocess=crop')[1][2:] == ('--name=demo',)  # which keeps sizes
 
 

@@ -1,0 +1,57 @@
+"""A page to drop photographs on: python -m cyclegan_tf.app [--name=RUN]."""
+
+from __future__ import annotations
+
+import pathlib
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.program import run_program
+from cyclegan_tf.settings import flags
+from cyclegan_tf.settings.app import AppConfig
+
+
+def parse(argv: Sequence[str]) -> AppConfig:
+    """Command line to settings; raises as flags.parse."""
+    return flags.parse(AppConfig, argv)
+
+
+def main(settings: AppConfig) -> int:
+    """Serves the page until the program is interrupted; returns the exit status.
+
+    Raises:
+        UserError: there is no such model, the port is taken, or the extra `app` is not installed.
+    """
+    # Imported here: both take seconds to import, for which --help and wrong flags should not wait.
+    from cyclegan_tf.runtime.hardware import half_precision_warning, missing_gpu_warning
+    from cyclegan_tf.web.models import Exported, Runs
+
+    models = Exported(settings) if settings.model_dir else Runs(settings)
+    try:
+        from cyclegan_tf.web import page
+    except ModuleNotFoundError as error:
+        if error.name != 'gradio':
+            raise
+        raise UserError(
+            "the page needs Gradio, which is not installed; install it with: pip install '.[app]'"
+        ) from error
+    for warning in filter(None, (missing_gpu_warning(), half_precision_warning(settings.precision))):
+        print(warning, file=sys.stderr)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl+C, so that what was uploaded is deleted
+        signal.signal(number, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix='cyclegan_tf_app_', ignore_cleanup_errors=True) as folder:
+        address, served = page.launch(page.Page(models, settings, pathlib.Path(folder)).build(), settings)
+        print(f'Open {address} in a browser; Ctrl+C ends the program.', flush=True)
+        try:
+            threading.Event().wait()
+        finally:
+            served.close(verbose=False)
+    return 0
+
+
+if __name__ == '__main__':
+    run_program('cyclegan_tf.app', parse, main)

@@ -1,0 +1,190 @@
+"""What the page offers, and what it makes of files; without Gradio."""
+
+import pathlib
+import threading
+
+import imagecodecs
+import numpy as np
+import pytest
+from PIL import Image
+
+from cyclegan_tf import app
+from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime import console
+from cyclegan_tf.settings.run_flags import load_config
+from cyclegan_tf.web import models, pictures
+from tests.helpers import program
+from tests.helpers.image_files import tiff
+from tests.helpers.served_models import make_run, photograph, run_export
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    """A folder with two runs, an unfinished one, and exported models."""
+    place = tmp_path_factory.mktemp('models')
+    make_run(place / 'checkpoints', 'both')
+    program.run_training(place / 'checkpoints', '--dataroot=demo', '--name=mean', '--ema_decay=0.9', '--max_steps=1')
+    (place / 'checkpoints' / 'begun').mkdir()
+    (place / 'checkpoints' / 'begun' / 'flags.cfg').write_text('--dataroot=demo\n')
+    assert run_export(place / 'checkpoints', place / 'models', '--name=both', '--version=2') == 0
+    assert run_export(place / 'checkpoints', place / 'models', '--name=both', '--version=10') == 0
+    return place
+
+
+def settings(place, *flags):
+    return app.parse(['app', f'--checkpoints_dir={place / "checkpoints"}', *flags])
+
+
+def test_runs_with_a_checkpoint_are_offered_with_what_they_have(place):
+    runs = models.Runs(settings(place))
+    assert runs.names == ['both', 'mean']
+    assert runs.directions('both') == ['AtoB', 'BtoA'] and runs.checkpoints('both') == ['latest']
+    assert [runs.weights(name) for name in runs.names] == [('average',), ('average', 'last')]
+    assert ('netG', 'resnet_6blocks') in runs.about('both', 'latest', 'AtoB')[1]
+
+
+@pytest.mark.parametrize(
+    'flags, message',
+    [
+        (
+            ['--name=begun'],
+            "`name` .'begun'. is no run with a checkpoint in '.*', which has: both, mean; set it",
+        ),
+        (['--checkpoints_dir=nowhere'], "`checkpoints_dir` .'nowhere'. holds no run with a checkpoint; train one"),
+        (['--model_dir=nowhere'], "`model_dir` .'nowhere'. holds no SavedModel; set it to the output of"),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(place, flags, message):
+    with pytest.raises(UserError, match=message):
+        app.main(settings(place, *flags))
+
+
+def test_a_run_and_a_model_exclude_each_other():
+    with pytest.raises(UserError, match="`name` .'run'. and `model_dir` .'models'. exclude each other; leave one out"):
+        app.parse(['app', '--name=run', '--model_dir=models'])
+
+
+def test_the_extra_that_is_missing_is_named(place):
+    code = """
+import sys
+sys.modules['gradio'] = None  # as if it were not installed
+from cyclegan_tf import app
+app.run_program('app', app.parse, app.main)
+"""
+    flags = f'--checkpoints_dir={place / "checkpoints"}'
+    status, _, error = program.run_python('-c', code, flags)
+    assert status == 1
+    assert error.splitlines()[-1] == (
+        "app: the page needs Gradio, which is not installed; install it with: pip install '.[app]'"
+    )
+
+
+def test_models_are_loaded_once_and_kept_while_they_are_used(place):
+    runs = models.Runs(settings(place, '--kept_models=2'))
+    first = runs.load('both', 'latest', 'average')
+    loaded = []
+    users = [threading.Thread(target=lambda: loaded.append(runs.load('mean', 'latest', 'last'))) for _ in range(3)]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join()
+    assert loaded[0] is loaded[1] is loaded[2] and runs.load('both', 'latest', 'average') is first
+    other = runs.load('mean', 'latest', 'average')  # takes the place of what was used least
+    assert runs.load('both', 'latest', 'average') is first and runs.load('mean', 'latest', 'average') is other
+    assert runs.load('mean', 'latest', 'last') is not loaded[0]
+
+
+def test_a_file_is_translated_with_its_depth_and_named_without_its_folder(place, tmp_path):
+    loaded = models.Runs(settings(place, '--max_image_pixels=10000')).load('both', 'latest', 'average')
+    deep = photograph(70, 90).astype(np.uint16) * 257
+    (tmp_path / 'a deep.one.tif').write_bytes(tiff(deep, photometric='rgb'))
+    found = pictures.translate(loaded, str(tmp_path / 'a deep.one.tif'), 'BtoA', tmp_path / 'out')
+    assert found == tmp_path / 'out' / 'a deep.one.png'
+    expected = loaded.translator.translate(deep, 'BtoA')
+    np.testing.assert_array_equal(imagecodecs.png_decode(found.read_bytes()), expected)
+    shown = pictures.preview(found, loaded.result_options('BtoA'))
+    assert shown.mode == 'RGB' and shown.size == (90 * 5, 70 * 5)
+    np.testing.assert_allclose(np.asarray(shown)[::5, ::5], expected / 257, atol=0.51)
+    Image.new('RGB', (200, 100)).save(tmp_path / 'large.png')
+    for call in (
+        lambda: pictures.translate(loaded, str(tmp_path / 'large.png'), 'AtoB', tmp_path / 'out'),
+        lambda: pictures.preview(tmp_path / 'large.png', loaded.options('AtoB')),
+    ):
+        with pytest.raises(UserError, match=r'^large.png: it claims 200x100 pixels; --max_image_pixels .10,000. is'):
+            call()
+
+
+def test_a_large_picture_is_shown_smaller_and_keeps_its_alpha(tmp_path):
+    image = Image.new('RGBA', (3000, 1000), (10, 20, 30, 200))
+    image.save(tmp_path / 'wide.png')
+    shown = pictures.preview(tmp_path / 'wide.png', models.result_options(3, None))
+    assert shown.size == (1600, 533)
+    np.testing.assert_allclose(shown.getpixel((5, 5)), (10, 20, 30, 200), atol=1)
+
+
+def test_tiles_are_told_while_they_are_made(place, tmp_path):
+    loaded = models.Runs(settings(place, '--max_pixels=200704')).load('both', 'latest', 'average')
+    Image.fromarray(photograph(470, 600)).save(tmp_path / 'large.png')
+    told = []
+    with console.listening(lambda *what: told.append(what)):
+        pictures.translate(loaded, str(tmp_path / 'large.png'), 'AtoB', tmp_path / 'out')
+    tiles = [(done, total) for unit, done, total in told if unit == 'tiles']
+    assert len(tiles) > 3 and tiles == [(number + 1, len(tiles)) for number in range(len(tiles))]
+    assert ('images', 1, 1) in told
+
+
+def test_examples_are_the_runs_test_images(place, tmp_path):
+    config = load_config(place / 'checkpoints' / 'both')
+    examples = pictures.Examples(config, 3)
+    for domain in 'AB':
+        thumbnails = examples.thumbnails(domain)
+        assert [name for _, name in thumbnails] == ['astronaut', 'chelsea', 'china']
+        assert all(max(picture.size) == 160 for picture, _ in thumbnails)
+        file = examples.file(domain, 1, tmp_path)
+        shown = thumbnails[1][0]
+        difference = np.asarray(Image.open(file).resize(shown.size), float) - np.asarray(shown)
+        assert file.name == 'chelsea.png' and np.abs(difference).mean() < 5
+    assert pictures.Examples(config, 0).thumbnails('A') == []
+
+
+def test_exported_models_are_found_and_translate_as_the_run(place, tmp_path):
+    of_all = models.Exported(settings(place, f'--model_dir={place / "models"}'))
+    assert of_all.names == ['both_AtoB', 'both_BtoA'] and of_all.checkpoints('both_AtoB') == ['10']
+    for folder, version in (('both_BtoA', '10'), ('both_BtoA/2', '2')):
+        one = models.Exported(settings(place, f'--model_dir={place / "models" / folder}'))
+        assert one.names == ['both_BtoA'] and one.checkpoints('both_BtoA') == [version]
+    loaded = of_all.load('both_BtoA', '10', 'average')
+    assert of_all.load('both_BtoA', '10', 'average') is loaded
+    deep = photograph(70, 90).astype(np.uint16) * 257
+    (tmp_path / 'deep.png').write_bytes(imagecodecs.png_encode(deep))
+    found = pictures.translate(loaded, str(tmp_path / 'deep.png'), 'both_BtoA', tmp_path / 'out')
+    expected = models.Runs(settings(place)).load('both', 'latest', 'average').translator.translate(deep, 'BtoA')
+    np.testing.assert_allclose(imagecodecs.png_decode(found.read_bytes()).astype(int), expected, atol=3)
+
+
+def test_an_exported_model_says_what_is_too_large_for_it(place, tmp_path):
+    flags = ['--name=both', '--direction=AtoB', '--max_pixels=4096']
+    assert run_export(place / 'checkpoints', tmp_path / 'small', *flags) == 0
+    loaded = models.Exported(settings(place, f'--model_dir={tmp_path / "small"}')).load('both_AtoB', '1', 'average')
+    Image.fromarray(photograph(70, 90)).save(tmp_path / 'large.png')
+    with pytest.raises(
+        UserError, match='^The image has 90x70 pixels; this model takes at most 4,096 of them: make it smaller.$'
+    ):
+        pictures.translate(loaded, str(tmp_path / 'large.png'), 'both_AtoB', tmp_path / 'out')
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [('pb', 'cannot be read as a SavedModel .*; export it again'), ('values', 'takes numbers of a range')],
+)
+def test_an_exported_model_that_cannot_be_used_is_named(place, tmp_path, change, message):
+    if change == 'values':
+        make_run(tmp_path, 'ct', value_range='-1000,1000')
+        assert run_export(tmp_path, tmp_path / 'models', '--name=ct', '--direction=AtoB') == 0
+    else:
+        folder = pathlib.Path(tmp_path / 'models' / 'ct_AtoB' / '1')
+        folder.mkdir(parents=True)
+        (folder / 'saved_model.pb').write_text('damaged')
+    offered = models.Exported(settings(place, f'--model_dir={tmp_path / "models"}'))
+    with pytest.raises(UserError, match=message):
+        offered.load('ct_AtoB', '1', 'average')
