@@ -130,7 +130,7 @@ class Page:
             # What was there before is taken away first: it may not be what is chosen if something goes wrong.
             clear = {'fn': self.clear, 'outputs': [slider, download]}
             clear_all = {'fn': lambda: (*self.clear(), '', ''), 'outputs': [slider, download, measures, about]}
-            page.load(**choose).success(**look)
+            page.load(lambda: gr.Dropdown(self._models.names), None, name).then(**choose).success(**look)
             name.input(**clear_all).then(**choose).success(**look).success(**translate)
             direction.input(**clear_all).then(**look).success(**translate)
             epoch.input(**clear_all).then(**look).success(**translate)
@@ -200,8 +200,10 @@ class Page:
             before = pictures.preview(path, loaded.options(direction))
             result = pictures.translate(loaded, path, direction, self._new_folder())
             after = pictures.preview(result, loaded.result_options(direction))
+        folder = self._new_folder()
+        files = [str(pictures.save(*one)) for one in ((before, folder / 'before'), (after, folder / 'after'))]
         shown = gr.skip() if path.lower().endswith(_OF_BROWSERS) else self._stand_in(path, before)
-        return shown, (before, after), gr.DownloadButton(value=str(result), interactive=True)
+        return shown, tuple(files), gr.DownloadButton(value=str(result), interactive=True)
 
     @staticmethod
     def clear() -> tuple[None, Any]:
@@ -217,8 +219,7 @@ class Page:
 
     def _stand_in(self, path: str, picture: Image.Image) -> str:
         """A file that is shown instead of another one, which browsers cannot show."""
-        file = self._new_folder() / f'{uuid.uuid4()}.png'
-        picture.save(file)
+        file = pictures.save(picture, self._new_folder() / str(uuid.uuid4()))
         self._originals[file.name] = path
         return str(file)
 
@@ -248,9 +249,7 @@ class Page:
                 problems.append(f'- {error}')
                 continue
             # Files, of which any number has room, and not pictures in memory.
-            preview = folder / str(number) / f'preview.{"png" if picture.mode in ("LA", "RGBA") else "jpg"}'
-            picture.save(preview, quality=90, icc_profile=picture.info.get('icc_profile'))
-            shown.append((str(preview), result.name))
+            shown.append((str(pictures.save(picture, folder / str(number) / 'preview')), result.name))
             results.append(result)
         archive = folder / 'translations.zip'
         with zipfile.ZipFile(archive, 'w', zipfile.ZIP_STORED) as target:  # the pictures are compressed already

@@ -68,6 +68,14 @@ def preview(path: os.PathLike, options: ReadOptions) -> Image.Image:
     return shown
 
 
+def save(picture: Image.Image, stem: pathlib.Path) -> pathlib.Path:
+    """Writes what `preview` made, with its colour profile; Gradio's own files have none. Returns the file."""
+    is_png = max(picture.size) <= _SMALL or picture.mode in ('LA', 'RGBA')
+    file = stem.with_name(f'{stem.name}.{"png" if is_png else "jpg"}')
+    picture.save(file, quality=92, icc_profile=picture.info.get('icc_profile'))
+    return file
+
+
 def _open(path: str, options: ReadOptions) -> Source:
     """One file: a path with * in it would be a pattern, and a folder all that is in it."""
     if not os.path.isfile(path):

@@ -6,7 +6,7 @@ import threading
 import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from cyclegan_tf import app
 from cyclegan_tf.errors import UserError
@@ -120,6 +120,15 @@ def test_a_large_picture_is_shown_smaller_and_keeps_its_alpha(tmp_path):
     shown = pictures.preview(tmp_path / 'wide.png', models.result_options(3, None))
     assert shown.size == (1600, 533)
     np.testing.assert_allclose(shown.getpixel((5, 5)), (10, 20, 30, 200), atol=1)
+
+
+def test_what_is_shown_has_the_profile_of_the_picture(tmp_path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+    for size, ending in ((3000, '.jpg'), (100, '.png')):
+        Image.new('RGB', (size, 50), (10, 20, 30)).save(tmp_path / 'one.png', icc_profile=profile)
+        shown = pictures.preview(tmp_path / 'one.png', models.result_options(3, None))
+        file = pictures.save(shown, tmp_path / 'a.shown')
+        assert file.name == f'a.shown{ending}' and Image.open(file).info['icc_profile'] == profile
 
 
 def test_tiles_are_told_while_they_are_made(place, tmp_path):
