@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Optional
 
 import numpy as np
@@ -55,11 +55,6 @@ class ExportedTranslator:
         channels = [one.shape[-1] for one in (self._call.inputs[0], self._call.structured_outputs['images'])]
         self._translation = ExportedTranslation(name, tuple(channels))
         self.max_pixels = 2**62  # the model splits batches itself
-
-    @property
-    def translations(self) -> Mapping[str, ExportedTranslation]:
-        """By name."""
-        return {self._translation.name: self._translation}
 
     def translation(self, direction: Optional[str] = None) -> ExportedTranslation:
         """The only one."""

@@ -24,6 +24,9 @@ from cyclegan_tf.translation import files
 from cyclegan_tf.translation.output import Output
 from cyclegan_tf.translation.translator import Translator
 
+_KINDS = ('latest', 'best', 'epochs')  # folders of checkpoints
+_NOT_SHOWN = {'name', 'model', 'checkpoints_dir', 'continue_train'}
+
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
@@ -105,13 +108,13 @@ class Runs:
         checkpoint = checkpoints.find(self._folder / name, epoch)
 
         def load():
-            translator = Translator.from_checkpoint(
-                config, checkpoint, settings.max_pixels, settings.precision, weights=weights
-            )
             if len(config.input_parts) > 1:
                 raise UserError(
                     'This run stacks the images of several folders; translate them with cyclegan_tf.translate.'
                 )
+            translator = Translator.from_checkpoint(
+                config, checkpoint, settings.max_pixels, settings.precision, weights=weights
+            )
             return Loaded(
                 translator,
                 threading.Lock(),
@@ -139,10 +142,6 @@ class Runs:
             [(what, f'{value:.4g}') for what, value, _ in found],
             [('step', f'{checkpoint.step:,}'), ('model', config.model), *changed],
         )
-
-
-_KINDS = ('latest', 'best', 'epochs')  # folders of checkpoints
-_NOT_SHOWN = {'name', 'model', 'checkpoints_dir', 'continue_train'}
 
 
 class Exported:
