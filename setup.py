@@ -16,6 +16,7 @@ BENCHMARK = ['matplotlib>=3.8,<4']
 # The messages of TensorFlow Serving's requests; each release wants its own TensorFlow.
 SERVING = ['tensorflow-serving-api==2.15.1' + OLD, 'tensorflow-serving-api==2.21.*' + NEW]
 APP = ['gradio>=6,<7']
+VIDEO = ['av>=18,<20']
 # Releases of onnx after 1.17 want a protobuf that TensorFlow 2.15 cannot load.
 ONNX = ['tf2onnx==1.17.0', 'onnx==1.17.0' + OLD, 'onnx>=1.17,<2' + NEW]
 
@@ -64,6 +65,7 @@ setuptools.setup(
         'serving': SERVING,
         'onnx': ONNX,
         'app': APP,
+        'video': VIDEO,
         'torch': ['torch==2.13.0'],
         'test': [
             *DEMO,
@@ -78,6 +80,6 @@ setuptools.setup(
             'ruff>=0.6',
         ],
         # What bash tools/test.sh --extras needs besides; selenium drives Chromium.
-        'test-extras': [*APP, 'selenium>=4.20,<5'],
+        'test-extras': [*APP, *VIDEO, 'selenium>=4.20,<5'],
     },
 )

@@ -1,4 +1,4 @@
-"""Translates images, or a run's test set: python -m cyclegan_tf.translate --name=RUN [--input=FILES]."""
+"""Translates images or videos, or a run's test set: python -m cyclegan_tf.translate --name=RUN [--input=FILES]."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ def parse(argv: Sequence[str]) -> TranslateConfig:
 def main(settings: TranslateConfig) -> int:
     """Translates; returns the exit status."""
     # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
+    from cyclegan_tf.data.video import find_videos
     from cyclegan_tf.evaluation.metrics import PairMeasures
     from cyclegan_tf.runs import checkpoints
-    from cyclegan_tf.runtime.console import count
     from cyclegan_tf.runtime.hardware import half_precision_warning, missing_gpu_warning
     from cyclegan_tf.translation.files import translate_input
     from cyclegan_tf.translation.test_set import translate_test_set
     from cyclegan_tf.translation.translator import Translator
+    from cyclegan_tf.translation.video import translate_videos
 
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
     config = run_flags.load_config(run_directory)
@@ -44,15 +45,16 @@ def main(settings: TranslateConfig) -> int:
         print(line, file=sys.stderr)
     with translator.out_of_memory_named():
         if settings.input:
-            outcome = translate_input(settings, translator)
+            videos = find_videos(settings.input)
+            translate = functools.partial(translate_videos, videos=videos) if videos else translate_input
+            outcome = translate(settings, translator)
         else:
             make_measures = functools.partial(PairMeasures, small_without_ssim=True)
             outcome = translate_test_set(settings, config, translator, make_measures)
     for line in outcome.problems:
         print(f'Skipped: {line}', file=sys.stderr)
     if outcome.problems:
-        others = '; all others were' if outcome.written else ''
-        raise UserError(f'{count(len(outcome.problems), "image")} could not be translated, see above{others}.')
+        raise UserError(outcome.complaint)
     return 0
 
 

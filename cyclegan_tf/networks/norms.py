@@ -7,7 +7,7 @@ import contextvars
 import functools
 import warnings
 from collections.abc import Iterator
-from typing import Optional
+from typing import Optional, Union
 
 import tensorflow as tf
 
@@ -154,8 +154,9 @@ class InstanceNorm(tf.keras.layers.Layer):
 class ThumbnailInstanceNorm(tf.keras.layers.Layer):
     """Instance norm with the statistics of another view of the image: thumbnail instance norm (Chen et al. 2022).
 
-    A call in training computes the mean and the variance of its input and stores them; a call outside training uses the
-    stored ones. Input and output: float [1, h, w, c].
+    A call in training computes the mean and the variance of its input, stores them and uses them; a call outside
+    training uses the stored ones. What is stored may be smoothed over several calls, as for the frames of a video: see
+    test_time.TestTime.kept_statistics. Input and output: float [1, h, w, c].
     """
 
     def __init__(self, **kwargs):
@@ -169,9 +170,7 @@ class ThumbnailInstanceNorm(tf.keras.layers.Layer):
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         dtype, x = x.dtype, full_precision(x)
         if training:
-            mean, variance = tf.nn.moments(x, [0, 1, 2], keepdims=True)
-            self.mean.assign(mean)
-            self.variance.assign(variance)
+            mean, variance = _store(self, tf.nn.moments(x, [0, 1, 2], keepdims=True))
         else:
             mean, variance = self.mean, self.variance
         return tf.cast((x - mean) * tf.math.rsqrt(variance + tf.constant(NORM_EPSILON, x.dtype)), dtype)
@@ -197,12 +196,24 @@ class ThumbnailBatchNorm(tf.keras.layers.Layer):
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         dtype, x = x.dtype, full_precision(x)
         if training:
-            mean, variance = image_statistics(x, test_time.active())
-            self.mean.assign(mean)
-            self.variance.assign(variance)
+            mean, variance = _store(self, image_statistics(x, test_time.active()))
         else:
             mean, variance = self.mean, self.variance
         return tf.cast(_affine(x, mean, variance, self.scale, self.offset), dtype)
+
+
+def _store(
+    norm: Union[ThumbnailInstanceNorm, ThumbnailBatchNorm], statistics: tuple[tf.Tensor, tf.Tensor]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Stores mean and variance in a norm, mixed with the former ones if that is told; returns what is stored."""
+    how = test_time.active()
+    kept = None if how is None else how.kept_statistics
+    stored = []
+    for variable, new in zip((norm.mean, norm.variance), statistics):
+        value = new if kept is None else new + tf.cast(kept, new.dtype) * (variable - new)
+        variable.assign(value)
+        stored.append(value)
+    return tuple(stored)
 
 
 @functools.cache

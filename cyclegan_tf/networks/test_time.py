@@ -26,6 +26,8 @@ class TestTime:
         dropout_seeds: int32 [b, 2], a seed for each image; None: no dropout.
         origin: int32 [2], row and column of the first pixel in the complete image, of which this may be a tile. They
             are multiples of the network's side_multiple.
+        kept_statistics: float32 scalar, the share that norms with stored statistics keep of the former ones when they
+            store new ones; None: nothing.
     """
 
     __test__ = False  # not a test, although its name looks like one to pytest
@@ -35,6 +37,7 @@ class TestTime:
     batch_statistics: bool
     dropout_seeds: Optional[tf.Tensor]
     origin: tf.Tensor
+    kept_statistics: Optional[tf.Tensor] = None
 
     def own_pixels(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Where feature maps [b, h, w, c] show the image and not its padding.

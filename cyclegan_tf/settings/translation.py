@@ -50,8 +50,8 @@ class TranslateConfig:
     # ----------------------------------------------------------------------------------------------------------- data
     input: Optional[str] = setting(
         None,
-        "images to translate: an image, a folder, or a quoted pattern such as 'in/*.jpg'; for a run of several input "
-        "folders, as many of these separated by commas; unset: the run's test images, with a results page",
+        "images or videos to translate: a file, a folder, or a quoted pattern such as 'in/*.jpg'; for a run of several "
+        "input folders, as many of these separated by commas; unset: the run's test images, with a results page",
         group='data',
     )
     resize: Optional[str] = setting(
@@ -128,12 +128,21 @@ class TranslateConfig:
         "the PyTorch program's way of turning both off: running statistics, and no dropout",
         group='evaluation',
     )
+    smooth_statistics: bool = setting(
+        True,
+        'in a video, let norms that use the statistics of each image (instance norm) change them slowly from frame to '
+        'frame, so that brightness does not flicker; they begin anew at a cut',
+        group='evaluation',
+    )
     seed: Optional[int] = setting(
         None, "random seed of the dropout of --test_dropout; unset: the run's", group='evaluation', minimum=0
     )
     # ---------------------------------------------------------------------------------------------------------- files
     output: Optional[str] = setting(
-        None, 'folder for the translated images of --input; unset: RESULTS_DIR/NAME/files_EPOCH', group='files'
+        None,
+        'folder for the translated images or videos of --input; for a single video, also a file, such as out.mp4 or '
+        'out.gif; unset: RESULTS_DIR/NAME/files_EPOCH',
+        group='files',
     )
     results_dir: str = setting(
         './results',
@@ -154,6 +163,13 @@ class TranslateConfig:
         'bands that are not alpha, floating-point and negative numbers) and for large TIFFs',
         group='files',
         choices=('auto', 'png', 'tiff'),
+    )
+    crf: int = setting(
+        18,
+        'quality of videos, the constant rate factor of their encoder: less is better and takes more space; H.264: 0 '
+        '(without loss) to 51; VP9: to 63',
+        group='files',
+        minimum=0,
     )
     # -------------------------------------------------------------------------------------------------------- devices
     precision: str = setting(

@@ -45,6 +45,12 @@ class Outcome:
     written: int
     problems: Sequence[str]
 
+    @property
+    def complaint(self) -> str:
+        """The problems in a sentence."""
+        others = '; all others were' if self.written else ''
+        return f'{count(len(self.problems), "image")} could not be translated, see above{others}.'
+
 
 def translate_input(settings: TranslateConfig, translator: Translator) -> Outcome:
     """Translates the files of --input."""
@@ -287,7 +293,7 @@ def _translate_rows(translator: Translator, image: Rows, direction: str, output:
 def plan(source: sources.Source, directions: Sequence[str], output: pathlib.Path) -> dict[str, list[pathlib.Path]]:
     """The paths of each direction's pictures without their endings, one for each image; with several directions, each
     has a folder."""
-    names = _paths(source.names)
+    names = distinct_paths(source.names)
     folders = {direction: output / direction if len(directions) > 1 else output for direction in directions}
     return {direction: [folder / name for name in names] for direction, folder in folders.items()}
 
@@ -393,7 +399,7 @@ def _open_rows(source: sources.Source, index: int) -> Optional[Rows]:
     return rows
 
 
-def _paths(names: Sequence[str]) -> list[str]:
+def distinct_paths(names: Sequence[str]) -> list[str]:
     """Names as paths of PNGs or TIFFs without ending. No two are equal, even if upper and lower case are, and none is
     the folder of another."""
     folders = {str(parent).lower() for name in names for parent in pathlib.PurePosixPath(name).parents}

@@ -324,16 +324,11 @@ class Translator:
     def translate_floats(self, images: np.ndarray, direction: str, names: Sequence[str] = ()) -> np.ndarray:
         """Float32 [n, h, w, channels in] in [-1, 1] -> float32 [n, h, w, channels out] in [-1, 1], any n, h and w;
         names: as for `translate`."""
-        channels_in, channels_out = self.translation(direction).channels
-        _, height, width, given = images.shape
-        if given != channels_in:
-            raise UserError(f'images of {given} channels do not fit a network that takes {channels_in}.')
+        channels_out = self._require_channels(images, direction)
+        _, height, width, _ = images.shape
         if 0 in images.shape:
             return np.zeros((*images.shape[:3], channels_out), np.float32)
-        padded = images
-        if height % self.multiple or width % self.multiple or min(height, width) < least_side(self.multiple):
-            with tf.device('CPU:0'):  # an image that goes through the network in tiles may exceed a GPU's memory
-                padded = pad_to_multiple(images, self.multiple).numpy()
+        padded = self._padded(images)
         results, size = np.empty((*padded.shape[:3], channels_out), np.float32), (height, width)
         seeds = self._seeds(direction, names, len(images))
         most = self.max_pixels // (padded.shape[1] * padded.shape[2])  # the pixels of a batch are counted together
@@ -349,7 +344,55 @@ class Translator:
                 top += len(rows)
         return results[:, :height, :width]
 
-    def _call(self, network, images, size, seeds, origin) -> tf.Tensor:
+    def translate_frame(self, image: np.ndarray, direction: str, kept: float = 0.0, name: str = '') -> np.ndarray:
+        """Translates a frame of a video so that its brightness does not flicker.
+
+        Norms with statistics of their own input take, for each frame, `kept` times what they took for the frame before
+        plus 1 - kept times the frame's own. Only one video at a time can be translated, and no image in between.
+
+        Args:
+            image: float32 [h, w, channels in] in [-1, 1].
+            direction: such as 'AtoB'.
+            kept: 0 to 1; 0 for the first frame, which has none before it: its result is that of translate_floats.
+            name: of the video, on which dropout depends, so that it is the same for all frames.
+
+        Returns:
+            float32 [h, w, channels out] in [-1, 1].
+        """
+        channels_out, (height, width, _) = self._require_channels(image[None], direction), image.shape
+        network, seeds = self._tiled_network(direction), self._seeds(direction, [name], 1)
+        if not network.learns:
+            return self.translate_floats(image[None], direction, [name])[0]
+        padded = self._padded(image[None])
+        sides, size = padded.shape[1:3], (height, width)
+        if sides[0] * sides[1] <= self.max_pixels:
+            return network.learn(padded, size, seeds, kept)[0, :height, :width]
+        result, top = np.empty((*sides, channels_out), np.float32), 0
+        for rows in self._in_tiles(lambda first, end: padded[0, first:end], sides, size, direction, seeds, kept):
+            result[top : top + len(rows)] = rows
+            top += len(rows)
+        return result[:height, :width]
+
+    def smooths_statistics(self, direction: str) -> bool:
+        """Whether the norms of a direction's generator have statistics of their own input."""
+        return self._tiled_network(direction).learns
+
+    def _require_channels(self, images: np.ndarray, direction: str) -> int:
+        """The channels of the results; raises UserError if the images do not have the network's."""
+        channels_in, channels_out = self.translation(direction).channels
+        if images.shape[-1] != channels_in:
+            raise UserError(f'images of {images.shape[-1]} channels do not fit a network that takes {channels_in}.')
+        return channels_out
+
+    def _padded(self, images: np.ndarray) -> np.ndarray:
+        """[n, h, w, c], padded at the right and the bottom to sides that the networks take."""
+        height, width = images.shape[1:3]
+        if not (height % self.multiple or width % self.multiple) and min(height, width) >= least_side(self.multiple):
+            return images
+        with tf.device('CPU:0'):  # an image that goes through the network in tiles may exceed a GPU's memory
+            return pad_to_multiple(images, self.multiple).numpy()
+
+    def _call(self, network, images, size, seeds, origin, kept=None) -> tf.Tensor:
         """Calls a network on padded images, or on a tile; see test_time.TestTime."""
         config = self.config
         how = test_time.TestTime(
@@ -358,6 +401,7 @@ class Translator:
             batch_statistics=config.batch_statistics,
             dropout_seeds=seeds if config.test_dropout else None,
             origin=origin,
+            kept_statistics=kept,
         )
         with test_time.told(how):
             return network(images, training=False)
@@ -408,19 +452,16 @@ class Translator:
         size: tuple[int, int],
         direction: str,
         seeds: np.ndarray,
+        kept: float = 0.0,
     ) -> Iterator[np.ndarray]:
         """Translates an image whose height and width, `sides`, are multiples; `size` is that without padding. See
-        translate_rows."""
-        (height, width), config = sides, self.config
-        if direction not in self._tiled:
-            norm = config.norms['generator']
-            learns = norm == 'instance' or (norm == 'batch' and config.batch_statistics)
-            self._tiled[direction] = _TiledNetwork(learns, self._model, self._all[direction], self._call)
-        network = self._tiled[direction]
+        translate_rows, and for `kept` translate_frame."""
+        height, width = sides
+        network = self._tiled_network(direction)
         if network.learns:
             reduced = _reduced(read, height, width, self.max_pixels, self.multiple)
             own = [-(-side * short // padded) for side, short, padded in zip(size, reduced.shape[1:3], sides)]
-            network.learn(reduced, own, seeds)
+            network.learn(reduced, own, seeds, kept)
         core = int(math.sqrt(self.max_pixels)) - 2 * self._margin
         core -= core % self.multiple
         columns = [self._span(left, core, width) for left in range(0, width, core)]
@@ -449,6 +490,14 @@ class Translator:
                 sums, sum_weights, top = band, weights, first
         yield sums / sum_weights[:, None, None].astype(np.float32)
 
+    def _tiled_network(self, direction: str) -> _TiledNetwork:
+        """The generator of a direction in the form for tiles and for videos."""
+        if direction not in self._tiled:
+            norm = self.config.norms['generator']
+            learns = norm == 'instance' or (norm == 'batch' and self.config.batch_statistics)
+            self._tiled[direction] = _TiledNetwork(learns, self._model, self._all[direction], self._call)
+        return self._tiled[direction]
+
     def _span(self, start: int, core: int, side: int) -> tuple[int, int, np.ndarray]:
         """A tile along one axis: the first pixel and the end, with margins, and the weight of each pixel in the result.
 
@@ -468,7 +517,8 @@ class Translator:
 
 
 class _TiledNetwork:
-    """A generator whose norms use the statistics of a reduced view of the complete image.
+    """A generator whose norms use stored statistics: those of a reduced view of the complete image, or of the frames of
+    a video until now.
 
     Attributes:
         learns: whether it has such statistics; without them it is the model's own generator.
@@ -483,17 +533,19 @@ class _TiledNetwork:
             network = kept
             self._learn = tf.function(
                 functools.partial(call, lambda images, training: network(images, training=True)),
-                input_signature=signature,
+                input_signature=[*signature, tf.TensorSpec([], tf.float32)],
                 autograph=False,
             )
         self._translate = tf.function(functools.partial(call, network), input_signature=signature, autograph=False)
 
-    def learn(self, image: np.ndarray, size: Sequence[int], seeds: np.ndarray) -> None:
+    def learn(self, image: np.ndarray, size: Sequence[int], seeds: np.ndarray, kept: float) -> np.ndarray:
         """Stores the statistics of this image, float32 [1, h, w, c], which is padded at the right and the bottom beyond
-        height and width in `size`; only for networks that learn them."""
-        for variable, value in self._pairs:  # training may have changed the weights
-            variable.assign(value)
-        self._learn(image, size, seeds, (0, 0))
+        height and width in `size`, and a share, `kept`, of the former ones; only for networks that learn them. Returns
+        the image's translation with these statistics."""
+        if not kept:  # training may have changed the weights
+            for variable, value in self._pairs:
+                variable.assign(value)
+        return self._learn(image, size, seeds, (0, 0), kept).numpy()
 
     def translate(self, image: np.ndarray, seeds: np.ndarray, origin: tuple[int, int]) -> np.ndarray:
         """Translates a tile, float32 [1, h, w, c]; the size is kept."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cyclegan_tf.networks import norms
+from cyclegan_tf.networks import norms, test_time
 
 
 @pytest.mark.parametrize('form', ['keras', 'formula'])
@@ -59,6 +59,27 @@ def test_kept_statistics_are_those_of_the_image_they_were_learnt_from():
     np.testing.assert_allclose(layer(x, training=True), plain(x), atol=1e-5)
     mean, variance = x.mean(axis=(0, 1, 2)), x.var(axis=(0, 1, 2))
     np.testing.assert_allclose(layer(y), (y - mean) / np.sqrt(variance + 1e-5), atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['instance_thumbnail', 'batch_thumbnail'])
+def test_kept_statistics_mix_with_new_ones(name):
+    layer = norms.make_norm(name, None)
+    x, y = (np.random.default_rng(i).normal(i, 2, (1, 6, 7, 3)).astype(np.float32) for i in (0, 1))
+    with test_time.told(how(x, kept=None)):
+        layer(x, training=True)
+    with test_time.told(how(y, kept=0.75)):
+        result = layer(y, training=True)
+    mean, variance = (
+        0.75 * getattr(x, name)(axis=(0, 1, 2)) + 0.25 * getattr(y, name)(axis=(0, 1, 2)) for name in ('mean', 'var')
+    )
+    np.testing.assert_allclose(result, (y - mean) / np.sqrt(variance + 1e-5), atol=1e-5)
+    np.testing.assert_allclose(layer(x), (x - mean) / np.sqrt(variance + 1e-5), atol=1e-5)
+
+
+def how(images, kept):
+    """What a network is told that is given these images, without padding."""
+    size = tf.constant(images.shape[1:3])
+    return test_time.TestTime(size, size, True, None, tf.zeros([2], tf.int32), kept)
 
 
 @pytest.mark.own_process

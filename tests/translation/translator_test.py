@@ -199,6 +199,48 @@ def test_tiles_keep_memory_within_what_max_pixels_asks_for(monkeypatch):
     assert peak(400_000) < bound < peak(10**9)
 
 
+# -------------------------------------------------------------------------------------------------------------- frames
+@pytest.mark.parametrize('name', ['colour', 'gray', 'batch'])
+def test_a_first_frame_is_what_the_image_would_be(runs, name):
+    loaded = cyclegan_tf.load(runs[name], batch_statistics=True)
+    channels = loaded.translation('AtoB').channels[0]
+    image = photograph(41, 54)[..., :channels].astype(np.float32) / 127.5 - 1
+    frame = loaded.translate_frame(image, 'AtoB')
+    assert loaded.smooths_statistics('AtoB')
+    np.testing.assert_allclose(frame, loaded.translate_floats(image[None], 'AtoB')[0], atol=2e-3)
+    # A large one goes through the network in tiles.
+    tiled = cyclegan_tf.load(runs[name], batch_statistics=True, max_pixels=460**2)
+    large = photograph(470, 462)[..., :channels].astype(np.float32) / 127.5 - 1
+    np.testing.assert_array_equal(tiled.translate_frame(large, 'AtoB'), tiled.translate_floats(large[None], 'AtoB')[0])
+
+
+def test_frames_share_statistics_so_that_what_comes_and_goes_does_not_change_the_rest(runs):
+    loaded = cyclegan_tf.load(runs['colour'])
+    scene = np.repeat(photograph(160, 160)[None].astype(np.float32) / 127.5 - 1, 8, axis=0)
+    scene[1::2, :30, :30] = 1  # a lamp that goes on and off, out of sight of what is measured
+
+    def changes(kept):
+        frames = [loaded.translate_frame(one, 'AtoB', kept if index else 0.0) for index, one in enumerate(scene)]
+        return np.abs(np.diff(frames, axis=0))[:, 130:, 130:].mean()
+
+    assert changes(0.95) < 0.25 * changes(0.0)
+    # A single frame between them would start them anew.
+    first = loaded.translate_frame(scene[0], 'AtoB')
+    assert np.abs(loaded.translate_frame(scene[1], 'AtoB', 1.0) - first)[130:, 130:].max() < 1e-4
+
+
+def test_frames_of_running_statistics_have_nothing_to_smooth(runs):
+    loaded = cyclegan_tf.load(runs['batch'])
+    image = photograph(40, 44).astype(np.float32) / 127.5 - 1
+    assert not loaded.smooths_statistics('AtoB')
+    loaded.translate_frame(1 - image, 'AtoB')
+    np.testing.assert_array_equal(
+        loaded.translate_frame(image, 'AtoB', 0.9), loaded.translate_floats(image[None], 'AtoB')[0]
+    )
+    with pytest.raises(UserError, match='images of 1 channels do not fit a network that takes 3'):
+        loaded.translate_frame(image[..., :1], 'AtoB')
+
+
 def test_a_tile_needs_some_pixels_of_its_own(runs):
     with pytest.raises(UserError, match=r'`max_pixels` .1000. is too small for a tile .* raise it to 200704'):
         cyclegan_tf.load(runs['colour'], max_pixels=1000)
@@ -291,7 +333,7 @@ def test_a_name_that_cannot_be_is_one_images_problem(runs, tmp_path, capsys):
 
 def test_no_two_inputs_write_one_output():
     names = ['a', 'A', 'b/c', 'a_2', 'a']
-    paths = translation_files._paths(names)
+    paths = translation_files.distinct_paths(names)
     assert len({path.lower() for path in paths}) == 5 and paths[0] == 'a'
 
 
