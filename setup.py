@@ -15,8 +15,8 @@ DEMO = ['scikit-image>=0.22,<1', 'scikit-learn>=1.3,<2']
 BENCHMARK = ['matplotlib>=3.8,<4']
 # The messages of TensorFlow Serving's requests; each release wants its own TensorFlow.
 SERVING = ['tensorflow-serving-api==2.15.1' + OLD, 'tensorflow-serving-api==2.21.*' + NEW]
-APP = ['gradio>=6,<7']
 VIDEO = ['av>=18,<20']
+APP = ['gradio>=6,<7', *VIDEO]
 # Releases of onnx after 1.17 want a protobuf that TensorFlow 2.15 cannot load.
 ONNX = ['tf2onnx==1.17.0', 'onnx==1.17.0' + OLD, 'onnx>=1.17,<2' + NEW]
 
@@ -80,6 +80,13 @@ setuptools.setup(
             'ruff>=0.6',
         ],
         # What bash tools/test.sh --extras needs besides; selenium drives Chromium.
-        'test-extras': [*APP, *VIDEO, 'selenium>=4.20,<5'],
+        'test-extras': [
+            *APP,
+            'dockerfile-parse>=2',
+            'ipykernel>=6',
+            'nbclient>=0.10',
+            'nbformat>=5',
+            'selenium>=4.20,<5',
+        ],
     },
 )

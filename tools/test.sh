@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks the style and runs the tests: bash tools/test.sh [--nightly | --extras] [arguments of pytest]
-# --nightly: with those that take minutes. --extras: only those of the page in the browser, in an environment of their
-# own; they need Chromium and its driver (Debian: apt-get install chromium-driver).
+# --nightly: with those that take minutes. --extras: only those of videos, the page in the browser, the notebook and the
+# container, in an environment of their own; they need Chromium and its driver (Debian: apt-get install chromium-driver).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/environment.sh
@@ -11,7 +11,8 @@ version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 environment=.venv-test-$version
 # PyTorch, with which results are compared, is a large download; it is left out where the newer stack is tested.
 if [ "${1:-}" = --extras ]; then
-  extras=test,test-extras select=(tests/web) environment=.venv-extras-$version
+  extras=test,test-extras environment=.venv-extras-$version
+  select=($(grep -rl --include='*_test.py' 'mark\.extras' tests))
 elif "$python" -c 'import sys; sys.exit(sys.version_info[:2] >= (3, 12))'; then
   extras=test,torch select=()
 else

@@ -35,6 +35,9 @@ class AppConfig:
     max_image_pixels: int = setting(
         100_000_000, 'maximum number of pixels of a picture that is uploaded', group='data', minimum=1
     )
+    max_video_seconds: int = setting(
+        60, 'maximum length of a video that is uploaded, in seconds', group='data', minimum=1
+    )
     color_profile: str = same(TranslateConfig, 'color_profile')
     num_examples: int = setting(
         12, "number of the run's test images that are offered as examples of each domain", group='data', minimum=0

@@ -24,7 +24,7 @@ from cyclegan_tf.errors import UserError  # noqa: E402
 from cyclegan_tf.runtime import console  # noqa: E402
 from cyclegan_tf.settings.app import AppConfig  # noqa: E402
 from cyclegan_tf.settings.training import Config  # noqa: E402
-from cyclegan_tf.web import pictures  # noqa: E402
+from cyclegan_tf.web import pictures, videos  # noqa: E402
 from cyclegan_tf.web.models import Exported, Loaded, Runs  # noqa: E402
 
 _CSS = pathlib.Path(__file__).with_name('page.css')
@@ -112,6 +112,24 @@ class Page:
                     elem_id='translations',
                 )
                 archive = gr.DownloadButton('Download all in full size and depth', interactive=False, elem_id='archive')
+            with gr.Tab('A video'):
+                with gr.Row(equal_height=True):
+                    video = gr.Video(
+                        label='Drop a video', sources=['upload'], height=_HEIGHT, min_width=300, elem_id='video'
+                    )
+                    video.preprocess = image.preprocess
+                    _take_no_urls(video)
+                    moved = gr.Video(
+                        label='Translation',
+                        interactive=False,
+                        height=_HEIGHT,
+                        min_width=300,
+                        buttons=[],
+                        elem_id='translated_video',
+                    )
+                start_video = gr.Button('Translate', variant='primary', elem_id='start_video')
+                film = gr.DownloadButton('Download', interactive=False, elem_id='download_video')
+                gaps = gr.Markdown(elem_id='video_problems')
             measures = gr.Markdown(elem_id='measures')
             with gr.Accordion('Settings of the model', open=False):
                 about = gr.Markdown(elem_id='about')
@@ -137,6 +155,15 @@ class Page:
             weights.input(**clear).then(**translate)
             image.input(**clear).then(**translate)  # also where it is taken away
             examples.select(self.take_example, [name, direction], image).success(**clear).then(**translate)
+            clear_video = {'fn': lambda: (*self.clear(), ''), 'outputs': [moved, film, gaps]}
+            gr.on([video.input, *(one.input for one in chosen)], **clear_video)
+            start_video.click(**clear_video).then(
+                self.translate_video,
+                [video, *chosen],
+                [moved, film, gaps],
+                show_progress_on=moved,
+                **one_at_a_time,
+            )
             start.click(
                 self.translate_all,
                 [several, *chosen],
@@ -256,6 +283,21 @@ class Page:
             for result, inner in zip(results, _unlike([result.name for result in results])):
                 target.write(result, inner)
         return shown, gr.DownloadButton(value=str(archive), interactive=bool(results)), '\n'.join(problems)
+
+    def translate_video(
+        self, path: Optional[str], name: str, direction: str, epoch: str, weights: str, progress=_PROGRESS
+    ) -> tuple[Any, Any, str]:
+        """A video's translation, to be shown and to download, and a line for each problem."""
+        if path is None:
+            raise gr.Error('Drop a video first.', print_exception=False)
+        with sentences(), console.listening(_shown_by(progress)):
+            loaded = self._load(name, epoch, weights, progress)
+            result, problems = videos.translate(loaded, path, direction, self._new_folder(), self._settings)
+        return (
+            str(result),
+            gr.DownloadButton(value=str(result), interactive=True),
+            '\n'.join(f'- {line}' for line in problems),
+        )
 
     def _load(self, name: str, epoch: str, weights: str, progress: gr.Progress) -> Loaded:
         progress(0, desc='Loading the model')
