@@ -32,6 +32,7 @@ _FONTS = {'font': ['system-ui', 'sans-serif'], 'font_mono': ['ui-monospace', 'mo
 _HEIGHT = 420  # of pictures, in pixels
 _OF_BROWSERS = ('.png', '.jpg', '.jpeg', '.webp', '.gif', '.bmp')
 _PROGRESS = gr.Progress()
+_EXAMPLES = 'Or choose one from the test set:'
 _KEPT = 3600  # seconds for which uploads and results are kept at least
 
 
@@ -86,7 +87,7 @@ class Page:
                         elem_id='slider',
                     )
                 download = gr.DownloadButton('Download in full size and depth', interactive=False, elem_id='download')
-                heading = gr.Markdown('Or choose one from the test set:')
+                heading = gr.Markdown(_EXAMPLES, elem_id='heading')
                 examples = gr.Gallery(
                     show_label=False,
                     interactive=False,
@@ -194,13 +195,20 @@ class Page:
         """The examples of a model with the line above them, its measures, and its settings."""
         with sentences():
             config = self._models.config(name)
-            thumbnails = [] if config is None else self._examples_of(name, config).thumbnails(direction[0])
+            examples = None if config is None else self._examples_of(name, config)
+            thumbnails = [] if examples is None else examples.thumbnails(direction[0])
             found, settings = self._models.about(name, epoch, direction)
         measures = ' · '.join(f'{what} **{value}**' for what, value in found)
         if config is not None and not found:
             measures = f'`python -m cyclegan_tf.evaluate --name={name}` measures how good its translations are.'
-        shown = bool(thumbnails)
-        return gr.Markdown(visible=shown), gr.Gallery(thumbnails, visible=shown), measures, _table('Setting', settings)
+        shown, problem = bool(thumbnails), examples and examples.problem
+        heading = f'There are no examples: {problem}' if problem else _EXAMPLES
+        return (
+            gr.Markdown(heading, visible=bool(shown or problem)),
+            gr.Gallery(thumbnails, visible=shown),
+            measures,
+            _table('Setting', settings),
+        )
 
     def take_example(self, name: str, direction: str, event: gr.SelectData) -> str:
         """The file of an example that was chosen."""

@@ -90,7 +90,8 @@ class Examples:
         config: the run's settings.
         count: number of images of each domain.
 
-    Where the run has no test images, or they can no longer be found, there are no examples.
+    Attributes:
+        problem: why there are none although some were asked for, such as a folder that is no longer there; or None.
     """
 
     def __init__(self, config: Config, count: int):
@@ -98,8 +99,9 @@ class Examples:
         self._thumbnails: dict[str, list[tuple[int, Image.Image]]] = {}  # with the images' indices
         try:
             self._of_domain = dict(zip(config.domains, open_sources(config, 'test', count) if count else ()))
-        except UserError:
-            self._of_domain = {}
+            self.problem = None
+        except UserError as error:
+            self._of_domain, self.problem = {}, str(error)
 
     def thumbnails(self, domain: str) -> list[tuple[Image.Image, str]]:
         """Small pictures with the images' names; those that cannot be read are left out."""

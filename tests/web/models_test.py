@@ -1,11 +1,13 @@
 """What the page offers, and what it makes of files; without Gradio."""
 
+import dataclasses
 import pathlib
 import threading
 
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms
 
 from cyclegan_tf import app
@@ -153,7 +155,23 @@ def test_examples_are_the_runs_test_images(place, tmp_path):
         shown = thumbnails[1][0]
         difference = np.asarray(Image.open(file).resize(shown.size), float) - np.asarray(shown)
         assert file.name == 'chelsea.png' and np.abs(difference).mean() < 5
-    assert pictures.Examples(config, 0).thumbnails('A') == []
+    assert pictures.Examples(config, 0).thumbnails('A') == [] and examples.problem is None
+    gone = pictures.Examples(dataclasses.replace(config, dataroot=str(tmp_path / 'gone')), 3)
+    assert gone.thumbnails('A') == [] and "gone') is not a folder" in gone.problem
+
+
+def test_values_of_a_range_come_back_as_such_and_are_shown(place, tmp_path):
+    make_run(tmp_path, 'values', value_range='-1000,2000', input_nc=1, output_nc=1, lambda_identity=0.0)
+    loaded = models.Runs(app.parse(['app', f'--checkpoints_dir={tmp_path}'])).load('values', 'latest', 'average')
+    values = (photograph(40, 48)[..., 0].astype(np.int16) - 100) * 10
+    (tmp_path / 'scan.tif').write_bytes(tiff(values, photometric='minisblack'))
+    before = pictures.preview(tmp_path / 'scan.tif', loaded.options('AtoB'))
+    assert before.mode == 'L' and np.asarray(before).std() > 10
+    result = pictures.translate(loaded, str(tmp_path / 'scan.tif'), 'AtoB', tmp_path / 'out')
+    found = tifffile.imread(result)
+    assert result.name == 'scan.tif' and found.dtype == np.int16 and found.min() < 0 < 255 < found.max()
+    np.testing.assert_array_equal(found, loaded.translator.translate(values[..., None], 'AtoB')[..., 0])
+    assert pictures.preview(result, loaded.result_options('AtoB')).size == before.size
 
 
 def test_exported_models_are_found_and_translate_as_the_run(place, tmp_path):
