@@ -59,6 +59,7 @@ def main(settings: FlickerConfig) -> int:
     from PIL import Image
 
     import cyclegan_tf
+    from cyclegan_tf.runtime.console import progress_bar
     from cyclegan_tf.translation.video import kept_share
 
     translator = cyclegan_tf.load(settings.run)
@@ -78,7 +79,7 @@ def main(settings: FlickerConfig) -> int:
         for what, kept in (('of each frame', 0.0), ('smoothed', share)):
             results = [
                 translator.translate_frame(frame, direction, kept if number else 0.0)
-                for number, frame in enumerate(frames)
+                for number, frame in enumerate(progress_bar(frames, f'{name}, {what}', unit='frames'))
             ]
             changes = [np.abs(np.diff(of_all, axis=0)[part]).mean(axis=(1, 2, 3)) for of_all in (frames, results)]
             before, after = changes[0].mean(), changes[1]

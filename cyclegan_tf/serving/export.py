@@ -12,6 +12,7 @@ from typing import Optional
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.console import progress_bar
 from cyclegan_tf.runtime.files import unique_name, write_whole
 from cyclegan_tf.serving import card, conversion, signatures, warmup
 from cyclegan_tf.serving.card import Exported
@@ -37,7 +38,7 @@ def write_models(exported: Exported, models: dict[str, pathlib.Path], settings: 
     version = find_version(list(models.values()), settings.version)
     with contextlib.ExitStack() as stack:
         folders = {direction: stack.enter_context(unfinished(model, version)) for direction, model in models.items()}
-        for direction, folder in folders.items():
+        for direction, folder in progress_bar(folders.items(), 'Exporting', unit='models'):
             write_model(exported, direction, folder, models[direction].name, settings)
         for direction, folder in folders.items():
             publish(folder, models[direction] / str(version))
@@ -50,7 +51,7 @@ def write_files(exported: Exported, stems: dict[str, pathlib.Path], settings: Ex
     for path in paths.values():
         if path.exists():
             raise UserError(f"'{path}' exists, and is never overwritten; set `output` to another directory.")
-    for direction, path in paths.items():
+    for direction, path in progress_bar(paths.items(), 'Converting', unit='models'):
         translation = exported.translations[direction]
         network, channels = translation.network, translation.channels[0]
         if settings.format == 'tflite':
