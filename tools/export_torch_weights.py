@@ -62,9 +62,9 @@ def main(settings: ExportConfig) -> int:
     # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
     from cyclegan_tf.models import MODELS
     from cyclegan_tf.networks import torch_weights
-    from cyclegan_tf.runs import checkpoints
+    from cyclegan_tf.runs import checkpoints, torch_files
 
-    torch = import_torch()
+    torch = torch_files.import_torch()
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
     config = load_config(run_directory)
     checkpoint = checkpoints.find(run_directory, settings.epoch)
@@ -88,18 +88,6 @@ def main(settings: ExportConfig) -> int:
     for name in sorted(config.networks.keys() - known.keys()):
         print(f'{name} is left out: the PyTorch programs have no such network.')
     return 0
-
-
-def import_torch() -> Any:
-    """Imports PyTorch, which only users of its files need to have."""
-    try:
-        import torch
-    except ImportError as error:
-        raise UserError(
-            "PyTorch is not installed, but is needed to write these files; install cyclegan_tf's extra 'torch': "
-            "pip install '.[torch]'."
-        ) from error
-    return torch
 
 
 def write(torch: Any, weights: dict[str, np.ndarray], path: pathlib.Path, settings: ExportConfig) -> None:

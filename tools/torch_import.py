@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional
@@ -16,7 +15,7 @@ from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.networks import torch_weights
-from cyclegan_tf.runs import checkpoint_store, checkpoints
+from cyclegan_tf.runs import checkpoint_store, checkpoints, torch_files
 from cyclegan_tf.settings.run_flags import save_config
 from cyclegan_tf.settings.training import Config, NetworkRole
 from cyclegan_tf.training.progress import Progress
@@ -64,9 +63,8 @@ def make_run(arguments: Arguments) -> None:
         UserError: PyTorch is missing; a file cannot be read or does not fit, and the message lists every key; flags and
             files contradict each other; the run exists. Nothing is written then.
     """
-    torch = import_torch()
     networks = arguments.settings_class.networks
-    files = [read(torch, name, networks[name], path) for name, path in arguments.paths.items()]
+    files = [read(name, networks[name], path) for name, path in arguments.paths.items()]
     config = make_config(arguments, files)
     run_directory = pathlib.Path(config.checkpoints_dir) / config.run_name
     if any(checkpoints.scan(run_directory)):
@@ -87,51 +85,14 @@ def make_run(arguments: Arguments) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ the files
-def import_torch() -> Any:
-    """Imports PyTorch, which only users of its files need to have."""
-    try:
-        import torch
-    except ImportError as error:
-        raise UserError(
-            "PyTorch is not installed, but is needed to read these files; install cyclegan_tf's extra 'torch': "
-            "pip install '.[torch]'."
-        ) from error
-    return torch
-
-
-def read(torch: Any, name: str, role: NetworkRole, path: str) -> File:
+def read(name: str, role: NetworkRole, path: str) -> File:
     """Reads one network's file.
 
     Raises:
         UserError: the file is missing, is not a state_dict, or holds no such network.
     """
     where = f"`{name.lower()}` ('{path}')"
-    path = os.path.expanduser(path)
-    if not os.path.isfile(path):
-        raise UserError(f'{where} is not a file; set it to one that the PyTorch program has saved.')
-    try:
-        # weights_only: otherwise a pickle from the internet could run any code.
-        loaded = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # a damaged file can make the reader raise any exception
-        reason = getattr(error, 'strerror', None) or type(error).__name__  # PyTorch's messages are pages long
-        raise UserError(
-            f'{where} cannot be read as weights ({reason}); set it to an undamaged file with a state_dict, as the '
-            f'PyTorch program saves it.'
-        ) from error
-    if not isinstance(loaded, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in loaded.items()
-    ):
-        raise UserError(
-            f'{where} holds something other than a state_dict; set it to a file with nothing but the weights.'
-        )
-    odd = [key for key, value in loaded.items() if value.layout != torch.strided or value.is_complex()]
-    if odd:
-        raise UserError(f'{where} holds tensors that are sparse or complex ({", ".join(odd)}); set it to another file.')
-    state = {key: value.detach().to(torch.float32).numpy() for key, value in loaded.items()}
-    broken = [key for key, value in state.items() if not np.isfinite(value).all()]
-    if broken:
-        raise UserError(f'{where} holds weights that are not finite ({", ".join(broken)}); set it to another file.')
-    state = torch_weights.without_prefix(state)
+    state = torch_weights.without_prefix(torch_files.read_state(path, where))
     guesses = {kind: guess(state) for kind, guess in GUESSES.items()}
     for other, guess in guesses.items():
         if other != role.kind and guess is not None and guess.exact:

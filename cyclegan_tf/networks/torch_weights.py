@@ -18,7 +18,7 @@ from cyclegan_tf.networks.norms import BatchNorm, NoNorm, norm_wants_bias
 # Dimensions -> the permutation from our axes to PyTorch's. Of convolutions [kh, kw, in, out] -> [out, in, kh, kw], of
 # transposed ones [kh, kw, out, in] -> [in, out, kh, kw], of linear layers [in, out] -> [out, in].
 _TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
-_FROM_TORCH = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
+FROM_TORCH = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
 
 _NORMS = ('instance', 'batch', 'none')
 _STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')  # of torch.nn's norms, besides weight and bias
@@ -236,7 +236,7 @@ def differences(network: tf.keras.Model, slots: Sequence[Slot], state: Mapping[s
     Running statistics of instance norms, which PyTorch wrote before 0.4, and num_batches_tracked are ignored.
     """
     lines, known = [], set(_unused(network, slots))
-    for key, variable in _variables(network, slots):
+    for key, variable in variables(network, slots):
         known.add(key)
         wanted = [variable.shape[axis] for axis in _TO_TORCH[len(variable.shape)]]
         lines += _misfit(state, key, wanted)
@@ -258,9 +258,9 @@ def _misfit(state: Mapping[str, np.ndarray], key: str, shape: Sequence[int]) -> 
 
 def assign(network: tf.keras.Model, slots: Sequence[Slot], state: Mapping[str, np.ndarray]) -> None:
     """Assigns weights to a network; they have to fit, see differences."""
-    for key, variable in _variables(network, slots):
+    for key, variable in variables(network, slots):
         value = np.asarray(state[key])
-        variable.assign(value.transpose(_FROM_TORCH[value.ndim]))
+        variable.assign(value.transpose(FROM_TORCH[value.ndim]))
 
 
 def state_dict(network: tf.keras.Model, slots: Sequence[Slot]) -> dict[str, np.ndarray]:
@@ -274,14 +274,14 @@ def state_dict(network: tf.keras.Model, slots: Sequence[Slot]) -> dict[str, np.n
     result = {}
     for slot in slots:
         result.update(_filters(network, [slot]))
-        for key, variable in _variables(network, [slot]):
+        for key, variable in variables(network, [slot]):
             result[key] = np.ascontiguousarray(variable.numpy().transpose(_TO_TORCH[len(variable.shape)]))
             if key.endswith('running_var'):
                 result[key.replace('running_var', 'num_batches_tracked')] = np.zeros((), np.int64)
     return result
 
 
-def _variables(network: tf.keras.Model, slots: Sequence[Slot]) -> Iterator[tuple[str, tf.Variable]]:
+def variables(network: tf.keras.Model, slots: Sequence[Slot]) -> Iterator[tuple[str, tf.Variable]]:
     """Key and variable of every weight and statistic."""
     for slot in slots:
         layer = _find(network, slot.layer)

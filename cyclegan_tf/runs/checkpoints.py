@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Collection
 from typing import Optional
 
+import numpy as np
 import tensorflow as tf
 
 from cyclegan_tf.errors import UserError, first_line
@@ -188,6 +189,24 @@ def mark_untrained(run_directory: pathlib.Path, step: int, names: Collection[str
         mark.write_text(''.join(f'{name}\n' for name in names))
     else:
         mark.unlink(missing_ok=True)
+
+
+def read_weights(checkpoint: CheckpointInfo, name: str) -> dict[str, np.ndarray]:
+    """The weights of an object of the model, such as 'g_a', by the paths of attributes that lead to them in it; none if
+    the checkpoint has no such object.
+
+    Raises:
+        UserError: the checkpoint is damaged.
+    """
+    begin, end = f'model/{name}/', '/.ATTRIBUTES/VARIABLE_VALUE'
+    try:
+        reader = tf.train.load_checkpoint(checkpoint.prefix)
+        keys = [key for key in reader.get_variable_to_shape_map() if key.startswith(begin) and key.endswith(end)]
+        return {
+            key[len(begin) : -len(end)]: reader.get_tensor(key) for key in sorted(keys) if '.OPTIMIZER_SLOT' not in key
+        }
+    except _READ_ERRORS as error:
+        raise refusal(Damaged(checkpoint.prefix, first_line(error))) from error
 
 
 def restore_networks(model: BaseModel, checkpoint: CheckpointInfo, weights: str = 'last') -> None:

@@ -13,8 +13,7 @@ _OF_MODELS = {
     'random_scale_max': 'no --preprocess enlarges images at random here; leave it out, or set --augment=affine',
     'easy_label': 'set --name instead',
     'evaluation_freq': 'set --eval_freq instead, in epochs',
-    'pretrained_name': "copy that run's directory to the new name and give --continue_train, or start from PyTorch's "
-    'files with tools/import_torch_weights.py',
+    'pretrained_name': 'set --init_from instead, to a run or to a folder with files of that program',
     'model_suffix': 'a run holds all of its generators here; choose with --direction of cyclegan_tf.translate',
 }
 

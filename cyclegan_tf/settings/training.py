@@ -111,6 +111,20 @@ class Config(FeatureConfig):
         'an epoch',
         group='run',
     )
+    init_from: Optional[str] = setting(
+        None,
+        'weights that a new training begins with: RUN or RUN@EPOCH, a run in checkpoints_dir or its directory; or a '
+        'file of the PyTorch programs, or a folder of theirs (latest_net_G_A.pth and so on; FOLDER@EPOCH: those of '
+        'another epoch); unset: drawn anew',
+        group='run',
+        fixed=True,
+    )
+    init_partial: bool = setting(
+        False,
+        'with --init_from, take the weights that fit where others do not, as with other numbers of channels',
+        group='run',
+        fixed=True,
+    )
     suffix: str = setting(
         '',
         "text added to the name of the run; settings in braces are filled in, as in '{netG}_{load_size}'",
@@ -645,6 +659,10 @@ class Config(FeatureConfig):
             raise UserError(
                 '`learn_gain` (true) belongs to a change of the image; set learn_residual to true, or learn_gain to '
                 'false.'
+            )
+        if self.init_partial and not self.init_from:
+            raise UserError(
+                '`init_partial` (true) says how init_from is taken, which is not set; set it, or leave it out.'
             )
         _ = self.diffaugmentations, self.input_parts  # both raise UserError if they cannot be read
         if self.input_folders is not None and self.dataset_mode != 'paired':

@@ -28,7 +28,7 @@ from cyclegan_tf.evaluation.evaluator import (
 from cyclegan_tf.evaluation.results import Results
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.models.translation import Translation
-from cyclegan_tf.runs import checkpoints
+from cyclegan_tf.runs import checkpoints, initial_weights
 from cyclegan_tf.runs.checkpoint_store import Checkpoints
 from cyclegan_tf.runs.lock import RunLock
 from cyclegan_tf.runs.summaries import Summaries
@@ -148,6 +148,10 @@ def run(
         times.mark('restoring the checkpoint')
     else:
         check_images()
+        if config.init_from:
+            for line in initial_weights.begin(model):
+                console.line(line)
+            times.mark('taking weights to begin with')
     if is_chief:
         store.tidy()
         save_config(config, run_directory)
