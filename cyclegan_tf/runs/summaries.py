@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from cyclegan_tf.data.levels import to_uint8
 from cyclegan_tf.runs import event_files
+from cyclegan_tf.runs.scalar_log import ScalarLog
 from cyclegan_tf.runtime.files import sync
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Summaries:
         writes: False writes nothing, for all workers but one.
         step: current step of the run, if it may have been further before: see go_back.
         again: prefixes of tags that will be written again at this step, besides the configuration's.
+        as_text: whether scalars are also written as text, see scalar_log.
     """
 
     def __init__(
@@ -40,8 +42,10 @@ class Summaries:
         writes: bool = True,
         step: Optional[int] = None,
         again: tuple[str, ...] = (),
+        as_text: bool = False,
     ):
         self._run_directory, self._writes = run_directory, writes
+        self._log = ScalarLog(run_directory, writes and as_text)
         if writes and step is not None:
             self._cut(step, again)
         self._open()
@@ -76,6 +80,7 @@ class Summaries:
             self._run_directory, lambda one: one.step < step or (one.step == step and not _is_of(one, tags))
         )
         event_files.rewrite(self._run_directory / 'eval', lambda one: one.step <= step)
+        self._log.cut(step, again)
 
     def configuration(self, settings: Mapping[str, Any], step: int) -> None:
         """Writes the settings as a table under Text and as hyperparameters."""
@@ -95,6 +100,7 @@ class Summaries:
         with self._writer.as_default(step):
             for tag, value in values.items():
                 self._write(tf.summary.scalar, tag, value)
+        self._log.add({tag: float(value) for tag, value in values.items()}, step)
 
     def pictures(self, group: str, rows: Mapping[str, Mapping[str, Sequence[np.ndarray]]], step: int) -> None:
         """Writes one sheet for each direction, tagged GROUP/A_to_B and so on, with the model's domains.
@@ -135,6 +141,7 @@ class Summaries:
         if self._on_disk != self._written:
             raise OSError(f"'{self._run_directory}': TensorBoard's curves could not be written; is the disk full?")
         sync(self._files)
+        self._log.flush()
 
     def start_profile(self) -> None:
         """Begins to record what the devices do."""

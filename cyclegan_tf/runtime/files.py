@@ -89,12 +89,13 @@ def sync(paths: Iterable[pathlib.Path]) -> None:
 
 def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
     """Writes a JSON file. JSON has no infinity, as in the PSNR of equal images: it becomes a string, 'inf'."""
-    write_whole(path, (json.dumps(_plain(values), indent=2, allow_nan=False) + '\n').encode())
+    write_whole(path, (json.dumps(json_values(values), indent=2, allow_nan=False) + '\n').encode())
 
 
-def _plain(value: Any) -> Any:
+def json_values(value: Any) -> Any:
+    """A value as JSON can hold it; numbers that are not finite become strings."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: json_values(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [json_values(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

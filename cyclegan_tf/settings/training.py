@@ -585,6 +585,11 @@ class Config(FeatureConfig):
     keep_checkpoints: int = setting(
         5, 'number of the newest epoch checkpoints that are kept; 0: all', group='files', minimum=0
     )
+    log_csv: bool = setting(
+        False,
+        "write the curves as text, too: scalars.csv and scalars.jsonl in the run's directory",
+        group='files',
+    )
     profile_steps: Optional[str] = setting(
         None, "first and last step of the profile written for TensorBoard, as in '10,20'", group='files'
     )

@@ -159,7 +159,7 @@ def run(
     step = int(model.step.numpy())
     # If no checkpoint records an evaluation at this step, it is repeated, and its tags are written again.
     again = ('eval/',) if int(progress.measured.numpy()) < step else ()
-    summaries = Summaries(run_directory, is_chief, step, again)
+    summaries = Summaries(run_directory, is_chief, step, again, config.log_csv)
     evaluate = functools.partial(measure, evaluation, Translator(config, model), console) if evaluation else None
     outputs = store, summaries, console, stop_signals
     trainer = Trainer(model, progress, devices, config, data, test_images, evaluate, *outputs, times)
