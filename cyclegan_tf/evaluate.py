@@ -1,4 +1,7 @@
-"""Measures a run on its test images: python -m cyclegan_tf.evaluate --name=RUN [--epoch=all] [--metrics=kid,fid]."""
+"""Measures a run on its test images: python -m cyclegan_tf.evaluate --name=RUN [--epoch=all] [--metrics=kid,fid]
+
+Or the images of two folders, without a run: python -m cyclegan_tf.evaluate --fakes=FOLDER --reals=FOLDER
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,9 @@ def parse(argv: Sequence[str]) -> EvaluateConfig:
 def main(settings: EvaluateConfig) -> int:
     """Measures, prints, writes; returns the exit status."""
     # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
-    from cyclegan_tf.evaluation import run
+    from cyclegan_tf.evaluation import run, two_folders
 
-    return run.evaluate(settings)
+    return two_folders.evaluate(settings) if settings.fakes else run.evaluate(settings)
 
 
 if __name__ == '__main__':

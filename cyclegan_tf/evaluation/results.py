@@ -21,9 +21,9 @@ _MEANINGS = {
     'ssim': 'against the counterpart, at most 1, higher is better',
     'edges': 'edge strength relative to the counterpart: 1 is right, less means blur or weak contrast, more means '
     'noise, patterns or strong contrast',
-    'kid': 'distance of features from those of the other domain, with its standard error, lower is better',
-    'fid': 'distance of features from those of the other domain, lower is better; it falls with the number of images, '
-    'so compare only equal numbers',
+    'kid': 'distance of features from those of real images, with its standard error, lower is better',
+    'fid': 'distance of features from those of real images, lower is better; it falls with the number of images, so '
+    'compare only equal numbers',
     'cycle': 'mean absolute error after translation to the other domain and back, in units of [-1, 1]',
     'identity': 'mean absolute error of a translated image of the target domain, in units of [-1, 1]',
 }
@@ -75,12 +75,7 @@ def table(measured: Sequence[Mapping], untranslated: Results) -> list[str]:
     columns = [name for name in _COLUMNS if any(name in row[-1] for row in rows)]
     cells = [['epoch', 'step', 'direction', *columns]]
     for epoch, step, direction, label, values in rows:
-        numbers = []
-        for name in columns:
-            text = f'{values[name]:{_COLUMNS[name]}}' if name in values else '-'
-            if name == 'kid' and name in values:
-                text += f' ± {values["kid_standard_error"]:{_COLUMNS[name]}}'
-            numbers.append(text)
+        numbers = [_text(name, values) if name in values else '-' for name in columns]
         cells.append([label or epoch, step, direction, *numbers])
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     lines = ['  '.join(cell.rjust(width) for cell, width in zip(row, widths)) for row in cells]
@@ -89,3 +84,13 @@ def table(measured: Sequence[Mapping], untranslated: Results) -> list[str]:
         pairs = f', {values["pairs"]} with a counterpart' if 'pairs' in values else ''
         lines.append(f'{direction}: {values["images"]} images{pairs}.')
     return lines + [f'{name}: {_MEANINGS[name]}.' for name in columns]
+
+
+def lines_of(values: Mapping[str, float]) -> list[str]:
+    """Lines for the terminal: what was measured of two sets of images."""
+    return [f'{name} {_text(name, values)}: {_MEANINGS[name]}.' for name in _COLUMNS if name in values]
+
+
+def _text(name: str, values: Mapping[str, float]) -> str:
+    text = f'{values[name]:{_COLUMNS[name]}}'
+    return f'{text} ± {values["kid_standard_error"]:{_COLUMNS[name]}}' if name == 'kid' else text

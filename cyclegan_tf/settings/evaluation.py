@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Optional
 
+from cyclegan_tf.errors import UserError
 from cyclegan_tf.settings.fields import same, setting, split_names, validate_epoch, validate_fields
 from cyclegan_tf.settings.training import MEASURES, Config, FeatureConfig
 from cyclegan_tf.settings.translation import TranslateConfig, validate_eval
@@ -43,6 +44,15 @@ class EvaluateConfig(FeatureConfig):
     num_test: Optional[int] = setting(
         None, 'number of images of each domain to measure; unset: all', group='data', minimum=1
     )
+    fakes: Optional[str] = setting(
+        None,
+        'folder, or quoted pattern, of images to compare with those of --reals, without a run: by features, or by pairs '
+        'of the same name',
+        group='data',
+    )
+    reals: Optional[str] = setting(
+        None, 'folder, or quoted pattern, of the images to compare --fakes with', group='data'
+    )
     dataroot: Optional[str] = setting(
         None, 'images to measure on, specified as for training; unset: those of the run', group='data'
     )
@@ -70,5 +80,10 @@ class EvaluateConfig(FeatureConfig):
         validate_fields(self)
         validate_epoch(self.epoch, ('latest', 'best', 'all'))
         validate_eval(self)
+        if bool(self.fakes) != bool(self.reals):
+            given, other = ('fakes', 'reals') if self.fakes else ('reals', 'fakes')
+            raise UserError(
+                f"`{given}` ('{getattr(self, given)}') is compared with `{other}`, which is not set; set it."
+            )
         if self.metrics is not None:
             split_names('metrics', self.metrics, MEASURES)
