@@ -46,8 +46,8 @@ class EvaluateConfig(FeatureConfig):
     )
     fakes: Optional[str] = setting(
         None,
-        'folder, or quoted pattern, of images to compare with those of --reals, without a run: by features, or by pairs '
-        'of the same name',
+        'folder, or quoted pattern, of images to compare with those of --reals, without a run: by features, or by '
+        'pairs of the same name',
         group='data',
     )
     reals: Optional[str] = setting(
