@@ -51,8 +51,8 @@ def main(settings: TranslateConfig) -> int:
         else:
             make_measures = functools.partial(PairMeasures, small_without_ssim=True)
             outcome = translate_test_set(settings, config, translator, make_measures)
-    for line in outcome.problems:
-        print(f'Skipped: {line}', file=sys.stderr)
+    for line in outcome.lines:
+        print(line, file=sys.stderr)
     if outcome.problems:
         raise UserError(outcome.complaint)
     return 0

@@ -29,7 +29,7 @@ def test_the_notebook_trains_resumes_translates_and_opens_the_page(tmp_path, ima
 
     small = '--netG=resnet_6blocks --ngf=4 --ndf=4 --load_size=36 --crop_size=32 --lambda_identity=0 --max_steps=2'
     after('settings', f'DATA, FLAGS, RESUMED_FLAGS, PORT = {str(image_folders)!r}, {small!r}, "--max_steps=3", 0')
-    cells['page'].source = cells['page'].source.replace('print(page', 'print(line := page')
+    cells['page'].source = cells['page'].source.replace('page.stdout.readline()', '(line := page.stdout.readline())')
     after('page', 'import urllib.request\nassert urllib.request.urlopen(line.split()[1]).status == 200')
     nbclient.NotebookClient(
         notebook, timeout=300, kernel_name='python3', resources={'metadata': {'path': str(place / 'docs')}}

@@ -20,7 +20,7 @@ from typing import Optional
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cyclegan_tf.errors import UserError  # noqa: E402
+from cyclegan_tf.errors import UserError, first_line  # noqa: E402
 from cyclegan_tf.runtime.program import run_program  # noqa: E402
 from cyclegan_tf.settings import flags  # noqa: E402
 from cyclegan_tf.settings.fields import same, setting, validate_fields  # noqa: E402
@@ -64,7 +64,10 @@ def main(settings: FlickerConfig) -> int:
 
     translator = cyclegan_tf.load(settings.run)
     direction = translator.translation(settings.direction).name
-    scene = np.asarray(Image.open(settings.image).convert('RGB'), np.float32)
+    try:
+        scene = np.asarray(Image.open(settings.image).convert('RGB'), np.float32)
+    except (OSError, ValueError) as error:
+        raise UserError(f"`image` ('{settings.image}') cannot be read ({first_line(error)}); correct it.") from error
     height, width = scene.shape[:2]
     rng = np.random.default_rng(0)
     noise = np.stack([scene] * _FRAMES) + rng.normal(0, settings.noise, (_FRAMES, *scene.shape))

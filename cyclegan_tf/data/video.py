@@ -26,6 +26,8 @@ ENDINGS = (
     '.ogv'
 )  # fmt: skip
 GIF = '.gif'
+# FFmpeg's names of the formats that are read. Others, such as playlists, could name any file of this machine.
+_FORMATS = 'mov,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,gif,apng,h264,hevc,m4v,mjpeg,dv,mxf,nut,ivf,rm,mp3'
 _HIGHEST_RATE = 1000  # frames a second
 _MISSING = 1.0  # seconds; a file that ends so much before the time that it says has lost its end
 
@@ -142,6 +144,8 @@ class Video:
         width, height: of a frame as it is stored, in pixels.
         rate: mean number of frames a second.
         is_deep: whether its colours have more than 8 bits.
+        is_rgb: whether they are stored as red, green and blue.
+        loop: of a GIF, how often it is repeated, 0: without end; None: it is not.
         matrix: the display matrix, nine integers, or None; players turn frames by it.
         orientation: what that means.
 
@@ -152,7 +156,12 @@ class Video:
     def __init__(self, path: pathlib.Path, max_pixels: int):
         self._av, self.path = load_av(), path
         try:
-            self.container = self._av.open(str(path), metadata_errors='replace')
+            # The whole path: FFmpeg takes what is before a colon for a protocol.
+            self.container = self._av.open(
+                os.path.abspath(path),
+                metadata_errors='replace',
+                options={'format_whitelist': _FORMATS, 'protocol_whitelist': 'file'},
+            )
         except (self._av.error.FFmpegError, ValueError) as error:
             raise UserError(f'{path}: it is not a video of a known format ({reason(error)}).') from error
         try:
@@ -170,6 +179,8 @@ class Video:
             raise UserError(f'{self.path}: it has no frames.')
         self.others = [*self.container.streams.audio, *self.container.streams.subtitles]
         context = self.stream.codec_context
+        if context is None:
+            raise UserError(f'{self.path}: its frames are in a form that is not known here.')
         context.thread_type = 'SLICE'  # threads for whole frames would name a later frame than the damaged one
         self.is_gif = self.container.format.name == 'gif'
         self.time_base, self.width, self.height = self.stream.time_base, context.width, context.height
@@ -190,11 +201,13 @@ class Video:
                 first = entry
                 break
         if first is None:
-            problems = [entry.what for entry in self._before if isinstance(entry, Problem)]
-            raise UserError(f'{self.path}: {problems[0] if problems else "it has no frames"}.')
+            damaged = any(isinstance(entry, Problem) for entry in self._before)
+            raise UserError(f'{self.path}: {"none of its frames can be read" if damaged else "it has no frames"}.')
         matrices = [side for side in first.side_data.keys() if side.type.name == 'DISPLAYMATRIX']
+        self.loop = _loop(self.path) if self.is_gif else 0
         self.matrix = np.frombuffer(bytes(matrices[0]), np.int32) if matrices else None
         self.orientation = Orientation.from_matrix(self.matrix)
+        self.is_rgb = first.format.is_rgb
         self.is_deep = max(part.bits for part in first.format.components) > 8
         self._form = 'rgb48le' if self.is_deep else 'rgba' if self.is_gif else 'rgb24'
 
@@ -202,6 +215,9 @@ class Video:
         return self
 
     def __exit__(self, *error) -> None:
+        # The generator holds the decoder and its threads, and this object holds the generator.
+        self._entries.close()
+        self._before = []
         self.container.close()
 
     @property
@@ -222,23 +238,31 @@ class Video:
     @property
     def start(self) -> fractions.Fraction:
         """Time of its beginning, in seconds, which some formats do not count from 0."""
-        return max(fractions.Fraction(0), fractions.Fraction(self.container.start_time or 0, self._av.time_base))
+        return fractions.Fraction(self.container.start_time or 0, self._av.time_base)
 
     def __iter__(self) -> Iterator[Union[Frame, Problem, Any]]:
         """Frames; packets of the other streams, as PyAV has them; and problems."""
+        waiting = None  # the last frame, whose duration the next one says
         for entry in itertools.chain(self._before, self._entries):
-            if isinstance(entry, self._av.VideoFrame):
-                # As exact as the library can: without these flags, colours are rounded down and their edges are coarse.
-                flags = self._av.video.reformatter.Interpolation
-                exact = flags.BICUBIC | flags.ACCURATE_RND | flags.FULL_CHR_H_INT | flags.FULL_CHR_H_INP
-                array = entry.reformat(format=self._form, interpolation=int(exact)).to_ndarray()
-                yield Frame(self.orientation.turn_upright(array), entry.pts, entry.duration)
-            else:
+            if not isinstance(entry, self._av.VideoFrame):
                 yield entry
+                continue
+            if waiting is not None:
+                yield dataclasses.replace(waiting, duration=entry.pts - waiting.time)
+            try:
+                array = entry.reformat(format=self._form, interpolation=exact_scaling(self._av)).to_ndarray()
+            except self._av.error.FFmpegError as error:
+                waiting = None
+                yield Problem(f'in a form that cannot be read ({reason(error)})', self._seconds(entry.pts))
+                continue
+            waiting = Frame(self.orientation.turn_upright(array), entry.pts, entry.duration)
+        if waiting is not None:
+            yield waiting
 
     def _read(self) -> Iterator[Any]:
         """PyAV's frames, with times that rise; packets; problems."""
         before, reached = None, 0.0  # the frame before; and how far the file was read, in seconds
+        first, delay = None, None  # of AVI: the first packet's time, and how much later its frame comes
         packets = self.container.demux(self.stream, *self.others)
         while True:
             try:
@@ -246,22 +270,26 @@ class Video:
             except StopIteration:
                 break
             except self._av.error.FFmpegError as error:
-                yield Problem(f'it cannot be read to its end ({reason(error)})', self._since_start(reached), False)
+                yield Problem(f'it cannot be read further ({reason(error)})', self._since_start(reached), False)
                 return
             if packet.pts is not None:
-                reached = max(reached, float(packet.pts * packet.time_base))
-            if packet.stream_index != self.stream.index:
+                reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet.stream.index != self.stream.index:  # stream_index of the last one, which is empty, is 0
                 if packet.size and packet.dts is not None:
                     yield packet
                 continue
+            first = packet.dts if first is None else first
             try:
-                frames = packet.decode()
+                frames = self.stream.decode(packet if packet.size else None)
             except self._av.error.FFmpegError:
                 yield Problem('damaged', self._seconds(packet.pts))
                 continue
             for frame in frames:
-                # AVI has no times, but an order in which frames are decoded.
-                time = frame.dts if self.container.format.name == 'avi' else frame.pts
+                time = frame.pts
+                if self.container.format.name == 'avi':
+                    # It has no times, but an order in which frames are decoded.
+                    delay = frame.dts - first if delay is None and frame.dts is not None else delay
+                    time = None if frame.dts is None else frame.dts - delay
                 if time is None:
                     time = 0 if before is None else before.pts + before.duration
                 frame.pts = time
@@ -275,7 +303,8 @@ class Video:
                     frame.duration = frame.duration or self._usual
                     before = frame
                     yield frame
-        if self.seconds is not None and self.seconds + float(self.start) - reached > _MISSING:
+        # Some formats count what is before the beginning, too.
+        if self.seconds is not None and self.seconds + min(0.0, float(self.start)) - reached > _MISSING:
             yield Problem('its end is missing', self._since_start(reached), False)
 
     def _seconds(self, time: Optional[int]) -> Optional[float]:
@@ -283,6 +312,21 @@ class Video:
 
     def _since_start(self, seconds: float) -> float:
         return seconds - float(self.start)
+
+
+def _loop(path: pathlib.Path) -> Optional[int]:
+    try:
+        with Image.open(path) as image:
+            return image.info.get('loop')
+    except (OSError, ValueError, SyntaxError):  # Pillow reads fewer GIFs than FFmpeg
+        return 0
+
+
+def exact_scaling(av: Any) -> int:
+    """PyAV's flags for conversions of colours that are as exact as it can: without them they are rounded down, and
+    edges of colours are coarse."""
+    flags = av.video.reformatter.Interpolation
+    return int(flags.BICUBIC | flags.ACCURATE_RND | flags.FULL_CHR_H_INT | flags.FULL_CHR_H_INP)
 
 
 def reason(error: Exception) -> str:

@@ -210,7 +210,10 @@ def _store(
     kept = None if how is None else how.kept_statistics
     stored = []
     for variable, new in zip((norm.mean, norm.variance), statistics):
-        value = new if kept is None else new + tf.cast(kept, new.dtype) * (variable - new)
+        value = new
+        if kept is not None:
+            # Not a sum alone: a former value that is not finite would stay, multiplied by 0.
+            value = tf.where(kept > 0, new + tf.cast(kept, new.dtype) * (variable - new), new)
         variable.assign(value)
         stored.append(value)
     return tuple(stored)

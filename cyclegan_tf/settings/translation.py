@@ -166,8 +166,8 @@ class TranslateConfig:
     )
     crf: int = setting(
         18,
-        'quality of videos, the constant rate factor of their encoder: less is better and takes more space; H.264: 0 '
-        '(without loss) to 51; VP9: to 63',
+        'quality of videos, the constant rate factor of their encoder: less is better and takes more space; H.264: at '
+        'most 51; VP9: 63',
         group='files',
         minimum=0,
     )

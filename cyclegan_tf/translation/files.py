@@ -46,6 +46,11 @@ class Outcome:
     problems: Sequence[str]
 
     @property
+    def lines(self) -> list[str]:
+        """The problems, each on a line."""
+        return [f'Skipped: {line}' for line in self.problems]
+
+    @property
     def complaint(self) -> str:
         """The problems in a sentence."""
         others = '; all others were' if self.written else ''

@@ -12,37 +12,43 @@ from typing import Any, Optional
 
 import numpy as np
 
-from cyclegan_tf.data.video import GIF, Frame, Video, load_av
+from cyclegan_tf.data.video import GIF, Frame, Problem, Video, exact_scaling, load_av
 
 _FORMATS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '.webm': 'webm', GIF: 'gif'}
 ENDINGS = tuple(_FORMATS)
-_FOR_ALL_SOUND = '.mkv'
 _TURNED = ('mp4', 'mov')  # formats whose players turn frames by a display matrix
 _HUNDREDTHS = fractions.Fraction(1, 100)  # unit of a GIF's times, in seconds
 # FFmpeg's numbers of colour spaces, curves and ranges. Colours that are no YUV, such as a GIF's, become what videos
 # usually have, with sRGB's curve.
-_RGB, _UNSPECIFIED, _BT709, _SRGB_CURVE, _LIMITED, _FULL = 0, 2, 1, 13, 1, 2
+_RGB, _BT709, _SRGB_CURVE, _LIMITED = 0, 1, 13, 1
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # a colour space's -> its matrix's in FFmpeg's scaler
 _BT601_MATRIX = 5  # which the scaler takes for frames that do not say theirs
 _OF_THE_FILE = {'major_brand', 'minor_version', 'compatible_brands', 'encoder', 'duration'}  # metadata of it alone
 
 
-def ending_for(video: Video) -> str:
-    """The ending of a translation's name: the video's own if such a file can be written and can hold its sound, else
-    .mp4, or .mkv for sound that this cannot hold."""
-    if video.is_gif:
+def ending_for(video: Video, preferred: Optional[str] = None) -> str:
+    """The ending of a translation's name: the preferred one, by default the video's own, if such a file can be written
+    and can hold the sound; else .mp4, or .mkv for sound that only this can hold; .mp4 if none can hold it."""
+    if video.is_gif and preferred is None:
         return GIF
-    own = video.path.suffix.lower()
-    of_choice = [own, '.mp4'] if own in _FORMATS else ['.mp4']
-    return next((ending for ending in of_choice if not refused_sound(video, ending)), _FOR_ALL_SOUND)
+    own = preferred or video.path.suffix.lower()
+    of_choice = [*([own] if own in _FORMATS else []), '.mp4', '.mkv']
+    return next((ending for ending in of_choice if not refused_sound(video, ending)), '.mp4')
 
 
-def refused_sound(video: Video, ending: str) -> Optional[str]:
-    """Why a file with this ending cannot be written: sound that it cannot hold; None: it can. GIFs have no sound."""
-    for stream in video.others:
-        if ending != GIF and stream.type == 'audio' and not _holds(ending, stream):
-            return f'sound of the form {stream.codec_context.name}'
-    return None
+def refused_sound(video: Video, ending: str) -> list[str]:
+    """The forms of sound that a file with this ending cannot hold; a GIF has no sound, which is no refusal."""
+    sounds = [stream for stream in video.others if stream.type == 'audio' and ending != GIF]
+    return [_form_of(stream) for stream in sounds if not _holds(ending, stream)]
+
+
+def endings_that_hold(video: Video) -> list[str]:
+    """The endings of files that can hold all of a video's sound."""
+    return [ending for ending in _FORMATS if ending != GIF and not refused_sound(video, ending)]
+
+
+def _form_of(stream: Any) -> str:
+    return 'an unknown form' if stream.codec_context is None else stream.codec_context.name
 
 
 def _holds(ending: str, stream: Any) -> bool:
@@ -59,16 +65,13 @@ def _codecs(container: str) -> set[str]:
 class VideoWriter:
     """Writes a video with the times, orientation, colours, sound and metadata of another one. A context.
 
-    If the context is left with an error, the file is not complete.
+    If the context is left with an error, the file is not complete. Sound that the format cannot hold is left out.
 
     Args:
         path: file to write.
         ending: of ENDINGS; says the format, whatever the path's own ending is.
         video: the other video.
         crf: quality, less is better; see the flag.
-
-    Raises:
-        UserError: the format cannot hold the sound.
     """
 
     def __init__(self, path: pathlib.Path, ending: str, video: Video, crf: int):
@@ -80,8 +83,11 @@ class VideoWriter:
         self._stream: Any = None
         self._graph: Any = None
         self._waiting: list[Any] = []
-        self._last = -1
-        self._output = self._av.open(str(path), 'w', format=self._format)
+        self._last: Optional[int] = None
+        self._last_copied: dict[int, int] = {}  # by the numbers of streams
+        options = {'loop': str(-1 if video.loop is None else video.loop)} if self._is_gif else {}
+        # The whole path: FFmpeg takes what is before a colon for a protocol.
+        self._output = self._av.open(os.path.abspath(path), 'w', format=self._format, options=options)
         self._copied = [] if self._is_gif else [one for one in video.others if _holds(ending, one)]
         self._output.metadata.update(
             {key: value for key, value in video.container.metadata.items() if key not in _OF_THE_FILE}
@@ -98,14 +104,15 @@ class VideoWriter:
             self._output.close()
 
     # ------------------------------------------------------------------------------------------------------- what goes
-    def write(self, frame: Frame) -> None:
-        """Writes a frame, upright as it was read; all have one size."""
+    def write(self, frame: Frame) -> bool:
+        """Writes a frame, upright as it was read; all have one size. False: it has no place of its own, as in a GIF,
+        which shows at most a hundred frames a second."""
         array = self._video.orientation.turn_back(frame.array) if self._turns_back else frame.array
         if self._stream is None:
             self._begin(array)
         time, duration = self._rescaled(frame)
-        if time <= self._last:
-            return  # a GIF shows at most a hundred frames a second
+        if self._last is not None and time <= self._last:
+            return False
         self._last = time
         one = self._av.VideoFrame.from_ndarray(array, format=_form(array))
         if not self._is_gif:
@@ -113,24 +120,34 @@ class VideoWriter:
                 format=self._stream.pix_fmt,
                 dst_colorspace=self._matrix,
                 dst_color_range=self._stream.codec_context.color_range or _LIMITED,
-                interpolation=int(self._exact),
+                interpolation=exact_scaling(self._av),
             )
             self._tag(one)
         one.pts, one.duration, one.time_base = time, duration, self._time_base
         self._encode(one)
+        return True
 
-    def copy(self, packet: Any) -> None:
-        """Copies a packet of sound or subtitles as it is, if the format holds such."""
+    def copy(self, packet: Any) -> Optional[Problem]:
+        """Copies a packet of sound or subtitles as it is, if the format holds such; returns what is wrong with it."""
         if self._stream is None:
             self._waiting.append(packet)
-            return
-        target = self._targets.get(packet.stream_index)
+            return None
+        index = packet.stream.index
+        target = self._targets.get(index)
         if target is None:
-            return
+            return None
         shift = round(self._video.start / packet.time_base)
-        packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+        seconds = None if packet.pts is None else float((packet.pts - shift) * packet.time_base)
+        if packet.dts - shift < self._last_copied.get(index, packet.dts - shift):
+            return Problem('sound that goes back in time is left out', seconds, False)
+        self._last_copied[index] = packet.dts - shift
+        packet.pts, packet.dts = None if packet.pts is None else packet.pts - shift, packet.dts - shift
         packet.stream = target
-        self._output.mux(packet)
+        try:
+            self._output.mux(packet)
+        except (self._av.error.InvalidDataError, self._av.error.ArgumentError, ValueError):
+            return Problem('damaged sound is left out', seconds, False)
+        return None
 
     # --------------------------------------------------------------------------------------------------------- details
     def _begin(self, array: np.ndarray) -> None:
@@ -145,20 +162,19 @@ class VideoWriter:
         stream.time_base = stream.codec_context.time_base = self._time_base
         stream.codec_context.flags |= self._av.codec.context.Flags.frame_duration
         stream.codec_context.thread_type = 'AUTO'
-        flags = self._av.video.reformatter.Interpolation
-        self._exact = flags.BICUBIC | flags.ACCURATE_RND | flags.FULL_CHR_H_INT | flags.FULL_CHR_H_INP
+        stream.metadata.update(_without_own(video.stream.metadata))
         if not self._is_gif:
             self._describe(stream.codec_context)
-            ratio = video.stream.sample_aspect_ratio
-            if ratio:
-                turned = video.orientation.transposed and not self._turns_back
-                stream.codec_context.sample_aspect_ratio = 1 / ratio if turned else ratio
+            ratio = self._ratio_of_pixels(width, height)
+            if ratio is not None:
+                stream.codec_context.sample_aspect_ratio = ratio
         if self._turns_back:
             stream.set_display_matrix([int(value) for value in video.matrix])
         self._stream, self._targets = stream, {}
         for source in self._copied:
             target = self._output.add_stream_from_template(source)
-            target.metadata.update({'language': source.language} if source.language else {})
+            target.metadata.update(_without_own(source.metadata))
+            target.disposition = source.disposition
             self._targets[source.index] = target
         if not self._is_gif and video.container.chapters():
             self._output.set_chapters(video.container.chapters())
@@ -166,10 +182,21 @@ class VideoWriter:
             self.copy(packet)
         self._waiting = []
 
+    def _ratio_of_pixels(self, width: int, height: int) -> Optional[fractions.Fraction]:
+        """The shape of the pixels of stored frames of this size, so that the picture keeps its own; None: they are
+        squares, or of unknown shape."""
+        video, ratio = self._video, self._video.stream.sample_aspect_ratio
+        if not ratio or ratio == 1:
+            return None
+        shape = fractions.Fraction(video.width, video.height) * ratio
+        if video.orientation.transposed and not self._turns_back:
+            shape = 1 / shape
+        return (shape * height / width).limit_denominator(2**15)
+
     def _describe(self, context: Any) -> None:
         """Sets the colour tags: the video's, or those of what its colours become."""
         source = self._video.stream.codec_context
-        if source.colorspace == _RGB or self._video.is_gif:
+        if source.colorspace == _RGB or self._video.is_rgb or self._video.is_gif:
             tags = (_BT709, _BT709, _SRGB_CURVE, _LIMITED)
         else:
             tags = (source.colorspace, source.color_primaries, source.color_trc, source.color_range)
@@ -221,6 +248,12 @@ class VideoWriter:
                 found.append(self._graph.vpull())
             except (self._av.error.BlockingIOError, self._av.error.EOFError):
                 return found
+
+
+def _without_own(metadata: Any) -> dict[str, str]:
+    """A stream's metadata without what every file says of its own."""
+    own = {'handler_name', 'vendor_id', 'encoder', 'duration', 'number_of_bytes', 'number_of_frames'}
+    return {key: value for key, value in metadata.items() if key.lower().split('-')[0] not in own and key[:1] != '_'}
 
 
 def _form(array: np.ndarray) -> str:

@@ -8,18 +8,18 @@ import pathlib
 from cyclegan_tf.data.video import Video
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.settings.app import AppConfig
-from cyclegan_tf.translation.video import VideoOptions, translate_video
-from cyclegan_tf.translation.video_output import refused_sound
+from cyclegan_tf.translation.video import VideoOptions, translate_video, with_ending
 from cyclegan_tf.web.models import Loaded
 from cyclegan_tf.web.pictures import GONE
 
-_SHOWN = '.mp4'  # which all browsers play
+_SHOWN = '.mp4'  # which browsers play
 
 
 def translate(
     loaded: Loaded, path: str, direction: str, folder: pathlib.Path, settings: AppConfig
 ) -> tuple[pathlib.Path, list[str]]:
-    """Translates a video as cyclegan_tf.translate does, as an MP4 if that can hold its sound, else as .mkv.
+    """Translates a video as cyclegan_tf.translate does, as an MP4 if that can hold its sound. One that does not say how
+    long it lasts is translated up to the limit.
 
     Returns:
         The result, in `folder`, which has the file's name, and a line for each problem.
@@ -38,13 +38,12 @@ def translate(
                     f'{path}: it lasts {video.seconds:.1f} seconds, more than `max_video_seconds` ({most}); cut it, or '
                     f'translate it with cyclegan_tf.translate.'
                 )
-            ending = '.mkv' if refused_sound(video, _SHOWN) else _SHOWN
-            frames = max(1, round(most * video.rate))  # of a file that does not say how long it lasts
+            frames = None if video.seconds is not None else max(1, round(most * video.rate))
         options = VideoOptions(max_frames=frames, max_image_pixels=settings.max_image_pixels)
         folder.mkdir(parents=True, exist_ok=True)
         with loaded.lock, loaded.out_of_memory_named():
-            target = folder / f'{source.stem}{ending}'
-            target, _, problems = translate_video(loaded.translator, source, direction, target, options)
+            target = with_ending(source, folder / source.stem, options, _SHOWN)
+            _, problems = translate_video(loaded.translator, source, direction, target, options)
     except UserError as error:
         raise UserError(str(error).replace(path, name)) from error
     return target, [line.replace(path, name) for line in problems]

@@ -1,6 +1,8 @@
 """Which places name videos, and what is read of them; what is damaged is named."""
 
+import gc
 import pathlib
+import weakref
 
 import numpy as np
 import pytest
@@ -171,3 +173,64 @@ def test_what_is_no_video_is_one_sentence(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             video.Video(path, limit)
+
+
+@pytest.mark.extras
+def test_all_frames_are_read_where_the_sound_comes_first(tmp_path):
+    import av
+
+    videos.write(tmp_path / 'a.mp4', videos.pan(12))
+    with av.open(str(tmp_path / 'a.mp4')) as source, av.open(str(tmp_path / 'b.mkv'), 'w') as output:
+        targets = {}
+        for one in (source.streams.audio[0], source.streams.video[0]):
+            targets[one.index] = output.add_stream_from_template(one)
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = targets[packet.stream.index]
+                output.mux(packet)
+    frames, packets, problems = read(tmp_path / 'b.mkv')
+    assert len(frames) == 12 and problems == [] and packets
+
+
+@pytest.mark.extras
+def test_times_before_zero_and_a_long_last_frame_are_no_problem(tmp_path):
+    times = videos.write(tmp_path / 'a.mkv', videos.pan(4), 'matroska', sound=None, steps=(512, 512, 512, 32000))
+    frames, _, problems = read(tmp_path / 'a.mkv')
+    assert len(frames) == 4 and problems == [] and [one.duration for one in frames[:3]] == [40, 40, 40]
+    videos.write(tmp_path / 'b.ts', videos.pan(6), 'mpegts', sound=None, start=-20000)
+    frames, _, problems = read(tmp_path / 'b.ts')
+    assert len(frames) == 6 and problems == [] and len(times) == 4
+
+
+@pytest.mark.extras
+def test_a_form_that_is_not_known_is_one_sentence(tmp_path):
+    videos.write(tmp_path / 'a.mp4', videos.pan(2), sound=None)
+    (tmp_path / 'b.mp4').write_bytes((tmp_path / 'a.mp4').read_bytes().replace(b'avc1', b'zzz1'))
+    with pytest.raises(UserError, match='b.mp4: its frames are in a form that is not known here'):
+        video.Video(tmp_path / 'b.mp4', LIMIT)
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize('place', ['{0}/secret.ts', 'file://{0}/secret.ts', 'secret.ts'])
+def test_lists_of_other_files_are_no_videos(tmp_path, place):
+    videos.write(tmp_path / 'secret.ts', videos.pan(6), 'mpegts')
+    segment = f'#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{place.format(tmp_path)}\n#EXT-X-ENDLIST\n'
+    (tmp_path / 'list.mp4').write_text(segment)
+    (tmp_path / 'concat.mp4').write_text(f"ffconcat version 1.0\nfile '{place.format(tmp_path)}'\n")
+    for name in ('list.mp4', 'concat.mp4'):
+        with pytest.raises(UserError, match='it is not a video of a known format'):
+            video.Video(tmp_path / name, LIMIT)
+
+
+@pytest.mark.extras
+def test_the_decoder_goes_with_its_video(tmp_path):
+    videos.write(tmp_path / 'a.mp4', videos.pan(4))
+    gc.disable()
+    try:
+        with video.Video(tmp_path / 'a.mp4', LIMIT) as one:
+            next(iter(one))
+        gone = weakref.ref(one)
+        del one
+        assert gone() is None
+    finally:
+        gc.enable()

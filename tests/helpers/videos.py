@@ -27,6 +27,8 @@ def write(
     sound='aac',
     steps=STEPS,
     metadata=None,
+    ratio=None,
+    start=0,
 ):
     """Writes frames, uint8 [h, w, 3], and a tone; returns their times and durations in units of 1/12800 second.
 
@@ -40,13 +42,18 @@ def write(
         video = output.add_stream(codec, rate=25, options={'crf': '1'})
         video.width, video.height, video.pix_fmt = width, height, pixels
         context = video.codec_context
+        if ratio is not None:
+            context.sample_aspect_ratio = fractions.Fraction(*ratio)
         context.time_base = fractions.Fraction(1, 25) if container == 'avi' else BASE
         context.flags |= av.codec.context.Flags.frame_duration
         context.colorspace, context.color_primaries, context.color_trc, context.color_range = tags
         if rotation is not None:
             video.set_display_rotation(rotation)
-        tone = output.add_stream(sound, rate=8000, layout='mono') if sound else None
-        times, time = [], 0
+        rate = 44100 if sound == 'wmav2' else 8000
+        tone = output.add_stream(sound, rate=rate, layout='mono') if sound else None
+        if sound == 'wmav2':
+            tone.bit_rate = 64000
+        times, time = [], start
         for number, picture in enumerate(frames):
             matrix, reach = (1 if tags[0] == 1 else 5), tags[3] or 1
             frame = av.VideoFrame.from_ndarray(picture, format='rgb24')
@@ -59,12 +66,12 @@ def write(
             for packet in video.encode(frame):
                 output.mux(packet)
         if tone is not None:
-            wave = np.sin(np.arange(int(time * BASE * 8000)) / 8000 * 440 * 2 * np.pi) * 0.3
-            form = 'fltp' if sound == 'aac' else 's16'
-            wave = wave.astype(np.float32) if sound == 'aac' else (wave * 32767).astype(np.int16)
-            for start in range(0, len(wave), 1024):
-                part = av.AudioFrame.from_ndarray(wave[None, start : start + 1024], format=form, layout='mono')
-                part.sample_rate, part.pts, part.time_base = 8000, start, fractions.Fraction(1, 8000)
+            wave = np.sin(np.arange(int(time * BASE * rate)) / rate * 440 * 2 * np.pi) * 0.3
+            form = 's16' if sound.startswith('pcm') else 'fltp'
+            wave = (wave * 32767).astype(np.int16) if sound.startswith('pcm') else wave.astype(np.float32)
+            for first in range(0, len(wave), 1024):
+                part = av.AudioFrame.from_ndarray(wave[None, first : first + 1024], format=form, layout='mono')
+                part.sample_rate, part.pts, part.time_base = rate, first, fractions.Fraction(1, rate)
                 for packet in tone.encode(part):
                     output.mux(packet)
         for stream in filter(None, (video, tone)):

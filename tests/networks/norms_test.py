@@ -76,6 +76,15 @@ def test_kept_statistics_mix_with_new_ones(name):
     np.testing.assert_allclose(layer(x), (x - mean) / np.sqrt(variance + 1e-5), atol=1e-5)
 
 
+def test_what_is_not_finite_is_gone_when_nothing_is_kept():
+    layer = norms.make_norm('instance_thumbnail', None)
+    x = np.random.default_rng(0).normal(1, 2, (1, 6, 7, 3)).astype(np.float32)
+    for images in (x * np.nan, x):
+        with test_time.told(how(images, kept=0.0)):
+            result = layer(images, training=True)
+    np.testing.assert_allclose(result, norms.make_norm('instance', None)(x), atol=1e-5)
+
+
 def how(images, kept):
     """What a network is told that is given these images, without padding."""
     size = tf.constant(images.shape[1:3])

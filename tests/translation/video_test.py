@@ -40,9 +40,11 @@ class Inverted(Unchanged):
 
 
 def translate(path, target, translator=None, **options):
-    """What translate_video returns, with a translator that changes nothing."""
+    """Translates with a translator that changes nothing, to a file or with the ending that suits the video; returns the
+    file, and what translate_video returns."""
     options = video.VideoOptions(**options)
-    return video.translate_video(translator or Unchanged(), path, 'AtoB', target, options)
+    target = target if target.suffix else video.with_ending(path, target, options)
+    return target, *video.translate_video(translator or Unchanged(), path, 'AtoB', target, options)
 
 
 @pytest.fixture(scope='module')
@@ -117,7 +119,9 @@ def test_gray_results_odd_sides_a_size_and_a_number_of_frames(tmp_path):
 def test_the_ending_follows_what_the_sound_needs(tmp_path):
     videos.write(tmp_path / 'a.avi', videos.pan(3), 'avi', sound='pcm_s16le', tags=(2, 2, 2, 0))
     assert translate(tmp_path / 'a.avi', tmp_path / 'out')[0] == tmp_path / 'out.mp4'
-    with pytest.raises(UserError, match=r'cannot hold sound of the form pcm_s16le of .*a.avi; set it to a file that'):
+    with pytest.raises(
+        UserError, match=r'sound of the form pcm_s16le of .*a.avi; set it to a file that ends in .mp4 or'
+    ):
         translate(tmp_path / 'a.avi', tmp_path / 'out.webm')
     videos.write(tmp_path / 'quiet.mp4', videos.pan(3), sound=None)
     target, frames, _ = translate(tmp_path / 'quiet.mp4', tmp_path / 'out.webm')
@@ -153,6 +157,65 @@ def test_animated_gifs_come_and_go_with_their_times_and_transparency(tmp_path):
     assert frames[0][5, 5].min() > 245  # what is transparent becomes white
     target, frames, _ = translate(target, tmp_path / 'd.gif')
     assert frames == 6 and Image.open(target).n_frames == 6
+
+
+def test_sound_that_no_format_holds_is_left_out_and_said(tmp_path):
+    videos.write(tmp_path / 'a.wmv', videos.pan(4), 'asf', sound='wmav2', codec='wmv2', tags=(2, 2, 2, 0))
+    target, frames, problems = translate(tmp_path / 'a.wmv', tmp_path / 'out')
+    assert (
+        target.name == 'out.mp4'
+        and frames == 4
+        and problems
+        == [f'{tmp_path}/a.wmv: sound of the form wmav2 cannot be copied into any of these formats; left out']
+    )
+
+
+def test_sound_that_goes_back_is_left_out_and_said(tmp_path):
+    videos.write(tmp_path / 'a.ts', videos.pan(10), 'mpegts')
+    (tmp_path / 'twice.ts').write_bytes((tmp_path / 'a.ts').read_bytes() * 2)
+    target, frames, problems = translate(tmp_path / 'twice.ts', tmp_path / 'out.mp4')
+    assert frames >= 10 and any('sound that goes back in time is left out, from 0:00.' in line for line in problems)
+
+
+def test_the_shape_of_pixels_is_kept_also_if_frames_are_resized(tmp_path):
+    import av
+
+    videos.write(tmp_path / 'a.mkv', videos.pan(2), 'matroska', sound=None, ratio=(4, 3))
+    for ending, size in (('mkv', None), ('mp4', None), ('mp4', (86, 48))):
+        target, _, _ = translate(tmp_path / 'a.mkv', tmp_path / f'out.{ending}', size=size)
+        with av.open(str(target)) as file:
+            shown = file.streams.video[0]
+            ratio = shown.sample_aspect_ratio or 1
+            assert float(shown.width * ratio / shown.height) == pytest.approx(16 / 9, rel=0.01), (ending, size)
+
+
+def test_tracks_keep_their_names_and_which_is_the_default(tmp_path):
+    import av
+    from av.stream import Disposition
+
+    videos.write(tmp_path / 'a.mp4', videos.pan(3))
+    with av.open(str(tmp_path / 'a.mp4')) as source, av.open(str(tmp_path / 'b.mkv'), 'w') as output:
+        wanted = [source.streams.video[0], source.streams.audio[0], source.streams.audio[0]]
+        targets = [output.add_stream_from_template(one) for one in wanted]
+        targets[1].metadata['title'], targets[2].metadata['title'] = 'Comments', 'Main'
+        targets[1].disposition, targets[2].disposition = Disposition(0), Disposition.default
+        packets = [one for one in source.demux() if one.dts is not None]
+        for packet in packets:
+            packet.stream = targets[packet.stream.index]
+            output.mux(packet)
+    target, _, _ = translate(tmp_path / 'b.mkv', tmp_path / 'out.mkv')
+    with av.open(str(target)) as file:
+        found = [(one.metadata['title'], bool(one.disposition & Disposition.default)) for one in file.streams.audio]
+    assert found == [('Comments', False), ('Main', True)]
+
+
+@pytest.mark.parametrize('loop', [None, 0, 3])
+def test_gifs_repeat_as_often_as_before(tmp_path, loop):
+    pictures = [Image.fromarray(one) for one in videos.pan(3)]
+    told = {} if loop is None else {'loop': loop}
+    pictures[0].save(tmp_path / 'a.gif', save_all=True, append_images=pictures[1:], duration=100, **told)
+    target, _, _ = translate(tmp_path / 'a.gif', tmp_path / 'b.gif')
+    assert Image.open(target).info.get('loop') == loop
 
 
 # ----------------------------------------------------------------------------------------------------------- statistics
@@ -198,6 +261,20 @@ def test_the_program_translates_a_file_a_pattern_and_both_directions(run, tmp_pa
     ]  # fmt: skip
 
 
+def test_files_of_a_folder_never_overwrite_each_other_or_what_is_read(run, tmp_path):
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    for name in ('a.mp4', 'a.mp4.mkv', 'b.gif.mp4'):
+        videos.write(folder / name, videos.pan(2), 'matroska' if name.endswith('mkv') else 'mp4')
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(UserError, match="would overwrite '.*a.mp4', a video that is read; set it to another place"):
+        run_translation(run, f'--input={folder}', f'--output={folder}')
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert run_translation(run, f'--input={folder}', f'--output={tmp_path}/out') == 0
+    assert sorted(os.listdir(tmp_path / 'out')) == ['a.mp4', 'a.mp4.mkv', 'b.gif.mp4']
+    assert videos.decoded(tmp_path / 'out' / 'b.gif.mp4')[2]['codec'] == 'h264'
+
+
 def test_a_damaged_frame_is_a_sentence_and_the_rest_is_translated(run, tmp_path, capsys):
     import av
 
@@ -223,7 +300,7 @@ def test_wrong_uses_are_one_sentence(run, tmp_path):
     (tmp_path / 'text.mp4').write_text('no video')
     before = (tmp_path / 'a.mp4').read_bytes()
     for flags, message in (
-        (['--input={0}/a.mp4', '--output={0}/a.mp4'], 'would overwrite the video that is read; set it to another'),
+        (['--input={0}/a.mp4', '--output={0}/a.mp4'], "would overwrite '.*a.mp4', a video that is read; set"),
         (['--input={0}/[ab].mp4', '--output={0}/out.mp4'], 'is one file, but 2 videos would be written; set it to a f'),
         (
             ['--input={0}/a.mp4', '--output={0}/o', '--output_depth=16'],
@@ -254,6 +331,29 @@ def test_a_translation_that_is_stopped_leaves_no_half_file(run, tmp_path):
     assert process.wait(60) != 0
     assert (tmp_path / 'out.mp4').read_text() == 'from before'
     assert sorted(os.listdir(tmp_path)) == ['a.mp4', 'out.mp4']
+
+
+@pytest.mark.parametrize(
+    'flags, message',
+    [
+        (['--output={0}/out.avi'], r"`output` .'.*out.avi'. is of no format that can be written; end it in .mp4, .m4v"),
+        (['--output={0}/out.webm', '--crf=64'], r'`crf` .64. exceeds 63, the most that .webm takes; lower it'),
+        (['--output={0}/out.mp4', '--crf=52'], r'`crf` .52. exceeds 51, the most that .mp4 takes; lower it'),
+        (['--output={0}/taken'], r"would write '.*a.mp4', which is a folder; set it to another place"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_the_work(run, tmp_path, flags, message):
+    videos.write(tmp_path / 'a.mp4', videos.pan(2), sound=None)
+    (tmp_path / 'taken' / 'a.mp4').mkdir(parents=True)
+    with pytest.raises(UserError, match=message):
+        run_translation(run, f'--input={tmp_path}/a.mp4', *[flag.format(tmp_path) for flag in flags])
+
+
+def test_names_with_a_colon_are_no_protocols(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    videos.write(tmp_path / '12:30.mp4', videos.pan(2))
+    target, frames, _ = translate(pathlib.Path('12:30.mp4'), pathlib.Path('o:ut.mp4'))
+    assert frames == 2 and target.exists()
 
 
 def test_memory_does_not_grow_with_length(tmp_path):
