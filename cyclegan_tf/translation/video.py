@@ -221,9 +221,8 @@ def _translate(translator, source, direction, writer, options, keeps_alpha) -> t
                 frames += writer.write(dataclasses.replace(entry, array=result))
                 bar.update()
             else:
-                problem = writer.copy(entry)
-                problems += [problem] if problem else []
-    return frames, problems
+                writer.copy(entry)
+    return frames, problems + writer.problems
 
 
 def kept_share(seconds: float) -> float:

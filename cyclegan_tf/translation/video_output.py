@@ -72,6 +72,9 @@ class VideoWriter:
         ending: of ENDINGS; says the format, whatever the path's own ending is.
         video: the other video.
         crf: quality, less is better; see the flag.
+
+    Attributes:
+        problems: what could not be copied.
     """
 
     def __init__(self, path: pathlib.Path, ending: str, video: Video, crf: int):
@@ -82,6 +85,7 @@ class VideoWriter:
         self._turns_back = self._format in _TURNED and video.matrix is not None
         self._stream: Any = None
         self._graph: Any = None
+        self.problems: list[Problem] = []
         self._waiting: list[Any] = []
         self._last: Optional[int] = None
         self._last_copied: dict[int, int] = {}  # by the numbers of streams
@@ -127,27 +131,27 @@ class VideoWriter:
         self._encode(one)
         return True
 
-    def copy(self, packet: Any) -> Optional[Problem]:
-        """Copies a packet of sound or subtitles as it is, if the format holds such; returns what is wrong with it."""
+    def copy(self, packet: Any) -> None:
+        """Copies a packet of sound or subtitles as it is, if the format holds such."""
         if self._stream is None:
             self._waiting.append(packet)
-            return None
+            return
         index = packet.stream.index
         target = self._targets.get(index)
         if target is None:
-            return None
+            return
         shift = round(self._video.start / packet.time_base)
         seconds = None if packet.pts is None else float((packet.pts - shift) * packet.time_base)
         if packet.dts - shift < self._last_copied.get(index, packet.dts - shift):
-            return Problem('sound that goes back in time is left out', seconds, False)
+            self.problems.append(Problem('sound that goes back in time is left out', seconds, False))
+            return
         self._last_copied[index] = packet.dts - shift
         packet.pts, packet.dts = None if packet.pts is None else packet.pts - shift, packet.dts - shift
         packet.stream = target
         try:
             self._output.mux(packet)
         except (self._av.error.InvalidDataError, self._av.error.ArgumentError, ValueError):
-            return Problem('damaged sound is left out', seconds, False)
-        return None
+            self.problems.append(Problem('damaged sound is left out', seconds, False))
 
     # --------------------------------------------------------------------------------------------------------- details
     def _begin(self, array: np.ndarray) -> None:
