@@ -159,7 +159,6 @@ class Video:
             # The whole path: FFmpeg takes what is before a colon for a protocol.
             self.container = self._av.open(
                 os.path.abspath(path),
-                metadata_errors='replace',
                 options={'format_whitelist': _FORMATS, 'protocol_whitelist': 'file'},
             )
         except (self._av.error.FFmpegError, ValueError) as error:
@@ -203,9 +202,9 @@ class Video:
         if first is None:
             damaged = any(isinstance(entry, Problem) for entry in self._before)
             raise UserError(f'{self.path}: {"none of its frames can be read" if damaged else "it has no frames"}.')
-        matrices = [side for side in first.side_data.keys() if side.type.name == 'DISPLAYMATRIX']
+        matrix = first.side_data.get('DISPLAYMATRIX')
         self.loop = _loop(self.path) if self.is_gif else 0
-        self.matrix = np.frombuffer(bytes(matrices[0]), np.int32) if matrices else None
+        self.matrix = None if matrix is None else np.frombuffer(bytes(matrix), np.int32)
         self.orientation = Orientation.from_matrix(self.matrix)
         self.is_rgb = first.format.is_rgb
         self.is_deep = max(part.bits for part in first.format.components) > 8
