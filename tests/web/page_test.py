@@ -130,9 +130,12 @@ def download(browser, selector='#download'):
     """Name and contents of the file that a click on a button brings."""
     for path in browser.downloads.iterdir():
         path.unlink()
-    wait(browser, f'{selector}:not([disabled])')[0].click()
-    end = time.monotonic() + 30
+    end, clicked = time.monotonic() + 60, 0.0
     while time.monotonic() < end:
+        # A click just before the file is exchanged for another one, as after a choice, brings nothing.
+        if time.monotonic() - clicked > 10:
+            wait(browser, f'{selector}:not([disabled])')[0].click()
+            clicked = time.monotonic()
         found = [path for path in browser.downloads.iterdir() if path.suffix not in ('.crdownload', '.tmp')]
         if found and found[0].stat().st_size:
             return found[0].name, found[0].read_bytes()
