@@ -18,6 +18,7 @@ from cyclegan_tf.models import averages
 from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.networks import torch_weights
 from cyclegan_tf.runs import checkpoints, torch_files
+from cyclegan_tf.settings.models import SETTINGS
 from cyclegan_tf.settings.run_flags import load_config
 from cyclegan_tf.settings.training import Config, NetworkRole
 
@@ -50,14 +51,14 @@ def begin(model: BaseModel) -> list[str]:
     Running means of weights begin with the same ones. Optimizers, pools and the step stay as they are.
 
     Returns:
-        A line for each network: what it got.
+        A line for each network: what it got; and for what is there and was not taken.
 
     Raises:
         UserError: there is no such run or file; no weight fits; or, without config.init_partial, a network's weights do
             not all fit. Nothing has been assigned then.
     """
     config = model.config
-    sources = _find(config)
+    sources, unused = _find(config)
     networks, means = model.networks(), model.averages()
     lines, complaints, plans = [], [], []
     for name, network in networks.items():
@@ -74,7 +75,7 @@ def begin(model: BaseModel) -> list[str]:
         misfits = (
             _differences(variables, source)
             if slots is None
-            else (torch_weights.differences(network, slots, source.state))
+            else torch_weights.differences(network, slots, source.state)
         )
         if misfits:
             more = f', and {len(misfits) - _SHOWN} more' if len(misfits) > _SHOWN else ''
@@ -93,11 +94,12 @@ def begin(model: BaseModel) -> list[str]:
     for variables, fitting, source in plans:
         for key in fitting:
             variables[key].assign(source.values[key])
-    return lines + [f'Not taken: {line}.' for line in complaints]
+    unused = [f'{what}, which has no counterpart here' for what in unused]
+    return lines + [f'Not taken: {line}.' for line in (*complaints, *unused)]
 
 
-def _find(config: Config) -> dict[str, Source]:
-    """The sources of the networks' weights, by the networks' names."""
+def _find(config: Config) -> tuple[dict[str, Source], list[str]]:
+    """The sources of the networks' weights, by the networks' names; and what has no counterpart among the networks."""
     given = os.path.expanduser(config.init_from)
     place, _, epoch = given.rpartition('@') if '@' in os.path.basename(given) else (given, '', '')
     if os.path.isfile(given):
@@ -118,7 +120,7 @@ def _find(config: Config) -> dict[str, Source]:
 
 
 # ------------------------------------------------------------------------------------------------------------ from runs
-def _from_run(config: Config, run_directory: pathlib.Path, epoch: str) -> dict[str, Source]:
+def _from_run(config: Config, run_directory: pathlib.Path, epoch: str) -> tuple[dict[str, Source], list[str]]:
     """The networks of a run that do the same between the same folders of images; of a run with running means of its
     generators' weights, these."""
     there = load_config(run_directory)
@@ -134,7 +136,8 @@ def _from_run(config: Config, run_directory: pathlib.Path, epoch: str) -> dict[s
         if values:
             what = f'the running mean of {other}' if mean else other
             found[name] = Source(f"{what} in run '{run_directory}', step {checkpoint.step}", values)
-    return found
+    wanted = {_between_folders(config, role) for role in config.networks.values()}
+    return found, [f"{name} in run '{run_directory}'" for role, name in theirs.items() if role not in wanted]
 
 
 def _between_folders(config: Config, role: NetworkRole) -> tuple[Any, ...]:
@@ -144,10 +147,10 @@ def _between_folders(config: Config, role: NetworkRole) -> tuple[Any, ...]:
 
 
 # ----------------------------------------------------------------------------------------------------------- from files
-def _from_files(config: Config, files: list[pathlib.Path]) -> dict[str, Source]:
-    """The networks of PyTorch's files. A file that is not named after its network, such as horse2zebra.pth, is the
-    first one of its kind: a generator is the one from A to B."""
-    found = {}
+def _from_files(config: Config, files: list[pathlib.Path]) -> tuple[dict[str, Source], list[str]]:
+    """The networks of PyTorch's files. A name such as latest_net_G_A.pth says which network it is, in whatever model; a
+    file with another name, such as horse2zebra.pth, is the first of its kind: a generator is the one from A to B."""
+    found, unused = {}, []
     for path in files:
         state = torch_weights.without_prefix(torch_files.read_state(str(path), f"`init_from` ('{path}')"))
         guesses = {kind: guess for kind, guess in ((kind, one(state)) for kind, one in _KINDS.items()) if guess}
@@ -156,13 +159,21 @@ def _from_files(config: Config, files: list[pathlib.Path]) -> dict[str, Source]:
             raise UserError(f"`init_from` ('{path}') holds no network that is known here; set it to another file.")
         named = re.search(r'_net_(\w+)\.pth$', path.name)
         own = [name for name, role in config.networks.items() if role.kind == exact[0]]
-        name = named.group(1) if named and named.group(1) in own else own[0] if own else None
-        if name is None or (named and len(files) > 1 and named.group(1) != name):
+        if named:
+            own = [name for name in own if _does_as(config.networks[name], name, named.group(1))]
+        if not own:
+            unused.append(f"'{path}'")
             continue
         axes = torch_weights.FROM_TORCH
         values = {key: value.transpose(axes[value.ndim]) for key, value in state.items() if value.ndim in axes}
-        found[name] = Source(f"'{path}'", values, state)
-    return found
+        found[own[0]] = Source(f"'{path}'", values, state)
+    return found, unused
+
+
+def _does_as(role: NetworkRole, name: str, other: str) -> bool:
+    """Whether a network is the other one, or does what a network of that name does in any model."""
+    roles = [settings.networks[other] for settings in SETTINGS.values() if other in settings.networks]
+    return name == other or role in roles
 
 
 # ------------------------------------------------------------------------------------------------------------ variables

@@ -7,6 +7,7 @@ import itertools
 import os
 import pathlib
 import signal
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional
 
@@ -28,8 +29,8 @@ from cyclegan_tf.translation.video_output import ENDINGS, VideoWriter, ending_fo
 
 _HALF_LIFE = 0.5  # seconds in which the share of former frames in the statistics of norms is halved
 _SIDE = 16  # pixels of the small pictures by which cuts are found
-_MOST_CRF, _MOST_CRF_OF_H264 = {'.webm': 63, video.GIF: 2**31}, 51  # that the encoders take; GIFs have none
 _CUT = 0.1  # mean difference of two of these, as a share of white, from which on there is a cut
+_MOST_CRF, _MOST_CRF_OF_H264 = {'.webm': 63, video.GIF: 2**31}, 51  # that the encoders take; GIFs have none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,9 +94,9 @@ def translate_videos(settings: TranslateConfig, translator: Translator, videos: 
     )
     folder = pathlib.Path(output).parent if is_file else pathlib.Path(output)
     make_folder('output' if settings.output else 'results_dir', settings.output or settings.results_dir, folder)
-    # As Ctrl+C, so that what is written until then is deleted.
+    # As Ctrl+C, so that what is written until then is deleted. Python allows handlers in the main thread only.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
     written, problems, targets = 0, [], {}
     stems = dict(zip(videos, distinct_paths([path.stem for path in videos])))

@@ -80,6 +80,19 @@ def write(
     return times
 
 
+def damage(path, target, times):
+    """Writes a video whose packets of frames with these times, in units of 1/12800 second, are overwritten."""
+    import av
+
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as file:
+        places = {one.pts: (one.pos, one.size) for one in file.demux(video=0) if one.size}
+    for time in times:
+        position, size = places[time]
+        data[position : position + size] = b'\xff' * size
+    target.write_bytes(data)
+
+
 def packets(path, kind):
     """The packets of the streams of a kind, such as 'audio': their times in seconds, and their bytes."""
     import av

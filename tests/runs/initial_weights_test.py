@@ -102,6 +102,8 @@ def test_a_generator_goes_from_cyclegan_to_cut_and_back_where_they_agree(place):
     assert_equal(values(cut.networks()['G']), values(theirs['G_A']))
     assert_equal(values(cut.networks()['D']), values(theirs['D_A']))
     assert 'F: initial weights; there is none for it.' in lines
+    left = [line for line in lines if line.startswith('Not taken')]
+    assert [line.split()[2] for line in left] == ['G_B', 'D_B'] and 'which has no counterpart here.' in left[0]
     with pytest.raises(
         UserError,
         match=r'does not fit; correct the settings, or set --init_partial .*\n  G is not as in the running mean of G_A',
@@ -184,6 +186,11 @@ def test_files_of_the_pytorch_programs(place, tmp_path):
     for name, network in model.networks().items():
         assert_equal(values(network), values(source.networks()[name]))
     assert len(lines) == 4
+    cut, _, lines = begin(place, 'first', model='cut', init_from=str(tmp_path), ema_decay=0.0, pool_size=0,
+                          downsample='stride', upsample='deconv')  # fmt: skip
+    assert_equal(values(cut.networks()['G']), values(source.networks()['G_A']))
+    assert_equal(values(cut.networks()['D']), values(source.networks()['D_A']))
+    assert sum('which has no counterpart here' in line for line in lines) == 2
     # A single file, with a name of its own: the first generator.
     model, before, lines = begin(place, 'first', ema_decay=0.0, init_from=str(tmp_path / 'zebra.pth'))
     assert_equal(values(model.networks()['G_A']), values(source.networks()['G_B']))

@@ -276,16 +276,8 @@ def test_files_of_a_folder_never_overwrite_each_other_or_what_is_read(run, tmp_p
 
 
 def test_a_damaged_frame_is_a_sentence_and_the_rest_is_translated(run, tmp_path, capsys):
-    import av
-
     times = videos.write(tmp_path / 'a.mp4', videos.pan(12))
-    with av.open(str(tmp_path / 'a.mp4')) as file:
-        places = {one.pts: (one.pos, one.size) for one in file.demux(video=0) if one.size}
-    data = bytearray((tmp_path / 'a.mp4').read_bytes())
-    for number in (5, 6):
-        position, size = places[times[number][0]]
-        data[position : position + size] = b'\xff' * size
-    (tmp_path / 'b.mp4').write_bytes(data)
+    videos.damage(tmp_path / 'a.mp4', tmp_path / 'b.mp4', [times[number][0] for number in (5, 6)])
     with pytest.raises(UserError, match='Not everything could be translated, see above.'):
         run_translation(run, f'--input={tmp_path}/b.mp4', f'--output={tmp_path}/out.mp4')
     lines = capsys.readouterr().err
