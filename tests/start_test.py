@@ -42,6 +42,7 @@ WRONG = {
     'export_torch_weights': (['--output=out', '--epoch=newest'], 'epoch'),
     'import_torch_weights': (['--g_a=a.pth', '--no_dropout=maybe'], 'no_dropout'),
     'launch_local': (['--workers=0', '--'], 'workers'),
+    'measure_flicker': (['--run=run', '--image=scene.png', '--noise=-1'], 'noise'),
     'prepare_records': (['--dataroot=in', '--output=out', '--name=Two Words'], 'name'),
     'torch_training': (['--dataroot=demo', '--name=run'], 'max_steps'),
     'serving_client': (['--model=run', '--timeout=0', 'in', 'out'], 'timeout'),
