@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Optional
 
@@ -94,12 +95,12 @@ class CUT(BaseModel):
             variables = self.variables_of('G')
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(variables)
-                fakes = self.as_function(self.translate)(real_a, real_b, seeds)
+                fakes, features = self.as_function(self.translate)(real_a, real_b, seeds)
                 fixed_b = tf.stop_gradient(fakes[0])
                 values, grads = self.as_function(self.discriminator_gradients)(real_b, fixed_b, mix, of_d)
                 norms = self.update('D', grads)
                 losses_of = self.generator_losses if self._gathers else self.as_function(self.generator_losses)
-                total, generator_values = losses_of(real_a, real_b, fakes, seeds, of_g)
+                total, generator_values = losses_of(real_a, real_b, fakes, features, seeds, of_g)
             grads = tape.gradient(total, variables)
         norms |= self.update('G', grads)
         return self.finish_step({**values, **generator_values}, norms)
@@ -110,21 +111,41 @@ class CUT(BaseModel):
         several = tf.distribute.get_replica_context().num_replicas_in_sync > 1
         return several and self._config.nce_includes_all_negatives_from_minibatch
 
-    def translate(self, real_a: tf.Tensor, real_b: tf.Tensor, seeds: tf.Tensor) -> list[tf.Tensor]:
-        """fake_B and, with nce_idt, idt_B of a batch in training, mirrored in the steps that are.
+    @functools.cached_property
+    def _keeps_features(self) -> bool:
+        """Whether the pass that makes translations passes the features on which keys are made: those of a pass of its
+        own are the same, unless that sees mirrored images, other dropout, or a batch of other images."""
+        config = self._config
+        differs = config.flip_equivariance or not config.no_dropout or config.norms['generator'].startswith('batch')
+        keeps_layers = getattr(self.g, 'keeps_layers', None)  # a generator of one's own may lack it
+        return not differs and keeps_layers is not None and keeps_layers(config.nce_indices)
+
+    def translate(
+        self, real_a: tf.Tensor, real_b: tf.Tensor, seeds: tf.Tensor
+    ) -> tuple[list[tf.Tensor], list[list[tf.Tensor]]]:
+        """fake_B and, with nce_idt, idt_B of a batch in training, mirrored in the steps that are; and for each the
+        features of the images that they were made of, without a gradient, or none for both: see _keeps_features.
 
         Args:
             real_a, real_b: images [b, h, w, c].
             seeds: int [b, 6, 2], for the dropout in each call of G.
         """
         images, of_images = [self._mirrored(real_a)], [seeds[:, _FAKE]]
-        if not self._config.nce_idt:
-            return [self.g(*images, training=True, seed=of_images[0])]
-        images, of_images = [*images, self._mirrored(real_b)], [*of_images, seeds[:, _IDT]]
+        if self._config.nce_idt:
+            images, of_images = [*images, self._mirrored(real_b)], [*of_images, seeds[:, _IDT]]
+        layers = (*self._config.nce_indices, self.g.num_layers - 1) if self._keeps_features else ()
+
+        def outputs(x, seed):
+            return tf.nest.flatten(self.g(x, training=True, seed=seed, layers=layers))
+
         if not real_a.shape.is_fully_defined() or real_a.shape != real_b.shape:
             # Images that may differ in size do not fit into one batch, which makes a difference for batch norm alone.
-            return [self.g(x, training=True, seed=one) for x, one in zip(images, of_images)]
-        return tf.split(self.g(tf.concat(images, axis=0), training=True, seed=tf.concat(of_images, axis=0)), 2)
+            of_each = list(map(outputs, images, of_images))
+        else:
+            together = outputs(tf.concat(images, axis=0), tf.concat(of_images, axis=0))
+            of_each = list(zip(*(tf.split(x, len(images)) for x in together)))
+        features = [[tf.stop_gradient(x) for x in maps] for *maps, _ in of_each]
+        return [fake for *_, fake in of_each], features
 
     def _mirrored(self, x: tf.Tensor) -> tf.Tensor:
         """Mirrored left to right in half of the steps with flip_equivariance, on all replicas alike."""
@@ -156,7 +177,7 @@ class CUT(BaseModel):
     def discriminator_gradients_anew(self, real_a, real_b, seeds, mix, augment_seeds):
         """discriminator_gradients on translations that are made for it; no images."""
         with frozen_statistics():  # they move when the translations are made again
-            fake_b = self.translate(real_a, real_b, seeds)[0]
+            (fake_b, *_), _ = self.translate(real_a, real_b, seeds)
         return (), self.discriminator_gradients(real_b, fake_b, mix, augment_seeds)
 
     # ------------------------------------------------------------------------------------------------ generator and F
@@ -165,6 +186,7 @@ class CUT(BaseModel):
         real_a: tf.Tensor,
         real_b: tf.Tensor,
         fakes: Sequence[tf.Tensor],
+        features: Sequence[Sequence[tf.Tensor]],
         seeds: tf.Tensor,
         augment_seeds: tf.Tensor,
     ):
@@ -173,7 +195,7 @@ class CUT(BaseModel):
 
         Args:
             real_a, real_b, seeds: as for `translate`.
-            fakes: its result.
+            fakes, features: its result.
             augment_seeds: int [b, 2], for what D sees.
         """
         config, seed = self._config, self.step_seed()
@@ -181,11 +203,11 @@ class CUT(BaseModel):
         gan = self.mean(self.adversarial.of_generator(logits) * config.lambda_GAN)
         values = {'loss/G_GAN': gan}
         values['loss/NCE'] = contrast = self._nce(
-            real_a, fakes[0], fold(seed, _POSITIONS), seeds[:, _QUERY], seeds[:, _KEY]
+            real_a, features[0], fakes[0], fold(seed, _POSITIONS), seeds[:, _QUERY], seeds[:, _KEY]
         )
         if config.nce_idt:
             values['loss/NCE_Y'] = self._nce(
-                real_b, fakes[1], fold(seed, _POSITIONS_IDT), seeds[:, _QUERY_IDT], seeds[:, _KEY_IDT]
+                real_b, features[1], fakes[1], fold(seed, _POSITIONS_IDT), seeds[:, _QUERY_IDT], seeds[:, _KEY_IDT]
             )
             contrast = (contrast + values['loss/NCE_Y']) * 0.5
         values['loss/G'] = gan + contrast
@@ -196,16 +218,17 @@ class CUT(BaseModel):
         variables = self.variables_of('G')
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            fakes = self.translate(real_a, real_b, seeds)
-            total, values = self.generator_losses(real_a, real_b, fakes, seeds, augment_seeds)
+            made = self.translate(real_a, real_b, seeds)
+            total, values = self.generator_losses(real_a, real_b, *made, seeds, augment_seeds)
         return (), (values, tape.gradient(total, variables))
 
-    def _nce(self, source, target, seed, of_query, of_key) -> tf.Tensor:
-        """PatchNCE between images and their translations, with its weight: the mean over the layers."""
+    def _nce(self, source, features, target, seed, of_query, of_key) -> tf.Tensor:
+        """PatchNCE between images and their translations, with its weight: the mean over the layers. `features` are
+        those of the images, or none where they have still to be computed."""
         config = self._config
         queries = self.g(target, training=True, seed=of_query, layers=config.nce_indices)
         queries = [self._mirrored(x) for x in queries]  # a translation that was mirrored is mirrored back
-        keys = self.g(source, training=True, seed=of_key, layers=config.nce_indices)
+        keys = features or self.g(source, training=True, seed=of_key, layers=config.nce_indices)
         totals = [height * width for _, height, width, _ in map(sides, keys)]
         positions = [choose_positions(fold(seed, i), total, config.num_patches) for i, total in enumerate(totals)]
         queries = self.f(queries, positions, training=True)

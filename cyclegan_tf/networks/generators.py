@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Optional
 
 import tensorflow as tf
@@ -168,6 +169,11 @@ class ResnetGenerator(tf.keras.Model):
     def num_layers(self) -> int:
         """The number of layers whose outputs a call can return."""
         return len(self._stages())
+
+    def keeps_layers(self, layers: Sequence[int]) -> bool:
+        """Whether a pass through the whole network that returns these layers' outputs and, as its last layer's, the
+        image gives the same values as a pass that ends at the highest of them, and another for the image."""
+        return not self._learn_residual and self._sequence.keeps(max(layers))
 
     def _stages(self) -> list[Stage]:
         """The network's stages, at the indices of the reference's nn.Sequential. Shapes are those with

@@ -51,6 +51,11 @@ class StageSequence:
         outputs = self._train(plan, x, seed) if training else segments.run(plan, x)
         return outputs if layers else outputs[0]
 
+    def keeps(self, layer: int) -> bool:
+        """Whether a stage's output is the same whether or not later stages run."""
+        stages = self._stages()
+        return layer + 1 >= len(stages) or not stages[layer + 1].in_place
+
     def _plan(self, layers: tuple[int, ...]) -> segments.Plan:
         stages = self._stages()
         for layer in layers:

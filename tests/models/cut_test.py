@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS, losses
+from cyclegan_tf.networks.generators import ResnetGenerator
 from cyclegan_tf.settings.models import SETTINGS
-from tests.helpers.small_models import images, make
+from tests.helpers.small_models import images, make, snapshot
 
 # Of the authors' program at 3 channels, counted there.
 PARAMETERS = {'G': 11_378_179, 'F': 560_384, 'D': 2_764_737}
@@ -40,6 +41,52 @@ def test_losses_add_up_with_their_weights(photographs):
     assert found['loss/G'] == pytest.approx(found['loss/G_GAN'] + found['loss/NCE'], rel=1e-5)
     assert list(model.visuals(*pair)['A_to_B']) == ['real_A', 'fake_B', 'real_B', 'idt_B']
     assert list(without.visuals(*pair)['A_to_B']) == ['real_A', 'fake_B', 'real_B']
+
+
+@pytest.mark.parametrize('nce_idt, recompute_grads', [(True, False), (False, False), (True, True)])
+def test_features_of_the_first_pass_are_those_of_a_pass_of_their_own(
+    float64, photographs, nce_idt, recompute_grads, monkeypatch
+):
+    pair, found = images(photographs, dtype=np.float64), []
+    for keeps in (True, False):
+        if not keeps:
+            monkeypatch.setattr(ResnetGenerator, 'keeps_layers', lambda *_: False)
+        model, step = make(
+            model='cut',
+            nce_idt=nce_idt,
+            recompute_grads=recompute_grads,
+            num_patches=9,
+            nce_layers='0,3,4,8,12',
+            lr=2e-5,
+        )
+        assert model._keeps_features == keeps
+        for _ in range(2):
+            values = step(*pair)
+        found.append(
+            [
+                *values.values(),
+                *snapshot(variable for player in model.players.values() for variable in player.variables),
+            ]
+        )
+    for kept, own in zip(*found):
+        np.testing.assert_allclose(kept, own, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    'settings, keeps',
+    [
+        ({}, True),
+        ({'CUT_mode': 'FastCUT', 'flip_equivariance': True}, False),
+        ({'no_dropout': False}, False),
+        ({'normG': 'batch'}, False),
+        ({'learn_residual': True}, False),
+        # In PyTorch, the ReLU behind the norm overwrites what the norm gave, if it still runs.
+        ({'nce_layers': '0,2'}, False),
+        ({'nce_layers': '0,2,3'}, True),
+    ],
+)
+def test_features_are_kept_only_where_they_are_the_same(settings, keeps):
+    assert make(model='cut', **{'nce_layers': '0,4,8,12', **settings})[0]._keeps_features == keeps
 
 
 def test_without_perceptrons_there_is_no_third_player(photographs):
