@@ -14,7 +14,7 @@ if [ "${1:-}" = --extras ]; then
   extras=test,test-extras environment=.venv-extras-$version
   select=($(grep -rl --include='*_test.py' 'mark\.extras' tests))
 elif "$python" -c 'import sys; sys.exit(sys.version_info[:2] >= (3, 12))'; then
-  extras=test,torch select=()
+  extras=test,torch,test-torch select=()
 else
   extras=test select=(-m 'not torch')
   echo 'Comparisons with PyTorch run on Python 3.10 and 3.11 only.'

@@ -76,13 +76,13 @@ def parse(argv: Sequence[str]) -> Config:
 def main(config: Config) -> int:
     """Trains to config.max_steps; returns the exit status."""
     import torch
-    import torch_import
     from benchmark import torch_mirror, torch_steps
 
     from cyclegan_tf.data import training_data
     from cyclegan_tf.models import MODELS
     from cyclegan_tf.networks import torch_weights
     from cyclegan_tf.runtime.console import Console
+    from cyclegan_tf.training import torch_import
 
     run_directory = pathlib.Path(config.checkpoints_dir) / config.run_name
     run_directory.mkdir(parents=True, exist_ok=True)

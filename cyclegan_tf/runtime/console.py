@@ -91,6 +91,8 @@ def progress_bar(
     keep: bool = False,
     shown: bool = True,
     unit: str = 'images',
+    initial: int = 0,
+    scaled: bool = False,
 ) -> tqdm:
     """A bar that counts images on standard error; nothing is shown if that is not a terminal.
 
@@ -101,11 +103,23 @@ def progress_bar(
         keep: keep the bar on the terminal when all is done.
         shown: False shows nothing even on a terminal.
         unit: what is counted.
+        initial: number that was done before, whose time is not known.
+        scaled: numbers are shown in thousands, millions and so on.
     """
     from tqdm import tqdm
 
     disable = None if shown else True  # None: tqdm shows the bar only on a terminal
-    bar = tqdm(images, what, total, leave=keep, unit=f' {unit}', dynamic_ncols=True, disable=disable)
+    bar = tqdm(
+        images,
+        what,
+        total,
+        leave=keep,
+        unit=unit if scaled else f' {unit}',
+        dynamic_ncols=True,
+        disable=disable,
+        initial=initial,
+        unit_scale=scaled,
+    )
     listener = _listener.get()
     if listener is None:
         return bar

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -17,14 +17,12 @@ from cyclegan_tf.models.base import BaseModel
 from cyclegan_tf.networks import torch_weights
 from cyclegan_tf.runs import checkpoint_store, checkpoints, torch_files
 from cyclegan_tf.settings.run_flags import save_config
+from cyclegan_tf.settings.torch_import import Arguments
 from cyclegan_tf.settings.training import Config, NetworkRole
 from cyclegan_tf.training.progress import Progress
 
-if TYPE_CHECKING:
-    from import_torch_weights import Arguments
-
 CHANNELS = {'A': 'input_nc', 'B': 'output_nc'}  # the model's domain -> the setting of its channels
-# Kind of network -> what infers its architecture from its file; import_torch_weights.KINDS has the same kinds.
+# Kind of network -> what infers its architecture from its file; settings.torch_import.KINDS has the same kinds.
 GUESSES = {
     'generator': torch_weights.guess_generator,
     'discriminator': torch_weights.guess_discriminator,
