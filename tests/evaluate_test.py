@@ -1,5 +1,6 @@
 """The program that measures, on real runs: table, metrics.json and event files; and measures while training."""
 
+import csv
 import json
 import pathlib
 import shutil
@@ -133,6 +134,63 @@ def test_features_of_a_given_network_are_compared_and_it_is_identified(run, extr
     assert program.run_evaluation(run, '--name=run', *flags, f'--results_dir={tmp_path}') == 0
     found = json.loads((tmp_path / 'run' / 'eval_test_latest' / 'metrics.json').read_text())
     assert found['features']['sha256'] != first and len(first) == 64
+
+
+def test_each_image_has_a_row(run, tmp_path, capsys):
+    assert program.run_evaluation(run, '--name=run', '--epoch=all', f'--results_dir={tmp_path}') == 0
+    place = tmp_path / 'run' / 'eval_test_all'
+    with open(place / 'images.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    measured = json.loads((place / 'metrics.json').read_text())['checkpoints']
+    assert len(rows) == len(measured) * 2 * 2 and f'Each image: {place / "images.csv"}' in capsys.readouterr().out
+    for one in measured:
+        for direction, results in one['results'].items():
+            of_one = [row for row in rows if (row['step'], row['direction']) == (str(one['step']), direction)]
+            assert sorted(row['image'] for row in of_one) == ['0', '1']
+            for name in ('psnr', 'ssim', 'cycle'):
+                assert np.mean([float(row[name]) for row in of_one]) == pytest.approx(results[name], rel=1e-6)
+
+
+def test_statistics_of_both_domains_are_kept(run, extractor, tmp_path):
+    flags = (
+        '--name=run', '--metrics=kid,fid', f'--feature_extractor={extractor}', '--feature_range=0,255',
+        f'--results_dir={tmp_path}',
+    )  # fmt: skip
+    results = []
+    for _ in range(2):
+        assert program.run_evaluation(run, *flags, f'--statistics={tmp_path}/real_{{domain}}.npz') == 0
+        found = json.loads((tmp_path / 'run' / 'eval_test_latest' / 'metrics.json').read_text())
+        results.append(found['checkpoints'][0]['results'])
+    assert results[0] == results[1]
+    # They are used: with those of the other domain, the figures are others.
+    (tmp_path / 'real_A.npz').rename(tmp_path / 'x.npz')
+    (tmp_path / 'real_B.npz').rename(tmp_path / 'real_A.npz')
+    (tmp_path / 'x.npz').rename(tmp_path / 'real_B.npz')
+    assert program.run_evaluation(run, *flags, f'--statistics={tmp_path}/real_{{domain}}.npz') == 0
+    swapped = json.loads((tmp_path / 'run' / 'eval_test_latest' / 'metrics.json').read_text())['checkpoints'][0]
+    assert swapped['results']['AtoB']['fid'] != pytest.approx(results[0]['AtoB']['fid'], rel=1e-3)
+    with pytest.raises(
+        UserError, match=r'`statistics` .* is one file, but the run translates into A and B; put .domain'
+    ):
+        program.run_evaluation(run, *flags, f'--statistics={tmp_path}/real.npz')
+
+
+def test_label_maps_are_scored_in_the_direction_that_has_them(run, data, tmp_path):
+    from PIL import Image
+
+    root = tmp_path / 'labelled'
+    shutil.copytree(data / 'testA', root / 'testA')
+    (root / 'testB').mkdir()
+    for name in ('0.png', '1.png'):
+        Image.new('RGB', (40, 40), (128, 64, 128)).save(root / 'testB' / name)
+    flags = ('--name=run', f'--results_dir={tmp_path}', '--metrics=labels')
+    assert program.run_evaluation(run, *flags, f'--dataroot={root}') == 0
+    results = json.loads((tmp_path / 'run' / 'eval_test_latest' / 'metrics.json').read_text())
+    found = results['checkpoints'][0]['results']
+    assert 0 <= found['AtoB']['pixel_accuracy'] <= 1 and 'pixel_accuracy' not in found['BtoA']
+    assert 'pixel_accuracy' in results['untranslated']['AtoB']
+    with pytest.raises(UserError, match='`metrics` .labels. needs label maps, but no domain has images in the colours'):
+        program.run_evaluation(run, *flags)
 
 
 def test_the_program_measures_and_exits_with_a_sentence_where_it_cannot(data, tmp_path):

@@ -6,21 +6,24 @@ import collections
 import dataclasses
 import functools
 import itertools
+import pathlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Optional, Protocol
 
 import numpy as np
 
 from cyclegan_tf.data import decode, pairs, preprocess, sources
+from cyclegan_tf.data.channels import set_channels
 from cyclegan_tf.data.geometry import Geometry
 from cyclegan_tf.data.levels import to_uint8
 from cyclegan_tf.data.test_images import make_test_geometry
 from cyclegan_tf.data.training_data import pairing, read_options
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.evaluation import features, metrics
+from cyclegan_tf.evaluation import features, label_scores, metrics, statistics
 from cyclegan_tf.evaluation.results import Results
 from cyclegan_tf.models.translation import Translation
 from cyclegan_tf.runtime.console import progress_bar
+from cyclegan_tf.settings.evaluation import ALL_MEASURES, LABELS
 from cyclegan_tf.settings.fields import split_names
 from cyclegan_tf.settings.training import MEASURES, MEASURES_OF_PAIRS, Config, FeatureConfig
 
@@ -118,10 +121,10 @@ def choose_measures(asked: Optional[str], images: TestImages, argument: str = 'm
             fewer than two images.
     """
     if asked is not None:
-        chosen = split_names(argument, asked, MEASURES)
+        chosen = split_names(argument, asked, ALL_MEASURES)
     else:
         chosen = tuple(name for name in MEASURES if (name in MEASURES_OF_PAIRS) == images.decision.are_pairs)
-    wrong = [name for name in chosen if name in MEASURES_OF_PAIRS]
+    wrong = [name for name in chosen if name in (*MEASURES_OF_PAIRS, LABELS)]
     if wrong and images.pairs_asked == 'no':
         raise UserError(f'`{argument}` ({", ".join(wrong)}) compares pairs, but `pairs` is no; set either to another.')
     if not images.pairs['A']:
@@ -130,7 +133,7 @@ def choose_measures(asked: Optional[str], images: TestImages, argument: str = 'm
                 f'`{argument}` ({", ".join(wrong)}) compares pairs, images of the same name in both domains, and there '
                 f'are none; set it to kid,fid, or give images a counterpart of the same name.'
             )
-    of_features = [name for name in chosen if name not in MEASURES_OF_PAIRS]
+    of_features = [name for name in chosen if name not in wrong]
     for source in images.sources.values() if of_features else ():
         if len(source) < 2:
             raise UserError(
@@ -147,12 +150,13 @@ def describe_pairs(images: TestImages, measures: Sequence[str], asked: Optional[
         images, measures: what is measured.
         asked: the measures that were asked for; None: `measures` were chosen by whether these are pairs.
     """
-    if asked is not None and not set(measures) & set(MEASURES_OF_PAIRS):
+    of_pairs = set(measures) & {*MEASURES_OF_PAIRS, LABELS}
+    if asked is not None and not of_pairs:
         return []
     decision = images.decision
     if not decision.reason:
         return []
-    if not decision.are_pairs and set(measures) & set(MEASURES_OF_PAIRS):
+    if not decision.are_pairs and of_pairs:
         return [f'Images of the same name are compared as pairs, as asked for, although {decision.reason}.']
     return [f'{decision}.']
 
@@ -166,7 +170,15 @@ def make_extractor(settings: FeatureConfig, batch_size: int = 32) -> features.Ex
     sides = _numbers('feature_size', settings.feature_size, 'x', int, (1, 2), "a side or 'HEIGHTxWIDTH'")
     levels = _numbers('feature_range', settings.feature_range, ',', float, (2,), "two numbers, such as '-1,1'")
     size = sides[0] if sides and len(sides) == 1 else sides
-    return features.make_extractor(settings.feature_extractor, size, levels, settings.feature_output, batch_size)
+    return features.make_extractor(
+        settings.feature_extractor,
+        size,
+        levels,
+        settings.feature_output,
+        batch_size,
+        settings.feature_resizing,
+        settings.feature_weights,
+    )
 
 
 def _numbers(name, value, separator, kind, counts, expected) -> Optional[tuple]:
@@ -187,14 +199,19 @@ class Evaluation:
 
     Args:
         images: the images to evaluate on.
-        measures: names among psnr, ssim, edges, kid and fid; cycle and identity errors are added where they apply.
+        measures: names among psnr, ssim, edges, labels, kid and fid; cycle and identity errors are added where they
+            apply.
         extractor: feature extractor, for kid and fid.
         argument: name of the argument that sets the measures, for messages.
         batch_size: maximum number of images, all of one size, that are translated at once.
         show_progress: show progress bars on the terminal.
+        palette: colours of label maps, for labels.
+        statistics_at: 'A' and 'B' -> the file of what kid and fid need to know of that domain's images, which is made
+            if it does not exist; for any of them.
 
     Attributes:
         problems: a line for each image that could not be used.
+        of_images: translation's name -> image's name -> measure -> value, of the latest call.
     """
 
     def __init__(
@@ -205,11 +222,16 @@ class Evaluation:
         argument: str = 'metrics',
         batch_size: int = 8,
         show_progress: bool = False,
+        palette: Optional[label_scores.Palette] = None,
+        statistics_at: Optional[Mapping[str, pathlib.Path]] = None,
     ):
         self._images, self._measures, self._extractor = images, measures, extractor
         self._argument, self._batch_size, self._show_progress = argument, batch_size, show_progress
         self._problems: dict[str, None] = {}
+        self._palette, self._statistics_at = palette, statistics_at or {}
         self._real_features: dict[str, np.ndarray] = {}
+        self._references: dict[str, statistics.Statistics] = {}
+        self.of_images: dict[str, dict[str, dict[str, float]]] = {}
 
     @property
     def problems(self) -> Sequence[str]:
@@ -221,16 +243,25 @@ class Evaluation:
 
         Returns:
             translation's name -> measure -> value. psnr, in dB, and ssim are means over pairs; edges is the mean edge
-            strength of translations divided by that of their counterparts. kid, with its kid_standard_error, and fid
+            strength of translations divided by that of their counterparts. pixel_accuracy, class_accuracy and class_iou
+            are the scores of label maps, where the target domain has such. kid, with its kid_standard_error, and fid
             compare the translated images with the images of the target domain. All these are computed on levels of 0 to
             255. images and pairs are numbers of images. If the errors apply to the model, in units of [-1, 1] as in the
             losses: cycle is the mean absolute error of an image that is translated to the other domain and back,
             identity that of a translated image of the target domain.
 
         Raises:
-            UserError: no image can be used, or too few; or images are smaller than the window of SSIM.
+            UserError: no image can be used, or too few; images are smaller than the window of SSIM; or label maps are
+                to be scored, and no domain has any in the palette's colours.
         """
-        return {one.name: self._measure(translators, one) for one in translators.translations.values()}
+        self.of_images = {one.name: collections.defaultdict(dict) for one in translators.translations.values()}
+        results = {one.name: self._measure(translators, one) for one in translators.translations.values()}
+        if LABELS in self._measures and not any('pixel_accuracy' in result for result in results.values()):
+            raise UserError(
+                f'`{self._argument}` ({LABELS}) needs label maps, but no domain has images in the colours of `palette` '
+                f"('{self._palette.name}'); correct either."
+            )
+        return results
 
     def untranslated(self, translations: Mapping[str, Translation]) -> Results:
         """The same measures for untranslated images, without cycle and identity; only for translations between domains
@@ -239,17 +270,18 @@ class Evaluation:
         for one in translations.values():
             if one.channels[0] != one.channels[1]:
                 continue
-            collected, of_pairs = collections.defaultdict(list), self._pair_measures()
+            collected, pair_measures = collections.defaultdict(list), self._pair_measures()
             for names, real in self._batches(one.source, 'untranslated'):
                 collected['images'] += names
-                self._compare(one, names, to_uint8(real), of_pairs)
-            results[one.name] = self._summary(one, collected, of_pairs, functools.partial(self._real, one.source))
+                self._compare(one, names, to_uint8(real), *pair_measures)
+            results[one.name] = self._summary(one, collected, *pair_measures, functools.partial(self._real, one.source))
         return results
 
     def _measure(self, translators: Translators, translation: Translation) -> dict[str, float]:
         domain, target, direction = translation.source, translation.target, translation.name
         inverse = translation.inverse if translation.inverse in translators.translations else None
-        collected, of_pairs = collections.defaultdict(list), self._pair_measures()
+        collected, pair_measures = collections.defaultdict(list), self._pair_measures()
+        of_images = self.of_images[direction]
 
         def fakes() -> Iterator[np.ndarray]:
             """Translates images, measures them, and yields the results for the extraction of features."""
@@ -257,10 +289,14 @@ class Evaluation:
                 fake = translators.translate_floats(real, direction, names)
                 if inverse is not None and 'cycle' in translators.test_errors:
                     rec = translators.translate_floats(fake, inverse, names)
-                    collected['cycle'] += np.abs(rec - real).mean(axis=(1, 2, 3)).tolist()
+                    errors = np.abs(rec - real).mean(axis=(1, 2, 3)).tolist()
+                    collected['cycle'] += errors
+                    for name, error in zip(names, errors):
+                        of_images[name]['cycle'] = error
                 pictures = to_uint8(fake)
                 collected['images'] += names
-                self._compare(translation, names, pictures, of_pairs)
+                for name, values in self._compare(translation, names, pictures, *pair_measures).items():
+                    of_images[name].update(values)
                 yield from pictures
 
         if self._extractor is None:
@@ -272,49 +308,84 @@ class Evaluation:
             for names, real in self._batches(target, f'{direction}, identity'):
                 same = translators.translate_floats(real, direction, names)
                 collected['identity'] += np.abs(same - real).mean(axis=(1, 2, 3)).tolist()
-        return self._summary(translation, collected, of_pairs, lambda: vectors)
+        return self._summary(translation, collected, *pair_measures, lambda: vectors)
 
-    def _pair_measures(self) -> metrics.PairMeasures:
-        return metrics.PairMeasures([name for name in self._measures if name in MEASURES_OF_PAIRS])
+    def _pair_measures(self) -> tuple[metrics.PairMeasures, Optional[label_scores.LabelScores]]:
+        of_pairs = metrics.PairMeasures([name for name in self._measures if name in MEASURES_OF_PAIRS])
+        return of_pairs, label_scores.LabelScores(self._palette) if LABELS in self._measures else None
 
     def _compare(
-        self, translation: Translation, names: Sequence[str], pictures: np.ndarray, of_pairs: metrics.PairMeasures
-    ) -> None:
-        """Adds the measures of pairs for uint8 [n, h, w, c], which were made from images with these names."""
+        self,
+        translation: Translation,
+        names: Sequence[str],
+        pictures: np.ndarray,
+        of_pairs: metrics.PairMeasures,
+        labels: Optional[label_scores.LabelScores],
+    ) -> dict[str, dict[str, float]]:
+        """Adds the measures of pairs for uint8 [n, h, w, c], which were made from images with these names.
+
+        Returns:
+            Name -> measure -> value, of the images with a counterpart.
+        """
+        results = {}
         for name, picture in zip(names, pictures):
             index = self._images.pairs[translation.source].get(name)
-            if not of_pairs.measures or index is None:
+            if not (of_pairs.measures or labels) or index is None:
                 continue
             try:
                 truth = to_uint8(self._images.read(translation.target, index))
             except decode.BadImage:
                 continue  # reported where its own domain is read
-            if truth.shape == picture.shape:
-                of_pairs.add(picture, truth)
+            if truth.shape != picture.shape:
+                continue
+            results[name] = of_pairs.add(picture, truth)
+            if labels is not None:
+                accuracy = labels.add(*(set_channels(image, 3) for image in (picture, truth)))
+                if labels.are_labels:
+                    results[name]['pixel_accuracy'] = accuracy
+        return results
 
     def _summary(
-        self, translation: Translation, collected: Mapping[str, list], of_pairs: metrics.PairMeasures, vectors
+        self,
+        translation: Translation,
+        collected: Mapping[str, list],
+        of_pairs: metrics.PairMeasures,
+        labels: Optional[label_scores.LabelScores],
+        vectors,
     ) -> dict[str, float]:
         """The measures of pairs, means of the collected values, and the measures of the features `vectors` returns."""
-        if of_pairs.measures and not len(of_pairs):
-            where = self._images.sources[translation.source].where
+        if (of_pairs.measures or labels) and not len(of_pairs):
+            where, asked = (
+                self._images.sources[translation.source].where,
+                [*of_pairs.measures, *[LABELS] * bool(labels)],
+            )
             raise UserError(
-                f'`{self._argument}` ({", ".join(of_pairs.measures)}) needs pairs of the same size, but no image of '
+                f'`{self._argument}` ({", ".join(asked)}) needs pairs of the same size, but no image of '
                 f'{where} has a counterpart of the same size; set it to kid,fid.'
             )
         result = {'images': len(collected['images'])}
         if len(of_pairs):
             result['pairs'] = len(of_pairs)
         result.update(of_pairs.summary())
+        if labels is not None and labels.are_labels:
+            result.update(labels.summary())
         for name in ('cycle', 'identity'):
             if collected.get(name):
                 result[name] = float(np.mean(collected[name]))
         if 'kid' in self._measures:
-            estimate = metrics.kid(vectors(), self._real(translation.target))
+            estimate = self._reference(translation.target).kid(vectors())
             result['kid'], result['kid_standard_error'] = estimate.estimate, estimate.standard_error
         if 'fid' in self._measures:
-            result['fid'] = metrics.fid(vectors(), self._real(translation.target))
+            result['fid'] = self._reference(translation.target).fid(vectors())
         return result
+
+    def _reference(self, domain: str) -> statistics.Statistics:
+        """What kid and fid need to know of a domain's own images, from its file or from them."""
+        if domain not in self._references:
+            self._references[domain] = statistics.load_or_make(
+                self._statistics_at.get(domain), self._extractor, lambda: self._real(domain)
+            )
+        return self._references[domain]
 
     def _real(self, domain: str) -> np.ndarray:
         """Features of a domain's own images, [n, d]."""

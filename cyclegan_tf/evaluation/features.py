@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
 import pathlib
@@ -12,9 +13,13 @@ from typing import NamedTuple, Optional, Union
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from cyclegan_tf.data.channels import set_channels_of_floats
 from cyclegan_tf.errors import UserError, first_line
+from cyclegan_tf.evaluation import inception_2015
+from cyclegan_tf.runs.torch_files import import_torch, read_state
+from cyclegan_tf.settings.training import FEATURE_NETWORKS, FEATURE_RESIZING
 
 _CHANNELS = (1, 3, 4)  # gray, colour, colour with alpha
 _KERAS = ('.keras', '.h5', '.hdf5')
@@ -38,7 +43,8 @@ class Extractor:
     """Computes features of images; made by `make_extractor`.
 
     Attributes:
-        name, input_range, output: as given to make_extractor, or as it determined them.
+        name, input_range, output, resizing: as given to make_extractor, or as it determined them.
+        file: the file or folder that holds the weights; None if Keras keeps it.
         input_size: (height, width) to which images are resized.
         dimensions: length of a vector.
     """
@@ -51,13 +57,21 @@ class Extractor:
         input_range: tuple[float, float],
         output: Optional[str],
         batch_size: int,
+        resizing: str,
+        file: Optional[pathlib.Path],
     ):
         self.name, self.input_size, self.input_range, self.output = name, input_size, input_range, output
+        self.resizing, self.file = resizing, file
         self._network, self._channels = network, network.shape[-1] or 3
         # Some networks are stored with a fixed batch size; for these, the last batch is padded.
         self._fixed, self._batch_size = network.shape[0], network.shape[0] or batch_size
         # Tries one black image, so that a mismatch is reported now and not after an hour of translating.
         self.dimensions = self._features([np.zeros((*input_size, self._channels), np.uint8)]).shape[1]
+
+    @property
+    def identity(self) -> str:
+        """What tells the network from any other: its name, or the digest of its file."""
+        return self.name if self.name in FEATURE_NETWORKS else f'sha256 {digest(self.file)}'
 
     def __call__(self, images: Iterable[np.ndarray]) -> np.ndarray:
         """Computes the features of images, with one batch in memory at a time.
@@ -65,9 +79,8 @@ class Extractor:
         Args:
             images: uint8 [n, h, w, c], or any iterable of [h, w, c], whose sizes may differ; c is 1, 3 or 4. For a
                 network that takes colour, gray is repeated and alpha is dropped; for other networks, colour is
-                converted to gray (ITU-R 601-2) or opaque alpha is added. Images are resized bicubically with
-                antialiasing, as in Pillow but without rounding; overshoot is clipped to 0..255 (Parmar et al. 2022,
-                "On Aliased Resizing and Surprising Subtleties in GAN Evaluation").
+                converted to gray (ITU-R 601-2) or opaque alpha is added. Images are resized as make_extractor was
+                told.
 
         Returns:
             float64 [n, dimensions].
@@ -116,10 +129,33 @@ class Extractor:
     def _resized(self, image: np.ndarray) -> tf.Tensor:
         """uint8 [h, w, c] -> float32 0..255, with the size and channels that the network takes."""
         image = set_channels_of_floats(image.astype(np.float32), self._channels, white=255)
-        if image.shape[:2] == self.input_size:
-            return tf.constant(image)
-        resized = tf.image.resize(image, self.input_size, method=tf.image.ResizeMethod.BICUBIC, antialias=True)
-        return tf.clip_by_value(resized, 0, 255)
+        return tf.constant(
+            image if image.shape[:2] == self.input_size else RESIZERS[self.resizing](image, *self.input_size)
+        )
+
+
+def _resize_clean(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bicubic with antialiasing, without rounding, as Pillow does it; overshoot is clipped: Parmar et al. 2022, "On
+    Aliased Resizing and Surprising Subtleties in GAN Evaluation"."""
+    planes = (Image.fromarray(np.ascontiguousarray(image[..., i])) for i in range(image.shape[-1]))
+    resized = [np.asarray(plane.resize((width, height), Image.Resampling.BICUBIC)) for plane in planes]
+    return np.clip(np.stack(resized, axis=-1), 0, 255)
+
+
+def _resize_as_pytorch(image: np.ndarray, height: int, width: int) -> tf.Tensor:
+    """Bilinear without antialiasing, as in PyTorch's interpolate, which pytorch-fid uses."""
+    return tf.image.resize(image, (height, width), tf.image.ResizeMethod.BILINEAR)
+
+
+def _resize_as_tensorflow_1(image: np.ndarray, height: int, width: int) -> tf.Tensor:
+    """Bilinear without antialiasing, with the corners of pixels taken for their centres, as in the graph of 2015."""
+    return tf.raw_ops.ResizeBilinear(images=image[None], size=(height, width), half_pixel_centers=False)[0]
+
+
+# float32 [h, w, c] of 0..255, height and width -> the same with that size.
+RESIZERS: Mapping[str, Callable] = dict(
+    zip(FEATURE_RESIZING, (_resize_clean, _resize_as_pytorch, _resize_as_tensorflow_1))
+)
 
 
 def make_extractor(
@@ -128,13 +164,18 @@ def make_extractor(
     input_range: Optional[tuple[float, float]] = None,
     output: Optional[str] = None,
     batch_size: int = 32,
+    resizing: str = 'clean',
+    weights: Union[str, os.PathLike, None] = None,
 ) -> Extractor:
     """Makes a feature extractor from a network's name or file.
 
-    'inception_v3' is Keras's InceptionV3 with its ImageNet weights, without its classifier, averaged over
-    positions: 2048 dimensions, images of 299x299 in [-1, 1]. Keras downloads the weights (88 MB) once, to
-    ~/.keras/models. THESE ARE NOT THE WEIGHTS OF 2015 WITH WHICH PUBLISHED FID AND KID ARE COMPUTED: figures can be
-    compared with each other, but not with those of papers. For that, give a SavedModel with the weights of 2015.
+    'inception_2015' is the network of published FID and KID, see inception_2015.py: 2048 dimensions, images of 299x299.
+    Its weights (95 MB) are downloaded once, unless `weights` is their file; reading them needs PyTorch.
+
+    'inception_v3' is Keras's InceptionV3 with its ImageNet weights, without its classifier, averaged over positions:
+    2048 dimensions, images of 299x299 in [-1, 1]. Keras downloads the weights (88 MB) once, to ~/.keras/models. THESE
+    ARE NOT THE WEIGHTS OF 2015 WITH WHICH PUBLISHED FID AND KID ARE COMPUTED: figures can be compared with each other,
+    but not with those of papers.
 
     Load only files that you trust: a model can contain code.
 
@@ -147,6 +188,10 @@ def make_extractor(
             required with a file, which does not contain it.
         output: name of the network's output, where it has several.
         batch_size: images in memory at a time, unless the network has a fixed batch size.
+        resizing: 'clean', as clean-fid does it; 'legacy_pytorch', as pytorch-fid; or 'legacy_tensorflow', as the graph
+            of 2015 and torch-fidelity. It also determines which values inception_2015 gets for 0..255: -1 to 1 as in
+            pytorch-fid, or -1 to 127/128.
+        weights: file with the weights of inception_2015.
 
     Raises:
         UserError: the name, the file or the weights do not exist; a size, range or output is missing or does not fit;
@@ -155,12 +200,20 @@ def make_extractor(
     name = os.fspath(name_or_path)
     if batch_size < 1:
         raise UserError(f'`batch_size` ({batch_size}) is below 1; raise it.')
-    network, own_range = NAMED[name]() if name in NAMED else (_load(pathlib.Path(name)), None)
+    file = None if name == 'inception_v3' else pathlib.Path(name)
+    if name == 'inception_2015':
+        file = pathlib.Path(os.path.expanduser(weights)) if weights else _downloaded_weights()
+        network, own_range = _inception_2015(file, resizing)
+    elif weights:
+        raise UserError(f"`feature_weights` ('{weights}') is of inception_2015 alone, not of '{name}'; leave it out.")
+    else:
+        network, own_range = NAMED[name]() if name in NAMED else (_load(pathlib.Path(name)), None)
     if len(network.shape) != 4 or network.shape[-1] not in (None, *_CHANNELS):
         taken = f"`feature_extractor` ('{name}') takes {network.shape}"
         raise UserError(f'{taken}; it must take images, [n, height, width, 1, 3 or 4].')
     size = _size(name, input_size, network.shape[1:3])
-    return Extractor(name, network, size, _range(name, input_range, own_range, network.dtype), output, batch_size)
+    levels = _range(name, input_range, own_range, network.dtype)
+    return Extractor(name, network, size, levels, output, batch_size, resizing, file)
 
 
 def _size(name: str, asked: Union[int, tuple[int, int], None], own: list[Optional[int]]) -> tuple[int, int]:
@@ -211,6 +264,39 @@ def _inception_v3(weights: Optional[str] = 'imagenet') -> tuple[_Network, tuple[
     return _of_keras(model), (-1.0, 1.0)  # keras.applications.inception_v3.preprocess_input
 
 
+def _inception_2015(file: pathlib.Path, resizing: str) -> tuple[_Network, tuple[float, float]]:
+    """The network of published figures with the weights of a file, and the value range of its images."""
+    state = read_state(str(file), where := f"`feature_weights` ('{file}')")
+    with _undisturbed():
+        network = inception_2015.Inception2015()
+    if lines := network.differences(state):
+        more = f', and {len(lines) - 3} more' if len(lines) > 3 else ''
+        raise UserError(
+            f'{where} does not hold the Inception of 2015 ({"; ".join(lines[:3])}{more}); set it to '
+            f'{inception_2015.WEIGHTS} of pytorch-fid.'
+        )
+    network.assign(state)
+    # The graph itself subtracts 128 and divides by 128; pytorch-fid stretches to -1..1.
+    return _of_keras(network.model), (-1.0, 1.0 if resizing == 'legacy_pytorch' else 127 / 128)
+
+
+def _downloaded_weights() -> pathlib.Path:
+    """The file of the weights of inception_2015, which is downloaded the first time."""
+    from cyclegan_tf.runtime.fetch import fetch
+
+    import_torch()  # before minutes of downloading
+    path = f'{inception_2015.RELEASE}/{inception_2015.WEIGHTS}'
+    found = fetch(path, inception_2015.WEIGHTS_AT, remedy='set `feature_weights` to the file')
+    checksum, wanted = digest(found.path), pathlib.Path(inception_2015.WEIGHTS).stem.rpartition('-')[2]
+    if not checksum.startswith(wanted):
+        found.forget()
+        raise UserError(
+            f"`feature_extractor` ('inception_2015') got another file from {found.address} than the published one (its "
+            f'SHA-256 begins with {checksum[:8]} instead of {wanted}); try again, or set `feature_weights` to the file.'
+        )
+    return found.path
+
+
 NAMED = {'inception_v3': _inception_v3}
 
 
@@ -219,7 +305,7 @@ def _load(path: pathlib.Path) -> _Network:
     is_keras = path.suffix.lower() in _KERAS and path.is_file()
     if not is_keras and not (path / 'saved_model.pb').is_file():
         raise UserError(
-            f"`feature_extractor` ('{path}') is neither one of: {', '.join(NAMED)}, nor a file that ends in "
+            f"`feature_extractor` ('{path}') is neither one of: {', '.join(FEATURE_NETWORKS)}, nor a file that ends in "
             f'{", ".join(_KERAS)}, nor the folder of a SavedModel; correct it.'
         )
     try:
@@ -271,6 +357,29 @@ def _named(outputs, names: Sequence[str] = ()) -> Mapping[str, tf.Tensor]:
     if isinstance(outputs, Mapping):
         return outputs
     return {names[i] if names else f'output_{i}': output for i, output in enumerate(tf.nest.flatten(outputs))}
+
+
+def digest(path: Optional[pathlib.Path]) -> Optional[str]:
+    """SHA-256 of a file, or of a folder's files in the order of their names; None if there is no such path."""
+    if path is None or not path.exists():
+        return None
+    sha256 = hashlib.sha256()
+    for part in sorted(file for file in path.rglob('*') if file.is_file()) if path.is_dir() else [path]:
+        sha256.update(part.read_bytes())
+    return sha256.hexdigest()
+
+
+def about_features(extractor: Extractor) -> dict:
+    """Describes an extractor, for metrics.json."""
+    return {
+        'extractor': extractor.name,
+        'sha256': digest(extractor.file),
+        'resizing': extractor.resizing,
+        'input_size': extractor.input_size,
+        'input_range': extractor.input_range,
+        'output': extractor.output,
+        'dimensions': extractor.dimensions,
+    }
 
 
 @contextlib.contextmanager

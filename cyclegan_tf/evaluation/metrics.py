@@ -210,6 +210,21 @@ def fid(a: np.ndarray, b: np.ndarray) -> float:
     return _frechet(a.mean(axis=0), _root_of_samples(a), b.mean(axis=0), _root_of_samples(b))
 
 
+def fid_to_gaussian(a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray) -> float:
+    """`fid` of features and a Gaussian by its parameters, for stored statistics of one set.
+
+    Args:
+        a: features [n, d], at least two rows.
+        mean_b, cov_b: [d] and [d, d], symmetric, positive semi-definite.
+
+    Raises:
+        UserError: shapes that do not fit, values that are not finite, a matrix that is not a covariance.
+    """
+    mean_b = _finite_vector('mean_b', mean_b)
+    (a, _), root_b = _matrices(a, np.stack([mean_b, mean_b])), _root_of_covariance('cov_b', cov_b, len(mean_b))
+    return _frechet(a.mean(axis=0), _root_of_samples(a), mean_b, root_b)
+
+
 def frechet_distance(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray) -> float:
     """`fid` of two Gaussians by their parameters, for stored statistics.
 

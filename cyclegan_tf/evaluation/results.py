@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Optional
 
 import numpy as np
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.files import whole_file
 
 Results = Mapping[str, Mapping[str, float]]  # direction -> name -> value
 
 # Column -> its format. kid_standard_error is shown next to kid.
 _COLUMNS = {
-    'psnr': '.2f', 'ssim': '.4f', 'edges': '.3f', 'kid': '.5f', 'fid': '.3f', 'cycle': '.4f', 'identity': '.4f'
+    'psnr': '.2f', 'ssim': '.4f', 'edges': '.3f', 'pixel_accuracy': '.4f', 'class_accuracy': '.4f',
+    'class_iou': '.4f', 'kid': '.5f', 'fid': '.3f', 'cycle': '.4f', 'identity': '.4f'
 }  # fmt: skip
 _MEANINGS = {
     'psnr': 'dB against the counterpart, higher is better',
     'ssim': 'against the counterpart, at most 1, higher is better',
     'edges': 'edge strength relative to the counterpart: 1 is right, less means blur or weak contrast, more means '
     'noise, patterns or strong contrast',
+    'pixel_accuracy': 'share of pixels of the right class, higher is better',
+    'class_accuracy': 'the same within each class, mean over the classes, higher is better',
+    'class_iou': 'intersection over union of each class, mean over the classes, higher is better',
     'kid': 'distance of features from those of real images, with its standard error, lower is better',
     'fid': 'distance of features from those of real images, lower is better; it falls with the number of images, so '
     'compare only equal numbers',
@@ -64,6 +71,22 @@ def is_better(measure: str, new: float, old: float) -> bool:
     if math.isnan(old) or math.isnan(new):
         return not math.isnan(new)
     return new > old if measure.partition('_')[0] in ('psnr', 'ssim') else new < old
+
+
+def write_images(path: pathlib.Path, rows: Sequence[Mapping]) -> None:
+    """Writes a CSV with a row for each image; nothing if there are no rows.
+
+    Args:
+        path: of the file.
+        rows: column -> value; the first columns are those of the first row, and what a row has not stays empty.
+    """
+    if not rows:
+        return
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with whole_file(path) as partial, partial.open('w', newline='', encoding='utf-8', errors='replace') as file:
+        writer = csv.DictWriter(file, columns, lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def table(measured: Sequence[Mapping], untranslated: Results) -> list[str]:

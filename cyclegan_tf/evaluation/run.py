@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import pathlib
 import platform
 import sys
@@ -16,7 +15,8 @@ import tensorflow as tf
 import cyclegan_tf
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluation import evaluator, results
-from cyclegan_tf.evaluation.features import Extractor
+from cyclegan_tf.evaluation.features import about_features
+from cyclegan_tf.evaluation.label_scores import make_palette
 from cyclegan_tf.runs import checkpoints, event_files
 from cyclegan_tf.runs.summaries import Summaries
 from cyclegan_tf.runtime.console import count
@@ -45,6 +45,8 @@ def evaluate(settings: EvaluateConfig) -> int:
         max_image_pixels=settings.max_image_pixels or config.max_image_pixels,
         pairs=settings.pairs,
     )
+    palette = make_palette(settings.palette)
+    statistics_at = find_statistics(settings.statistics, config)
     chosen = find_checkpoints(run_directory, settings.epoch)
     if warning := missing_gpu_warning():
         print(warning, file=sys.stderr)
@@ -63,9 +65,11 @@ def evaluate(settings: EvaluateConfig) -> int:
             'Features of inception_v3 with ImageNet weights, which are not the weights of 2015 that published FID and '
             'KID are computed with: compare these figures only with each other.'
         )
-    evaluation = evaluator.Evaluation(images, measures, extractor, 'metrics', settings.batch_size, show_progress=True)
+    evaluation = evaluator.Evaluation(
+        images, measures, extractor, 'metrics', settings.batch_size, True, palette, statistics_at
+    )
     translator = None
-    measured, gone, curves = [], [], {}
+    measured, gone, curves, of_images = [], [], {}, []
     try:
         for checkpoint in chosen:
             try:
@@ -90,8 +94,14 @@ def evaluate(settings: EvaluateConfig) -> int:
             with translator.out_of_memory_named():
                 curves[checkpoint.step] = evaluation(translator)
             measured.append({**describe(checkpoint), 'results': curves[checkpoint.step]})
+            of_images += [
+                {'epoch': checkpoint.epoch, 'step': checkpoint.step, 'direction': direction, 'image': name, **values}
+                for direction, images_of in evaluation.of_images.items()
+                for name, values in images_of.items()
+            ]
     finally:  # results from before an interruption are kept
         write_scalars(run_directory / 'eval', curves)
+        results.write_images(path / 'images.csv', of_images)
     untranslated = evaluation.untranslated(translator.translations)
     for line in results.table(measured, untranslated):
         print(line)
@@ -115,6 +125,8 @@ def evaluate(settings: EvaluateConfig) -> int:
         },
     )
     print(f'Full results, with what is needed to repeat them: {path / "metrics.json"}')
+    if of_images:
+        print(f'Each image: {path / "images.csv"}')
     for line in (*evaluation.problems, *gone):
         print(f'Skipped: {line}', file=sys.stderr)
     if evaluation.problems:
@@ -136,6 +148,23 @@ def find_checkpoints(run_directory: pathlib.Path, epoch: str) -> Sequence[checkp
     if not by_step:
         raise UserError(f"run '{run_directory}' holds no checkpoint; check --name and --checkpoints_dir.")
     return list(by_step.values())
+
+
+def find_statistics(template: Optional[str], config: Config) -> Mapping[str, pathlib.Path]:
+    """The files of --statistics, by the domains into which a run translates.
+
+    Raises:
+        UserError: there are two domains and one file.
+    """
+    targets = {name[-1]: name for name in config.translating_networks}
+    if template is None:
+        return {}
+    if len(targets) > 1 and '{domain}' not in template:
+        raise UserError(
+            f"`statistics` ('{template}') is one file, but the run translates into {' and '.join(sorted(targets))}; "
+            'put {domain} into it, which becomes the letter.'
+        )
+    return {domain: pathlib.Path(template.replace('{domain}', domain)).expanduser() for domain in targets}
 
 
 def write_scalars(folder: pathlib.Path, measured: Mapping[int, results.Results]) -> None:
@@ -172,25 +201,3 @@ def about_images(config: Config, phase: str, images: evaluator.TestImages) -> di
         'pairs': len(images.pairs['A']),
         'geometry': dataclasses.asdict(images.geometry),
     }
-
-
-def about_features(extractor: Extractor) -> dict:
-    """Describes the features, for metrics.json."""
-    return {
-        'extractor': extractor.name,
-        'sha256': digest(pathlib.Path(extractor.name)),
-        'input_size': extractor.input_size,
-        'input_range': extractor.input_range,
-        'output': extractor.output,
-        'dimensions': extractor.dimensions,
-    }
-
-
-def digest(path: pathlib.Path) -> Optional[str]:
-    """SHA-256 of a file, or of a folder's files in the order of their names; None if there is no such path."""
-    if not path.exists():
-        return None
-    sha256 = hashlib.sha256()
-    for part in sorted(file for file in path.rglob('*') if file.is_file()) if path.is_dir() else [path]:
-        sha256.update(part.read_bytes())
-    return sha256.hexdigest()

@@ -15,13 +15,15 @@ from cyclegan_tf.data.channels import set_channels
 from cyclegan_tf.data.levels import to_float, to_uint8
 from cyclegan_tf.data.pictures import MAX_PIXELS, ReadOptions
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.evaluation import evaluator, metrics, results
+from cyclegan_tf.evaluation import evaluator, metrics, results, statistics
+from cyclegan_tf.evaluation.features import about_features
+from cyclegan_tf.evaluation.label_scores import LabelScores, make_palette
 from cyclegan_tf.runtime.console import count, progress_bar
 from cyclegan_tf.runtime.files import make_folder, write_json
 from cyclegan_tf.runtime.hardware import missing_gpu_warning
-from cyclegan_tf.settings.evaluation import EvaluateConfig
+from cyclegan_tf.settings.evaluation import ALL_MEASURES, LABELS, EvaluateConfig
 from cyclegan_tf.settings.fields import split_names
-from cyclegan_tf.settings.training import MEASURES, MEASURES_OF_PAIRS
+from cyclegan_tf.settings.training import MEASURES_OF_PAIRS
 
 _DEFAULT = 'kid,fid'
 
@@ -33,36 +35,52 @@ def evaluate(settings: EvaluateConfig) -> int:
         UserError: a folder has no images, or they do not allow a measure; or, after everything else is done, some
             images could not be used.
     """
-    measures = split_names('metrics', settings.metrics or _DEFAULT, MEASURES)
+    measures = split_names('metrics', settings.metrics or _DEFAULT, ALL_MEASURES)
+    of_pairs = [name for name in measures if name in (*MEASURES_OF_PAIRS, LABELS)]
+    of_features = [name for name in measures if name not in of_pairs]
     options = ReadOptions(max_pixels=settings.max_image_pixels or MAX_PIXELS)
     fakes, reals = (
-        Images(place, sources.open_files(place, options), settings.num_test)
+        Images(place, sources.open_files(place, options), settings.num_test) if place else None
         for place in (settings.fakes, settings.reals)
     )
+    statistics_at = pathlib.Path(settings.statistics).expanduser() if settings.statistics else None
+    if reals is None and (of_pairs or not statistics_at.exists()):
+        what = (
+            f'`metrics` ({",".join(of_pairs)}) needs' if of_pairs else f"`statistics` ('{statistics_at}') is made from"
+        )
+        raise UserError(f'{what} the images of `reals`, which is not set; set it.')
     if warning := missing_gpu_warning():
         print(warning, file=sys.stderr)
     path = pathlib.Path(settings.results_dir) / 'folders'
     make_folder('results_dir', settings.results_dir, path)
-    result = {'images': len(fakes.source), 'reals': len(reals.source)}
-    if of_pairs := [name for name in measures if name in MEASURES_OF_PAIRS]:
-        result.update(_compare(fakes, reals, of_pairs))
+    result = {'images': len(fakes.source), **({} if reals is None else {'reals': len(reals.source)})}
+    of_images, of_classes = [], None
+    if of_pairs:
+        scores = LabelScores(make_palette(settings.palette)) if LABELS in of_pairs else None
+        found, of_images = _compare(fakes, reals, of_pairs, scores)
+        result.update(found)
+        of_classes = scores and scores.of_classes()
     extractor = None
-    if {'kid', 'fid'} & set(measures):
+    if of_features:
         extractor = evaluator.make_extractor(settings)
-        vectors = [extractor(images.read_all('features of')) for images in (fakes, reals)]
+        vectors = extractor(fakes.read_all('features of'))
+        reference = statistics.load_or_make(statistics_at, extractor, lambda: extractor(reals.read_all('features of')))
         if 'kid' in measures:
-            found = metrics.kid(*vectors)
+            found = reference.kid(vectors)
             result['kid'], result['kid_standard_error'] = found.estimate, found.standard_error
         if 'fid' in measures:
-            result['fid'] = metrics.fid(*vectors)
+            result['fid'] = reference.fid(vectors)
     pairs = f', {count(result["pairs"], "pair")} of the same name and size' if 'pairs' in result else ''
-    print(f'{count(result["images"], "image")}, compared with {count(result["reals"], "real image")}{pairs}.')
+    others = count(result['reals'], 'real image') if reals else f"the statistics '{statistics_at}'"
+    print(f'{count(result["images"], "image")}, compared with {others}{pairs}.')
     for line in results.lines_of(result):
         print(line)
-    about = None if extractor is None else {'extractor': extractor.name, 'dimensions': extractor.dimensions}
-    write_json(path / 'metrics.json', {'results': result, 'features': about, 'flags': dataclasses.asdict(settings)})
-    print(f'Full results: {path / "metrics.json"}')
-    problems = dict.fromkeys([*fakes.problems, *reals.problems])
+    about = None if extractor is None else about_features(extractor)
+    everything = {'results': result, 'features': about, 'classes': of_classes, 'flags': dataclasses.asdict(settings)}
+    write_json(path / 'metrics.json', everything)
+    results.write_images(path / 'images.csv', of_images)
+    print(f'Full results: {path / "metrics.json"}{" and images.csv" if of_images else ""}')
+    problems = dict.fromkeys([*fakes.problems, *(reals.problems if reals else ())])
     for line in problems:
         print(f'Skipped: {line}', file=sys.stderr)
     if problems:
@@ -102,11 +120,13 @@ class Images:
             raise UserError(f"no image of '{self.place}' can be used; put others there.")
 
 
-def _compare(fakes: Images, reals: Images, measures: list[str]) -> dict[str, float]:
-    """The measures of pairs, which are images of the same name and size."""
+def _compare(
+    fakes: Images, reals: Images, measures: list[str], labels: Optional[LabelScores]
+) -> tuple[dict[str, float], list[dict]]:
+    """The measures of pairs, which are images of the same name and size; and a row for each pair."""
     counterparts = {name: index for index, name in enumerate(reals.source.names)}
     pairs = [(index, counterparts[name]) for index, name in enumerate(fakes.source.names) if name in counterparts]
-    of_pairs = metrics.PairMeasures(measures)
+    of_pairs, rows = metrics.PairMeasures([name for name in measures if name != LABELS]), []
     for fake, real in progress_bar(pairs, 'pairs'):
         try:
             picture, truth = fakes.read(fake), reals.read(real)
@@ -114,10 +134,17 @@ def _compare(fakes: Images, reals: Images, measures: list[str]) -> dict[str, flo
             fakes.problems.append(f'{fakes.source.label(fake)} or its counterpart: {error}')
             continue
         if picture.shape == truth.shape:
-            of_pairs.add(picture, truth)
+            rows.append({'image': fakes.source.names[fake], **of_pairs.add(picture, truth)})
+            if labels is not None:
+                rows[-1]['pixel_accuracy'] = labels.add(picture, truth)
     if not len(of_pairs):
         raise UserError(
             f"`metrics` ({','.join(measures)}) needs pairs, but no image of '{fakes.place}' has a counterpart of the "
             f"same name and size in '{reals.place}'; set it to kid,fid."
         )
-    return {'pairs': len(of_pairs), **of_pairs.summary()}
+    if labels is not None and not labels.are_labels:
+        raise UserError(
+            f"`reals` ('{reals.place}') is no folder of label maps in the colours of `palette`: its pixels are "
+            f'{labels.distance:.0f} levels away from the nearest on average; correct either.'
+        )
+    return {'pairs': len(of_pairs), **of_pairs.summary(), **(labels.summary() if labels else {})}, rows

@@ -10,6 +10,9 @@ from cyclegan_tf.settings.fields import same, setting, split_names, validate_epo
 from cyclegan_tf.settings.training import MEASURES, Config, FeatureConfig
 from cyclegan_tf.settings.translation import TranslateConfig, validate_eval
 
+LABELS = 'labels'
+ALL_MEASURES = (*MEASURES, LABELS)
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig(FeatureConfig):
@@ -25,12 +28,25 @@ class EvaluateConfig(FeatureConfig):
     verbose: bool = setting(False, 'print the traceback of an error')
     metrics: Optional[str] = setting(
         None,
-        'measures, separated by commas: psnr, ssim and edges (of pairs: images of the same name in testA and testB), '
-        'kid, fid; or none; unset: psnr,ssim,edges if images are pairs (see --pairs), else kid,fid. Cycle and identity '
-        'errors are always measured if the model defines them',
+        'measures, separated by commas: psnr, ssim, edges and labels (of pairs: images of the same name in testA and '
+        'testB; labels are the accuracies and the IoU of label maps), kid, fid; or none; unset: psnr,ssim,edges if '
+        'images are pairs (see --pairs), else kid,fid. Cycle and identity errors are always measured if the model '
+        'defines them',
         group='evaluation',
     )
     pairs: str = same(Config, 'pairs')
+    palette: str = setting(
+        'cityscapes',
+        "colours of the label maps for the measure labels: cityscapes, or a text file of lines 'red,green,blue,class'",
+        group='evaluation',
+    )
+    statistics: Optional[str] = setting(
+        None,
+        'file .npz of what kid and fid need to know of the real images, also as clean-fid and pytorch-fid write it; if '
+        'there is none, it is made from the real images. With a run that translates both ways, {domain} in it becomes '
+        'A or B',
+        group='evaluation',
+    )
     batch_statistics: Optional[bool] = same(TranslateConfig, 'batch_statistics')
     test_dropout: Optional[bool] = same(TranslateConfig, 'test_dropout')
     eval: bool = same(TranslateConfig, 'eval')
@@ -80,10 +96,11 @@ class EvaluateConfig(FeatureConfig):
         validate_fields(self)
         validate_epoch(self.epoch, ('latest', 'best', 'all'))
         validate_eval(self)
-        if bool(self.fakes) != bool(self.reals):
-            given, other = ('fakes', 'reals') if self.fakes else ('reals', 'fakes')
+        if self.reals and not self.fakes:
+            raise UserError(f"`reals` ('{self.reals}') is compared with `fakes`, which is not set; set it.")
+        if self.fakes and not self.reals and not self.statistics:
             raise UserError(
-                f"`{given}` ('{getattr(self, given)}') is compared with `{other}`, which is not set; set it."
+                f"`fakes` ('{self.fakes}') is compared with `reals` or `statistics`, which are not set; set one."
             )
         if self.metrics is not None:
-            split_names('metrics', self.metrics, MEASURES)
+            split_names('metrics', self.metrics, ALL_MEASURES)

@@ -228,12 +228,14 @@ def test_files_that_are_no_network_are_refused(tmp_path):
         ('weights.h5', 'cannot be loaded .*; save the whole model again'),
         ('saved', 'cannot be loaded .*; save the whole model again'),
         ('empty', 'has no __call__, and its signatures are: none; add serving_default'),
-        ('missing.keras', 'is neither one of: inception_v3, nor a file that ends in .keras'),
-        ('', 'is neither one of: inception_v3, nor a file that ends in .keras'),
+        ('missing.keras', 'is neither one of: inception_v3, inception_2015, nor a file that ends in .keras'),
+        ('', 'is neither one of: inception_v3, inception_2015, nor a file that ends in .keras'),
     ):
         with pytest.raises(UserError, match=f"`feature_extractor` .'{tmp_path / name}'. {message}"):
             features.make_extractor(tmp_path / name, input_range=(0, 1))
-    with pytest.raises(UserError, match="`feature_extractor` .'inception'. is neither one of: inception_v3, nor"):
+    with pytest.raises(
+        UserError, match="`feature_extractor` .'inception'. is neither one of: inception_v3, inception_2015, nor"
+    ):
         features.make_extractor('inception', input_range=(0, 1))
 
 
