@@ -13,10 +13,12 @@ NEW = "; python_version >= '3.12'"
 
 DEMO = ['scikit-image>=0.22,<1', 'scikit-learn>=1.3,<2']
 BENCHMARK = ['matplotlib>=3.8,<4']
+DOWNLOAD = ['pooch>=1.8,<2']
 # The messages of TensorFlow Serving's requests; each release wants its own TensorFlow.
 SERVING = ['tensorflow-serving-api==2.15.1' + OLD, 'tensorflow-serving-api==2.21.*' + NEW]
 VIDEO = ['av>=18,<20']
 APP = ['gradio>=6,<7', *VIDEO]
+WANDB = ['wandb>=0.28,<1']  # beside TensorFlow 2.15 pip takes 0.28, since later ones want a newer protobuf
 # Releases of onnx after 1.17 want a protobuf that TensorFlow 2.15 cannot load.
 ONNX = ['tf2onnx==1.17.0', 'onnx==1.17.0' + OLD, 'onnx>=1.17,<2' + NEW]
 
@@ -29,7 +31,7 @@ setuptools.setup(
     license='MIT',
     packages=setuptools.find_packages(include=['cyclegan_tf', 'cyclegan_tf.*']),
     package_data={
-        'cyclegan_tf.translation': ['gallery.html', 'gallery.css', 'gallery.js'],
+        'cyclegan_tf.translation': ['gallery.html', 'gallery.css', 'gallery.js', 'charts.html', 'charts.css'],
         'cyclegan_tf.web': ['page.css'],
     },
     python_requires='>=3.10,<3.14',
@@ -66,10 +68,13 @@ setuptools.setup(
         'onnx': ONNX,
         'app': APP,
         'video': VIDEO,
+        'wandb': WANDB,
         'torch': ['torch==2.13.0'],
+        'download': DOWNLOAD,
         'test': [
             *DEMO,
             *BENCHMARK,
+            *DOWNLOAD,
             *SERVING,
             *ONNX,
             'onnxruntime>=1.17',
@@ -79,9 +84,12 @@ setuptools.setup(
             'pyyaml>=6',
             'ruff>=0.6',
         ],
+        # Programs that measure, with which figures are compared; they need PyTorch.
+        'test-torch': ['clean-fid>=0.1.35', 'pytorch-fid>=0.3', 'scipy<1.18', 'torch-fidelity>=0.4'],
         # What bash tools/test.sh --extras needs besides; selenium drives Chromium.
         'test-extras': [
             *APP,
+            *WANDB,
             'dockerfile-parse>=2',
             'ipykernel>=6',
             'nbclient>=0.10',

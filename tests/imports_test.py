@@ -12,7 +12,8 @@ PACKAGE = pathlib.Path(__file__).parent.parent / 'cyclegan_tf'
 # From above to below: a layer imports those below it, and its packages know nothing of each other.
 LAYERS = [
     {'__init__'},  # load, the way in from Python
-    {'train', 'translate', 'evaluate', 'export', 'app'},
+    {'train', 'translate', 'evaluate', 'export', 'app', 'download'},
+    {'downloads'},
     {'training', 'web'},
     {'evaluation'},
     {'translation', 'serving'},
@@ -38,8 +39,11 @@ ONLY = {
     'tensorflow_serving': {'serving/warmup'},
     'tf2onnx': {'serving/conversion'},
     'jinja2': {'translation/gallery'},
-    'filelock': {'runs/lock'},
+    'filelock': {'runs/lock', 'runtime/fetch'},
+    'pooch': {'runtime/fetch'},
+    'urllib3': {'runtime/fetch'},
     'gradio': {'web/page'},
+    'wandb': {'runs/wandb_log'},
 }
 
 

@@ -15,10 +15,10 @@ from tests.helpers import program
 
 ROOT = pathlib.Path(__file__).parent.parent
 HEAVY = ('tensorflow', 'numpy', 'keras', 'keras_cv', 'tensorflow_datasets', 'tensorboard', 'tqdm', 'torch', 'psutil',
-         'gradio')  # fmt: skip
+         'gradio', 'pooch', 'urllib3')  # fmt: skip
 MOST_SECONDS = 2.0  # of the processor; on a machine that has nothing else to do it is a fifth of that
 
-# What each is asked that it has to refuse, and the setting that the sentence has to name; of a tool with several words,
+# What each is asked that it has to refuse, and the setting that the sentence has to name; of one with several words,
 # each of them is asked.
 WRONG = {
     'cyclegan_tf.train': (['--dataroot=demo', '--crop_size=30'], 'crop_size'),
@@ -26,6 +26,10 @@ WRONG = {
     'cyclegan_tf.evaluate': (['--metrics=taste'], 'metrics'),
     'cyclegan_tf.export': (['--output=out', '--epoch=newest'], 'epoch'),
     'cyclegan_tf.app': (['--port=70000'], 'port'),
+    'cyclegan_tf.download': (['wieghts'], 'weights'),
+    'cyclegan_tf.download weights': (['horse2zebra', '--retries=-1'], 'retries'),
+    'cyclegan_tf.download data': (['horse2zebra', '--source=web'], 'source'),
+    'cyclegan_tf.download list': (['--verbose=maybe'], 'verbose'),
     'augment_sheet': (['--draws=0'], 'draws'),
     'benchmark': (['trane'], 'benchmark'),
     'benchmark train': (['--kinds=torch,magic'], 'kinds'),
@@ -50,13 +54,14 @@ WRONG = {
 
 
 def programs():
-    """Each program of the package and each tool as Python is told to run it, with the words that a tool begins with."""
+    """Each program of the package and each tool as Python is told to run it, with the words that it begins with."""
     for path in sorted([*ROOT.glob('cyclegan_tf/*.py'), *ROOT.glob('tools/*.py')]):
         if "__name__ == '__main__'" not in path.read_text():
             continue
         in_package = path.parent.name == 'cyclegan_tf'
         name = f'cyclegan_tf.{path.stem}' if in_package else path.stem
-        for word in ['', *runpy.run_path(str(path))['BENCHMARKS']] if name == 'benchmark' else ['']:
+        words = {'benchmark': 'BENCHMARKS', 'cyclegan_tf.download': 'WORDS'}.get(name)
+        for word in ['', *runpy.run_path(str(path))[words]] if words else ['']:
             yield ' '.join(filter(None, [name, word]))
 
 

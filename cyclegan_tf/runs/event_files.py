@@ -54,7 +54,8 @@ def rewrite(folder: pathlib.Path, wanted: Callable[[event_pb2.Event], bool]) -> 
 
     Args:
         folder: folder of the files.
-        wanted: whether an event is kept; it is not called for headers, which are always kept.
+        wanted: whether an event is kept; it is called once for each event, in order, but not for headers, which are
+            always kept.
     """
     for path in find(folder):
         answers = [event is not None and (_is_header(event) or wanted(event)) for event in _events(path)]
@@ -65,12 +66,21 @@ def rewrite(folder: pathlib.Path, wanted: Callable[[event_pb2.Event], bool]) -> 
             continue
         with whole_file(path) as partial:
             with tf.io.TFRecordWriter(str(partial)) as writer:
-                for event in _events(path):
-                    if event is not None and (_is_header(event) or wanted(event)):
+                for event, is_kept in zip(_events(path), answers):
+                    if is_kept:
                         writer.write(event.SerializeToString())
             sync([partial])
     if folder.is_dir():
         sync([folder])
+
+
+def scalars(event: event_pb2.Event) -> dict[str, float]:
+    """The points of curves in an event, by tag; most events have one or none."""
+    return {
+        value.tag: float(tf.make_ndarray(value.tensor))
+        for value in event.summary.value
+        if value.metadata.plugin_data.plugin_name == 'scalars'
+    }
 
 
 def _is_header(event: event_pb2.Event) -> bool:

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run: scalars, rows of pictures, the configuration, profiles."""
+"""What TensorBoard shows of a run: scalars, rows of pictures, the configuration, profiles; and where else they go."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from PIL import Image, ImageDraw
 
 from cyclegan_tf.data.levels import to_uint8
 from cyclegan_tf.runs import event_files
+from cyclegan_tf.runs.curves import Curves
 from cyclegan_tf.runs.scalar_log import ScalarLog
+from cyclegan_tf.runs.wandb_log import WandbLog
 from cyclegan_tf.runtime.files import sync
 
 if TYPE_CHECKING:
@@ -34,6 +36,10 @@ class Summaries:
         step: current step of the run, if it may have been further before: see go_back.
         again: prefixes of tags that will be written again at this step, besides the configuration's.
         as_text: whether scalars are also written as text, see scalar_log.
+        wandb_log: gets scalars and pictures, too; or None.
+
+    Attributes:
+        curves: the points of some of the scalars, thinned, of the run from its beginning.
     """
 
     def __init__(
@@ -43,9 +49,11 @@ class Summaries:
         step: Optional[int] = None,
         again: tuple[str, ...] = (),
         as_text: bool = False,
+        wandb_log: Optional[WandbLog] = None,
     ):
         self._run_directory, self._writes = run_directory, writes
-        self._log = ScalarLog(run_directory, writes and as_text)
+        self._log, self._wandb_log = ScalarLog(run_directory, writes and as_text), wandb_log
+        self.curves = Curves()
         if writes and step is not None:
             self._cut(step, again)
         self._open()
@@ -72,13 +80,21 @@ class Summaries:
             return
         self._writer.close()
         self._cut(step)
+        if self._wandb_log is not None:
+            self._wandb_log.go_back()
         self._open()
 
     def _cut(self, step: int, again: tuple[str, ...] = ()) -> None:
         tags = (_CONFIGURATION, '_hparams_/', *again)
-        event_files.rewrite(
-            self._run_directory, lambda one: one.step < step or (one.step == step and not _is_of(one, tags))
-        )
+        self.curves.clear()
+
+        def stays(one: event_pb2.Event) -> bool:
+            if one.step > step or (one.step == step and _is_of(one, tags)):
+                return False
+            self.curves.add(event_files.scalars(one), one.step)
+            return True
+
+        event_files.rewrite(self._run_directory, stays)
         event_files.rewrite(self._run_directory / 'eval', lambda one: one.step <= step)
         self._log.cut(step, again)
 
@@ -100,7 +116,11 @@ class Summaries:
         with self._writer.as_default(step):
             for tag, value in values.items():
                 self._write(tf.summary.scalar, tag, value)
-        self._log.add({tag: float(value) for tag, value in values.items()}, step)
+        plain = {tag: float(value) for tag, value in values.items()}
+        self.curves.add(plain, step)
+        self._log.add(plain, step)
+        if self._wandb_log is not None:
+            self._wandb_log.add(plain, step)
 
     def pictures(self, group: str, rows: Mapping[str, Mapping[str, Sequence[np.ndarray]]], step: int) -> None:
         """Writes one sheet for each direction, tagged GROUP/A_to_B and so on, with the model's domains.
@@ -111,13 +131,13 @@ class Summaries:
                 sheet.
             step: step of the run.
         """
+        sheets = {f'{group}/{direction}': (sheet(columns), ', '.join(columns)) for direction, columns in rows.items()}
         with self._writer.as_default(step):
-            for direction, columns in rows.items():
-                tag, pictures = f'{group}/{direction}', sheet(columns)[None]
-                about = (
-                    f'{", ".join(columns)}. A is the domain that the run starts from: trainB under --direction=BtoA.'
-                )
-                self._write(tf.summary.image, tag, pictures, description=about)
+            for tag, (pictures, names) in sheets.items():
+                about = f'{names}. A is the domain that the run starts from: trainB under --direction=BtoA.'
+                self._write(tf.summary.image, tag, pictures[None], description=about)
+        if self._wandb_log is not None:
+            self._wandb_log.pictures(sheets, step)
 
     def _write(self, kind: Callable, *arguments, **settings) -> None:
         try:
@@ -168,7 +188,7 @@ def sheet(columns: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
     Returns:
         uint8 [H, W, 3].
     """
-    pictures = {name: [_rgb(to_uint8(picture)) for picture in batch] for name, batch in columns.items()}
+    pictures = {name: [as_rgb(to_uint8(picture)) for picture in batch] for name, batch in columns.items()}
     rows = list(zip(*pictures.values()))
     heights = [max(picture.shape[0] for picture in row) for row in rows]
     width = max(picture.shape[1] for row in rows for picture in row)
@@ -189,6 +209,6 @@ def sheet(columns: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
     return np.asarray(canvas)
 
 
-def _rgb(picture: np.ndarray) -> np.ndarray:
+def as_rgb(picture: np.ndarray) -> np.ndarray:
     """uint8 [h, w, c] -> [h, w, 3]: of one or two channels the first is repeated, of more the first three are used."""
     return np.repeat(picture[..., :1], 3, axis=-1) if picture.shape[-1] < 3 else picture[..., :3]

@@ -21,16 +21,13 @@ _OF_MODELS = {
 _TENSORBOARD = 'watch TensorBoard instead: tensorboard --logdir CHECKPOINTS_DIR'
 REFUSED = {
     'gpu_ids': 'set the environment variable CUDA_VISIBLE_DEVICES instead',
-    'use_wandb': _TENSORBOARD,
-    'wandb_project_name': _TENSORBOARD,
     'display_id': _TENSORBOARD,
     'display_server': _TENSORBOARD,
     'display_port': _TENSORBOARD,
     'display_env': _TENSORBOARD,
     'display_ncols': _TENSORBOARD,
     'display_winsize': _TENSORBOARD,
-    'update_html_freq': _TENSORBOARD,
-    'no_html': _TENSORBOARD,
+    'update_html_freq': 'the page of a training is written after every epoch; leave it out',
     'load_iter': 'choose a checkpoint with --epoch instead',
     'save_by_iter': 'set --save_latest_freq, --save_epoch_freq and --keep_checkpoints instead',
     **_OF_MODELS,
@@ -122,6 +119,9 @@ REFUSED_WITH_A_RUN = {
     'display_freq': _TRAINING,
     'save_latest_freq': _TRAINING,
     'save_epoch_freq': _TRAINING,
+    'no_html': _TRAINING,
+    'use_wandb': _TRAINING,
+    'wandb_project_name': _TRAINING,
 }
 
 # ------------------------------------------------------------------------------------------------------ values of flags

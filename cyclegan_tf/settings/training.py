@@ -24,6 +24,8 @@ from cyclegan_tf.settings.fields import (
 
 MEASURES = ('psnr', 'ssim', 'edges', 'kid', 'fid')
 MEASURES_OF_PAIRS = ('psnr', 'ssim', 'edges')
+FEATURE_NETWORKS = ('inception_v3', 'inception_2015')
+FEATURE_RESIZING = ('clean', 'legacy_pytorch', 'legacy_tensorflow')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +34,19 @@ class FeatureConfig:
 
     feature_extractor: str = setting(
         'inception_v3',
-        'network whose features kid and fid compare: inception_v3 (downloaded), or the path of a Keras file or a '
-        'SavedModel',
+        'network whose features kid and fid compare: inception_v3, with weights of its own; inception_2015, with those '
+        'of published figures (both downloaded); or the path of a Keras file or a SavedModel',
         group='evaluation',
+    )
+    feature_weights: Optional[str] = setting(
+        None, "file of inception_2015's weights, as pytorch-fid has them; unset: downloaded once", group='evaluation'
+    )
+    feature_resizing: str = setting(
+        'clean',
+        'how images are resized for the feature network: as by clean-fid, by pytorch-fid, or by the graph of 2015 and '
+        'torch-fidelity',
+        group='evaluation',
+        choices=FEATURE_RESIZING,
     )
     feature_size: Optional[str] = setting(
         None,
@@ -590,6 +602,13 @@ class Config(FeatureConfig):
         "write the curves as text, too: scalars.csv and scalars.jsonl in the run's directory",
         group='files',
     )
+    no_html: bool = setting(
+        False, "write no page with the run's pictures and curves, index.html in its directory", group='files'
+    )
+    use_wandb: bool = setting(
+        False, "log curves and pictures to Weights & Biases, too; needs the extra 'wandb'", group='files'
+    )
+    wandb_project_name: str = setting('CycleGAN-and-pix2pix', 'with --use_wandb, the project there', group='files')
     profile_steps: Optional[str] = setting(
         None, "first and last step of the profile written for TensorBoard, as in '10,20'", group='files'
     )

@@ -32,6 +32,7 @@ from cyclegan_tf.runs import checkpoints, initial_weights
 from cyclegan_tf.runs.checkpoint_store import Checkpoints
 from cyclegan_tf.runs.lock import RunLock
 from cyclegan_tf.runs.summaries import Summaries
+from cyclegan_tf.runs.wandb_log import WandbLog
 from cyclegan_tf.runtime.console import Console
 from cyclegan_tf.runtime.files import make_folder
 from cyclegan_tf.runtime.hardware import device_kind, half_precision_warning, missing_gpu_warning
@@ -39,7 +40,9 @@ from cyclegan_tf.runtime.signals import StopSignals
 from cyclegan_tf.runtime.start_times import StartTimes
 from cyclegan_tf.settings.run_flags import save_config
 from cyclegan_tf.settings.training import MEASURES, Config
+from cyclegan_tf.training.page import RunPage
 from cyclegan_tf.training.progress import Progress
+from cyclegan_tf.training.timetable import Timetable
 from cyclegan_tf.training.trainer import Interrupted, Trainer
 from cyclegan_tf.translation.translator import Translator
 
@@ -108,7 +111,32 @@ def run(
     begun = any(checkpoint.step for checkpoint in checkpoints.scan(run_directory)[0])
     for line in compare_with_stored(config, stored, begun):
         console.line(line)
+    wandb_log, status = None, 1
+    if is_chief and config.use_wandb:
+        names = config.wandb_project_name, config.run_name
+        repeats = repeats_steps(config, stored)
+        wandb_log = WandbLog(run_directory, *names, dataclasses.asdict(config), repeats, console.line)
+        times.mark('opening Weights & Biases')
+    try:
+        status = fit(config, run_directory, cluster, console, watch, stop_signals, times, wandb_log)
+    finally:
+        if wandb_log is not None:
+            wandb_log.close(status)
+    return status
 
+
+def fit(
+    config: Config,
+    run_directory: pathlib.Path,
+    cluster: Optional[Cluster],
+    console: Console,
+    watch: Watch,
+    stop_signals: StopSignals,
+    times: StartTimes,
+    wandb_log: Optional[WandbLog],
+) -> int:
+    """Opens everything, and trains to the end; returns the exit status."""
+    is_chief = cluster is None or cluster.worker == 0
     devices = open_devices(cluster, config.strategy, config.batch_size, config.num_devices, config.virtual_devices)
     stop_signals.renew()
     if devices.kind == 'CPU':
@@ -159,9 +187,11 @@ def run(
     step = int(model.step.numpy())
     # If no checkpoint records an evaluation at this step, it is repeated, and its tags are written again.
     again = ('eval/',) if int(progress.measured.numpy()) < step else ()
-    summaries = Summaries(run_directory, is_chief, step, again, config.log_csv)
+    summaries = Summaries(run_directory, is_chief, step, again, config.log_csv, wandb_log)
+    total_steps = Timetable(config, data.steps_per_epoch).total_steps
+    page = RunPage(run_directory, config, total_steps, summaries.curves, is_chief)
     evaluate = functools.partial(measure, evaluation, Translator(config, model), console) if evaluation else None
-    outputs = store, summaries, console, stop_signals
+    outputs = store, summaries, page, console, stop_signals
     trainer = Trainer(model, progress, devices, config, data, test_images, evaluate, *outputs, times)
     log_setup(console, config, run_directory, devices, model, data, trainer)
     summaries.configuration(dataclasses.asdict(config), trainer.step)
@@ -302,6 +332,17 @@ def compare_with_stored(config: Config, stored: Optional[Config], begun: bool = 
     return lines
 
 
+def repeats_steps(config: Config, stored: Optional[Config]) -> bool:
+    """Whether a run, continued after a kill, does the steps since its checkpoint as it did them before."""
+    if stored is None or config.epoch != 'latest':
+        return False
+    return all(
+        getattr(config, field.name) == getattr(stored, field.name)
+        for field in dataclasses.fields(config)
+        if field.metadata['group'] not in ('run', 'files', 'evaluation') and field.name != 'max_steps'
+    )
+
+
 def use_xla(config: Config, devices: Devices, sizes) -> bool:
     """Whether to compile with XLA. --jit_compile=auto does so on GPUs, where the step gets faster, unlike on CPUs.
 
@@ -344,4 +385,5 @@ def log_setup(console, config, run_directory, devices, model, data, trainer) -> 
         f'Epochs: {config.epoch_count} to {config.total_epochs}, {data.steps_per_epoch} steps each of batch '
         f'{config.images_per_step}; {trainer.total_steps} steps in all, {trainer.step} done{until}.'
     )
-    console.line(f'Run directory: {run_directory}. To watch: tensorboard --logdir {config.checkpoints_dir}')
+    page = '' if config.no_html else f'{run_directory / "index.html"}, or '
+    console.line(f'Run directory: {run_directory}. To watch: {page}tensorboard --logdir {config.checkpoints_dir}')

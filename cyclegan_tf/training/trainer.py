@@ -24,15 +24,19 @@ from cyclegan_tf.runtime.signals import StopSignals
 from cyclegan_tf.runtime.start_times import StartTimes
 from cyclegan_tf.settings.training import Config
 from cyclegan_tf.training.inner_loop import compile_steps
+from cyclegan_tf.training.page import RunPage
 from cyclegan_tf.training.progress import Progress
 from cyclegan_tf.training.timetable import Timetable
 
 # Settings on which the measures of the test images depend.
 _HOW_MEASURED = (
-    'dataroot', 'eval_images', 'eval_load_size', 'feature_extractor', 'feature_size', 'feature_range', 'feature_output',
-    'batch_statistics', 'test_dropout',
+    'dataroot', 'eval_images', 'eval_load_size', 'feature_extractor', 'feature_weights', 'feature_resizing',
+    'feature_size', 'feature_range', 'feature_output', 'batch_statistics', 'test_dropout',
 )  # fmt: skip
-_HOW_BEFORE = {'batch_statistics': False, 'test_dropout': False}  # of runs that were measured before these were there
+# Of runs that were measured before these were there.
+_HOW_BEFORE = {
+    'batch_statistics': False, 'test_dropout': False, 'feature_weights': None, 'feature_resizing': 'clean',
+}  # fmt: skip
 _ROLLBACKS = 3  # maximum number, with on_nan=rollback
 _LONGEST_CALL = 0.5  # seconds of compiled steps between checks of signals and the clock
 
@@ -62,7 +66,7 @@ class Trainer:
             epoch; or None.
         evaluate: function that evaluates the current model, for eval_freq, and calls its argument between batches; or
             None.
-        checkpoints, summaries, console: where results go.
+        checkpoints, summaries, page, console: where results go.
         stop_signals: already entered as a context.
         times: durations of the start-up so far; with verbose, they are printed after the first step.
     """
@@ -78,6 +82,7 @@ class Trainer:
         evaluate: Optional[Callable[[Callable[[], None]], Results]],
         checkpoints: Checkpoints,
         summaries: Summaries,
+        page: RunPage,
         console: Console,
         stop_signals: StopSignals,
         times: StartTimes,
@@ -86,7 +91,7 @@ class Trainer:
         self._data, self._test_images = data, test_images
         self._timetable = Timetable(config, data.steps_per_epoch)
         self._evaluate = evaluate
-        self._checkpoints, self._summaries, self._console = checkpoints, summaries, console
+        self._checkpoints, self._summaries, self._page, self._console = checkpoints, summaries, page, console
         self._stop_signals = stop_signals
         self._times: Optional[StartTimes] = times  # until the first step is done
         self._run_steps = compile_steps(model, devices.strategy)
@@ -121,6 +126,7 @@ class Trainer:
                 checkpoint could not be saved. The last checkpoint is kept.
         """
         try:
+            self._page.cut(self.step)
             self._finish_current_step()
             self._times.mark('finishing the previous step')
             if self.step >= self.last_step:
@@ -138,6 +144,7 @@ class Trainer:
                 self._summaries.stop_profile()
             with contextlib.suppress(OSError):  # if this fails, saving has failed before, which is reported
                 self._summaries.flush()
+                self._page.write(self.step)
             self._console.stop()
 
     def _train_from_here(self) -> None:
@@ -180,6 +187,7 @@ class Trainer:
             ) from error
         restored = self._checkpoints.restore('latest', when_read=lambda: self._devices.exchange([0]), finite=True)
         self._summaries.go_back(self.step)
+        self._page.cut(self.step)
         self._console.stop()
         self._progress.rollbacks.assign(rollbacks + 1)
         self._console.line(
@@ -274,8 +282,12 @@ class Trainer:
     def _display(self, step: int) -> None:
         if not self._devices.is_chief:
             return
-        real_a, real_b = self._stream.batch(step)  # the next step's
-        self._summaries.pictures('images', self._translate([(real_a[:1], real_b[:1])]), step)
+        self._summaries.pictures('images', self._translate(self._training_images(step)), step)
+
+    def _training_images(self, step: int):
+        """A pair of the next step's images, in a list."""
+        real_a, real_b = self._stream.batch(step)
+        return [(real_a[:1], real_b[:1])]
 
     def _translate(self, pairs):
         """direction -> name of the column -> pictures [h, w, c], one for each pair."""
@@ -289,11 +301,22 @@ class Trainer:
 
     def _end_epoch(self, step: int, epoch: int) -> None:
         self._model.end_epoch(dict(zip(self._model.metric_names, self._progress.take_epoch())))
-        if self._test_images is not None and self._devices.is_chief:
-            self._summaries.pictures('test', self._translate(self._test_images), step)
+        if self._devices.is_chief:
+            self._picture(step, epoch)
         if step != self.total_steps:
             self._model.start_epoch(epoch + 1)
         self._finish_epoch(step)
+
+    def _picture(self, step: int, epoch: int) -> None:
+        """Translates test images, or training images for the page where there are none."""
+        if self._test_images is not None:
+            pictures = self._translate(self._test_images)
+            self._summaries.pictures('test', pictures, step)
+        elif self._page.grows:
+            pictures = self._translate(self._training_images(step))
+        else:
+            return
+        self._page.add_epoch(epoch, step, pictures, self._test_images is not None)
 
     def _finish_epoch(self, step: int) -> None:
         """Evaluates and saves what is due at this end of an epoch, and not done yet."""
@@ -313,6 +336,7 @@ class Trainer:
         self._progress.measured.assign(step)
         values = scalars(results)
         self._summaries.scalars({f'eval/{name}': value for name, value in values.items()}, step)
+        self._page.write_if_due(step)
         self._console.line(f'Test images after epoch {epoch}: ' + ', '.join(f'{k} {v:.4g}' for k, v in values.items()))
         if keep_best is None:
             return
@@ -338,8 +362,9 @@ class Trainer:
             self._save(lambda: self._checkpoints.save_latest(step))
 
     def _save(self, save: Callable[[], None]) -> None:
-        # TensorBoard's files must not be behind the checkpoint that a restart resumes from.
+        # TensorBoard's files and the page must not be behind the checkpoint that a restart resumes from.
         self._summaries.flush()
+        self._page.write(self.step)
         save()
 
     def _not_saved(self, error: OSError) -> UserError:

@@ -1,4 +1,4 @@
-"""The results page: one static file beside the pictures; gallery.html is its template, with gallery.css and .js."""
+"""The results page and the page of a training: one static file beside the pictures, by the template gallery.html."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 import jinja2
 
-from cyclegan_tf.runtime.files import whole_file
+from cyclegan_tf.runtime.files import sync, whole_file
+from cyclegan_tf.translation import charts as drawing
 
 SMALL = 256  # pixels; a picture whose longer side goes into it more than once is enlarged that many times
 
@@ -100,6 +101,8 @@ def write_page(
     introduction: str,
     sections: Sequence[Section],
     links: Optional[Mapping[str, str]] = None,
+    charts: Sequence[drawing.Chart] = (),
+    about_charts: str = '',
 ) -> None:
     """Writes the page; it works from disk, asks nothing of any other place, and is readable without scripts.
 
@@ -108,11 +111,25 @@ def write_page(
         title, introduction: its head.
         sections: its body.
         links: caption -> path relative to the page, of further files.
+        charts: curves, shown before the rows.
+        about_charts: an introduction to these.
+
+    Raises:
+        OSError: the page cannot be written; a previous one is unchanged.
     """
     measures = list(dict.fromkeys(name for section in sections for row in section.rows for name in row.scores))
     page = _ENVIRONMENT.get_template('gallery.html').render(
-        title=title, introduction=introduction, sections=sections, measures=measures, links=links or {}, largest=CARD
+        title=title,
+        introduction=introduction,
+        sections=sections,
+        measures=measures,
+        links=links or {},
+        largest=CARD,
+        charts=charts,
+        about_charts=about_charts,
+        drawing=drawing,
     )
     with whole_file(path) as partial:
         # Surrogates cannot be written as text, only in an address.
         partial.write_text(page, encoding='utf-8', errors='replace')
+        sync([partial])

@@ -40,13 +40,14 @@ REFERENCE = dict(
     preprocess='resize_and_crop', no_flip=False, n_epochs=100, n_epochs_decay=100, epoch_count=1, continue_train=False,
     beta1=0.5, lr=0.0002, gan_mode='lsgan', pool_size=50, lr_policy='linear', lr_decay_iters=50, lambda_A=10.0,
     lambda_B=10.0, lambda_identity=0.5, print_freq=100, display_freq=400, save_latest_freq=5000, save_epoch_freq=5,
+    no_html=False, use_wandb=False, wandb_project_name='CycleGAN-and-pix2pix',
 )  # fmt: skip
 
 
 # Its other options, among them those of its test program.
 REFERENCE_OTHERS = (
-    'dataroot phase gpu_ids use_wandb display_id display_server display_port display_env display_ncols display_winsize '
-    'update_html_freq no_html load_iter save_by_iter results_dir num_test aspect_ratio eval'
+    'dataroot phase gpu_ids display_id display_server display_port display_env display_ncols display_winsize '
+    'update_html_freq load_iter save_by_iter results_dir num_test aspect_ratio eval'
 ).split()
 
 
@@ -414,7 +415,8 @@ def test_settings_that_cannot_work_are_refused(arguments, message):
         (['--flagfile=nowhere.cfg'], 'nowhere.cfg'),
         (['--gpu_ids', '0'], 'CUDA_VISIBLE_DEVICES'),
         (['--gpu_ids=0,1'], 'CUDA_VISIBLE_DEVICES'),
-        (['--no_html'], 'TensorBoard'),
+        (['--display_id=0'], 'TensorBoard'),
+        (['--update_html_freq=1000'], 'after every epoch'),
         (['--load_iter=5'], '--epoch'),
         (['--phase=test'], 'trainA'),
     ],

@@ -1,14 +1,10 @@
 """The results page, opened in a browser."""
 
 import functools
-import html
 import http.server
-import json
 import os
 import pathlib
 import re
-import shutil
-import subprocess
 import threading
 import urllib.parse
 
@@ -17,8 +13,7 @@ import pytest
 from PIL import Image
 
 from cyclegan_tf.translation import gallery
-
-BROWSER = shutil.which('chromium')
+from tests.helpers.browser import BROWSER, browse, find_out
 
 pytestmark = pytest.mark.skipif(not BROWSER, reason='Chromium is not installed')
 
@@ -47,28 +42,6 @@ def write(folder, *rows, title='A to B'):
     section = gallery.Section(title, 'About them.', rows, {'images': str(len(rows))})
     gallery.write_page(page, 'Title & more', 'About.', [section], {'metrics.json': 'metrics.json'})
     return page
-
-
-def browse(address, profile, *flags):
-    """Runs the browser once; returns the page as it is after its scripts ran."""
-    options = ('--headless=new', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking',
-               '--blink-settings=lazyLoadEnabled=true',  # which --headless switches off
-               '--virtual-time-budget=60000', f'--user-data-dir={profile}')  # fmt: skip
-    done = subprocess.run([BROWSER, *options, *flags, address], check=True, capture_output=True, timeout=120)
-    return done.stdout.decode()
-
-
-def find_out(page, script, tmp_path, address=None, *flags):
-    """Opens a copy of the page that runs `script`, the body of an asynchronous function, and returns its result."""
-    copy = page.with_name('copy.html')
-    ending = (
-        '<pre id="findings"></pre><script>addEventListener("load", async () => { let found; try { found = await '
-        f'(async () => {{ {script} }})(); }} catch (error) {{ found = String(error); }} '
-        'document.querySelector("#findings").textContent = JSON.stringify(found); });</script></body>'
-    )
-    copy.write_text(page.read_text(encoding='utf-8').replace('</body>', ending), encoding='utf-8')
-    shown = browse(address + 'copy.html' if address else copy.as_uri(), tmp_path / 'profile', '--dump-dom', *flags)
-    return json.loads(html.unescape(re.search(r'<pre id="findings">(.*?)</pre>', shown, re.DOTALL).group(1)))
 
 
 @pytest.fixture
@@ -371,4 +344,6 @@ def test_the_package_ships_template_style_and_script():
         exec(compile(setup.read_text(), setup, 'exec'), {'__file__': str(setup)})
     finally:
         setuptools.setup = real
-    assert {'gallery.html', 'gallery.css', 'gallery.js'} <= set(given['package_data']['cyclegan_tf.translation'])
+    folder = pathlib.Path(gallery.__file__).parent
+    beside = {path.name for kind in ('html', 'css', 'js') for path in folder.glob(f'*.{kind}')}
+    assert set(given['package_data']['cyclegan_tf.translation']) == beside and len(beside) == 5
