@@ -12,6 +12,7 @@ from PIL import Image
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluation import metrics
 from cyclegan_tf.settings.training import MEASURES_OF_PAIRS
+from cyclegan_tf.translation import files
 from tests.helpers import program
 from tests.helpers.served_models import deep, make_run, photograph
 
@@ -180,3 +181,24 @@ def test_psnr_against_its_formula():
     assert metrics.psnr(x, x) == float('inf')
     with pytest.raises(ValueError, match='differ in shape'):
         metrics.psnr(x, x[:2])
+
+
+def test_batches_suit_the_processor_unless_their_size_is_given(drawn, tmp_path, monkeypatch):
+    for name, side, count in (('large', 256, 2), ('small', 64, 10)):
+        for i in range(count):
+            path = tmp_path / 'in' / f'{name}{i}.png'
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(photograph()[:side, :side]).resize((side, side)).save(path)
+    original, sizes = files._translate, []
+
+    def recorded(translator, images, *others):
+        sizes.append(len(images))
+        return original(translator, images, *others)
+
+    monkeypatch.setattr(files, '_translate', recorded)
+    flags = ('--name=run', f'--input={tmp_path / "in"}', f'--output={tmp_path / "out"}')
+    assert program.run_translation(drawn, *flags) == 0
+    assert sizes == [1, 1, 8, 2]
+    sizes.clear()
+    assert program.run_translation(drawn, *flags, '--batch_size=5') == 0
+    assert sizes == [2, 5, 5]

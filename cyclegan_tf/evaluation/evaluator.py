@@ -23,6 +23,7 @@ from cyclegan_tf.evaluation import features, label_scores, metrics, statistics
 from cyclegan_tf.evaluation.results import Results
 from cyclegan_tf.models.translation import Translation
 from cyclegan_tf.runtime.console import progress_bar
+from cyclegan_tf.runtime.hardware import images_per_batch
 from cyclegan_tf.settings.evaluation import ALL_MEASURES, LABELS
 from cyclegan_tf.settings.fields import split_names
 from cyclegan_tf.settings.training import MEASURES, MEASURES_OF_PAIRS, Config, FeatureConfig
@@ -203,7 +204,7 @@ class Evaluation:
             apply.
         extractor: feature extractor, for kid and fid.
         argument: name of the argument that sets the measures, for messages.
-        batch_size: maximum number of images, all of one size, that are translated at once.
+        batch_size: maximum number of images, all of one size, that are translated at once; None: as suits the device.
         show_progress: show progress bars on the terminal.
         palette: colours of label maps, for labels.
         statistics_at: 'A' and 'B' -> the file of what kid and fid need to know of that domain's images, which is made
@@ -220,7 +221,7 @@ class Evaluation:
         measures: Sequence[str],
         extractor: Optional[features.Extractor],
         argument: str = 'metrics',
-        batch_size: int = 8,
+        batch_size: Optional[int] = None,
         show_progress: bool = False,
         palette: Optional[label_scores.Palette] = None,
         statistics_at: Optional[Mapping[str, pathlib.Path]] = None,
@@ -408,7 +409,8 @@ class Evaluation:
                 self._problems[f'{source.label(index)}: {error}'] = None
                 continue
             usable = True
-            if images and (image.shape != images[0].shape or len(images) == self._batch_size):
+            most = self._batch_size or images_per_batch(image.shape[0] * image.shape[1])
+            if images and (image.shape != images[0].shape or len(images) >= most):
                 yield names, np.stack(images)
                 names, images = [], []
             names.append(source.names[index])

@@ -18,6 +18,9 @@ _INSTRUCTIONS = {
     'bfloat16': ('avx512_bf16', 'amx_bf16', 'bf16'),
 }
 
+MOST_PER_BATCH = 8
+_PIXELS_AT_ONCE = 1 << 16
+
 
 def half_precision_warning(precision: str, cpuinfo: pathlib.Path = pathlib.Path('/proc/cpuinfo')) -> Optional[str]:
     """A warning if the CPU has no instructions for a precision, else None.
@@ -44,6 +47,15 @@ def half_precision_warning(precision: str, cpuinfo: pathlib.Path = pathlib.Path(
 def device_kind() -> str:
     """'GPU' if TensorFlow has one that it may use, else 'CPU'."""
     return 'GPU' if tf.config.get_visible_devices('GPU') else 'CPU'
+
+
+def images_per_batch(pixels: int) -> int:
+    """How many images of so many pixels a generator translates at once, if nothing else is asked for.
+
+    On CPUs, larger batches than these are slower: the features of more than 65,536 pixels leave the caches, and glibc
+    returns buffers of 32 MiB and more to the system after each use, so that their pages have to be cleared again.
+    """
+    return MOST_PER_BATCH if device_kind() == 'GPU' else max(1, min(MOST_PER_BATCH, _PIXELS_AT_ONCE // pixels))
 
 
 def missing_gpu_warning(device_files: pathlib.Path = pathlib.Path('/dev')) -> Optional[str]:

@@ -84,9 +84,10 @@ class EvaluateConfig(FeatureConfig):
     results_dir: str = setting(
         './results', 'folder for the results; metrics.json is written to NAME/eval_PHASE_EPOCH in it', group='files'
     )
-    batch_size: int = setting(
-        8,
-        'maximum number of images that are translated in a batch, if they have the same size and max_pixels allows it',
+    batch_size: Optional[int] = setting(
+        None,
+        'maximum number of images that are translated in a batch, if they have the same size and max_pixels allows it; '
+        'unset: as in cyclegan_tf.translate',
         group='devices',
         minimum=1,
     )

@@ -186,10 +186,10 @@ class TranslateConfig:
         group='devices',
         minimum=1,
     )
-    batch_size: int = setting(
-        8,
+    batch_size: Optional[int] = setting(
+        None,
         'maximum number of images of --input that are translated in a batch, if they have the same size and max_pixels '
-        'allows it',
+        'allows it; unset: 8, on CPUs as many as have 65,536 pixels together, but one to 8',
         group='devices',
         minimum=1,
     )

@@ -25,6 +25,7 @@ from cyclegan_tf.data.tiff import NotInRows, Rows
 from cyclegan_tf.errors import UserError, first_line
 from cyclegan_tf.runtime.console import count, progress_bar
 from cyclegan_tf.runtime.files import make_folder
+from cyclegan_tf.runtime.hardware import MOST_PER_BATCH, images_per_batch
 from cyclegan_tf.runtime.threads import map_ahead
 from cyclegan_tf.settings.translation import TranslateConfig
 from cyclegan_tf.translation.output import Output, write_png, write_tiff, write_tiff_by_rows
@@ -170,7 +171,7 @@ def translate_files(
     outputs: Mapping[str, Output],
     output: pathlib.Path,
     size: Optional[tuple[int, int]] = None,
-    batch_size: int = 8,
+    batch_size: Optional[int] = None,
     threads: int = 2,
 ) -> Outcome:
     """Translates every image and writes the result immediately, with the image's name.
@@ -181,7 +182,7 @@ def translate_files(
         outputs: 'AtoB', 'BtoA' or both -> how their results are stored; with both, each has its own folder.
         output: output folder, created if necessary; it gets the subfolders of the input.
         size: (width, height) to which images are resized first; None: they are not resized.
-        batch_size: maximum number of images, all of one size, that are translated at once.
+        batch_size: maximum number of images, all of one size, that are translated at once; None: as suits the device.
         threads: number of threads that read, and of threads that write.
     """
     directions = list(outputs)
@@ -213,7 +214,7 @@ def translate_files(
                         yield write
                     bar.update(len(indices))
 
-        finished = list(map_ahead(lambda write: write(), results(), writers, _AHEAD * batch_size))
+        finished = list(map_ahead(lambda write: write(), results(), writers, _AHEAD * (batch_size or MOST_PER_BATCH)))
     problems += [problem for problem in finished if problem is not None]
     return Outcome(finished.count(None), problems)
 
@@ -367,12 +368,12 @@ def _batches(
             return error
 
     indices, images, kind = [], [], None
-    ahead = _AHEAD * max(batch_size, threads)
+    ahead = _AHEAD * max(batch_size or MOST_PER_BATCH, threads)
     for index, image in enumerate(map_ahead(read, range(len(source)), readers, ahead)):
         alone = not isinstance(image, _Loaded)
         if not alone:
             (height, width, _), own_kind = image.array.shape, (image.array.shape, image.array.dtype)
-            limit = max(1, min(batch_size, max_pixels // (height * width)))
+            limit = max(1, min(batch_size or images_per_batch(height * width), max_pixels // (height * width)))
         if indices and (alone or own_kind != kind or len(indices) >= limit):
             yield indices, images
             indices, images = [], []

@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from cyclegan_tf.runtime.hardware import free_memory, half_precision_warning, missing_gpu_warning
+from cyclegan_tf.runtime.hardware import free_memory, half_precision_warning, images_per_batch, missing_gpu_warning
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,15 @@ def test_a_precision_without_instructions_is_said_to_be_slow(tmp_path, line, pre
     warning = half_precision_warning(precision, tmp_path / 'cpuinfo')
     assert (warning is not None) == warns
     assert not warns or f'no instructions for {precision}' in warning
+
+
+@pytest.mark.parametrize(
+    'sides, on_cpu', [((16, 16), 8), ((64, 64), 8), ((128, 128), 4), ((256, 192), 1), ((256, 256), 1), ((4000, 30), 1)]
+)
+def test_batches_on_cpus_are_of_few_pixels(monkeypatch, sides, on_cpu):
+    assert images_per_batch(sides[0] * sides[1]) == on_cpu
+    monkeypatch.setattr(tf.config, 'get_visible_devices', lambda kind: [kind])
+    assert images_per_batch(sides[0] * sides[1]) == 8
 
 
 def test_elsewhere_than_on_linux_nothing_is_said(tmp_path):

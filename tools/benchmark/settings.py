@@ -118,9 +118,10 @@ class TranslateConfig:
     ngf: int = setting(64, "filters of the generator's first convolution", group='networks', minimum=1)
     size: int = setting(256, 'side of the images, in pixels', group='data', minimum=8)
     images: int = setting(8, 'number of files in a turn', group='data', minimum=1)
-    batch_size: int = setting(
-        8,
-        'maximum number of images that ours translates at once; PyTorch translates them one by one, as the reference',
+    batch_size: Optional[int] = setting(
+        None,
+        'maximum number of images that ours translates at once; unset: as in cyclegan_tf.translate; PyTorch translates '
+        'them one by one, as the reference',
         group='data',
         minimum=1,
     )

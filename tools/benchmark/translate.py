@@ -87,7 +87,7 @@ def measure_programs(config: TranslateConfig, folder: pathlib.Path, kinds: list[
     commands = {}
     for kind in kinds:
         if kind in OUR_TRANSLATIONS:
-            flags = [f'--{name}={value}' for name, value in our_settings(kind, values).items()]
+            flags = [f'--{name}={value}' for name, value in our_settings(kind, values).items() if value is not None]
             commands[kind] = [sys.executable, '-m', 'cyclegan_tf.translate', *flags]
         else:
             commands[kind] = common.program('once', 'translate', kind, json.dumps(values))
