@@ -162,13 +162,22 @@ def test_statistics_of_both_domains_are_kept(run, extractor, tmp_path):
         found = json.loads((tmp_path / 'run' / 'eval_test_latest' / 'metrics.json').read_text())
         results.append(found['checkpoints'][0]['results'])
     assert results[0] == results[1]
-    # They are used: with those of the other domain, the figures are others.
-    (tmp_path / 'real_A.npz').rename(tmp_path / 'x.npz')
-    (tmp_path / 'real_B.npz').rename(tmp_path / 'real_A.npz')
-    (tmp_path / 'x.npz').rename(tmp_path / 'real_B.npz')
+    # They are used: with other features, the figures are others.
+    for domain in 'AB':
+        with np.load(tmp_path / f'real_{domain}.npz') as file:
+            arrays = dict(file)
+        np.savez(tmp_path / f'real_{domain}.npz', **{**arrays, 'feats': arrays['feats'] + 1})
     assert program.run_evaluation(run, *flags, f'--statistics={tmp_path}/real_{{domain}}.npz') == 0
     swapped = json.loads((tmp_path / 'run' / 'eval_test_latest' / 'metrics.json').read_text())['checkpoints'][0]
     assert swapped['results']['AtoB']['fid'] != pytest.approx(results[0]['AtoB']['fid'], rel=1e-3)
+    for flag, message in (
+        ('--load_size=24', r'was made of other images .size'),
+        ('--phase=train', r'was made of other images .number 2 instead of 3.'),
+    ):
+        with pytest.raises(UserError, match=message):
+            program.run_evaluation(run, *flags, f'--statistics={tmp_path}/real_{{domain}}.npz', flag)
+    with pytest.raises(UserError, match='`statistics` .* is for kid and fid, but `metrics` is psnr; leave one of them'):
+        program.run_evaluation(run, *flags[:1], '--metrics=psnr', f'--statistics={tmp_path}/real_{{domain}}.npz')
     with pytest.raises(
         UserError, match=r'`statistics` .* is one file, but the run translates into A and B; put .domain'
     ):
@@ -189,6 +198,9 @@ def test_label_maps_are_scored_in_the_direction_that_has_them(run, data, tmp_pat
     found = results['checkpoints'][0]['results']
     assert 0 <= found['AtoB']['pixel_accuracy'] <= 1 and 'pixel_accuracy' not in found['BtoA']
     assert 'pixel_accuracy' in results['untranslated']['AtoB']
+    with open(tmp_path / 'run' / 'eval_test_latest' / 'images.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert {row['direction'] for row in rows if row['pixel_accuracy']} == {'AtoB'} and len(rows) == 4
     with pytest.raises(UserError, match='`metrics` .labels. needs label maps, but no domain has images in the colours'):
         program.run_evaluation(run, *flags)
 

@@ -264,27 +264,30 @@ def open_stacked_files(places: Sequence[str], options: ReadOptions, channels: Se
     return stack(opened, channels)
 
 
-def open_files(place: str, options: ReadOptions = decode.PLAIN) -> Source:
+def open_files(place: str, options: ReadOptions = decode.PLAIN, argument: str = 'input') -> Source:
     """Opens one image, a folder of images with its subfolders, or the images that match a pattern with *, ? or [].
 
     Args:
         place: the file, folder or pattern.
         options: how the files are read.
+        argument: name of the argument that names the place, for messages.
 
     Raises:
         UserError: the file does not exist, or no file matches.
     """
-    return dataclasses.replace(_open_files(os.path.expanduser(place), options.raw), options=options)
+    return dataclasses.replace(_open_files(os.path.expanduser(place), options.raw, argument), options=options)
 
 
-def _open_files(place: str, arrays: bool) -> Source:
+def _open_files(place: str, arrays: bool, argument: str) -> Source:
     if tf.io.gfile.isdir(place):
         return _folder_source(place, '', arrays)
     if tf.io.gfile.exists(place):
         return _files_source([place], os.path.dirname(place))
     paths = sorted(path for path in tf.io.gfile.glob(place) if not tf.io.gfile.isdir(path))
     if not paths:
-        raise UserError(f"`input` ('{place}') is not a file or folder, and matches no file as a pattern; correct it.")
+        raise UserError(
+            f"`{argument}` ('{place}') is not a file or folder, and matches no file as a pattern; correct it."
+        )
     common = os.path.commonpath([os.path.dirname(path) for path in paths]) if '://' not in place else ''
     return _files_source(paths, common)
 

@@ -209,6 +209,10 @@ class Evaluation:
         palette: colours of label maps, for labels.
         statistics_at: 'A' and 'B' -> the file of what kid and fid need to know of that domain's images, which is made
             if it does not exist; for any of them.
+        phase: of the images, for these files.
+
+    Raises:
+        UserError: such a file cannot be read or made, or is of other images or another extractor.
 
     Attributes:
         problems: a line for each image that could not be used.
@@ -225,13 +229,19 @@ class Evaluation:
         show_progress: bool = False,
         palette: Optional[label_scores.Palette] = None,
         statistics_at: Optional[Mapping[str, pathlib.Path]] = None,
+        phase: str = 'test',
     ):
         self._images, self._measures, self._extractor = images, measures, extractor
         self._argument, self._batch_size, self._show_progress = argument, batch_size, show_progress
         self._problems: dict[str, None] = {}
-        self._palette, self._statistics_at = palette, statistics_at or {}
+        self._palette = palette
         self._real_features: dict[str, np.ndarray] = {}
-        self._references: dict[str, statistics.Statistics] = {}
+        self._files = {
+            domain: statistics.File(path, extractor, self._describe(domain, phase))
+            for domain, path in (statistics_at or {}).items()
+        }
+        loaded = {domain: file.prepare(measures) for domain, file in self._files.items()}
+        self._references = {domain: found for domain, found in loaded.items() if found is not None}
         self.of_images: dict[str, dict[str, dict[str, float]]] = {}
 
     @property
@@ -305,6 +315,10 @@ class Evaluation:
             vectors = None
         else:
             vectors = self._extractor(fakes())
+        labels = pair_measures[1]
+        if labels is not None and not labels.are_labels:
+            for values in of_images.values():
+                values.pop('pixel_accuracy', None)
         if 'identity' in translators.test_errors and translation.channels[0] == translation.channels[1]:
             for names, real in self._batches(target, f'{direction}, identity'):
                 same = translators.translate_floats(real, direction, names)
@@ -341,9 +355,7 @@ class Evaluation:
                 continue
             results[name] = of_pairs.add(picture, truth)
             if labels is not None:
-                accuracy = labels.add(*(set_channels(image, 3) for image in (picture, truth)))
-                if labels.are_labels:
-                    results[name]['pixel_accuracy'] = accuracy
+                results[name]['pixel_accuracy'] = labels.add(*(set_channels(image, 3) for image in (picture, truth)))
         return results
 
     def _summary(
@@ -383,10 +395,13 @@ class Evaluation:
     def _reference(self, domain: str) -> statistics.Statistics:
         """What kid and fid need to know of a domain's own images, from its file or from them."""
         if domain not in self._references:
-            self._references[domain] = statistics.load_or_make(
-                self._statistics_at.get(domain), self._extractor, lambda: self._real(domain)
-            )
+            file = self._files.get(domain)
+            self._references[domain] = statistics.load_or_make(file, None, lambda: self._real(domain))
         return self._references[domain]
+
+    def _describe(self, domain: str, phase: str) -> dict:
+        names, geometry = self._images.sources[domain].names, self._images.geometry
+        return statistics.describe(names, phase=phase, size=str(dataclasses.asdict(geometry)))
 
     def _real(self, domain: str) -> np.ndarray:
         """Features of a domain's own images, [n, d]."""

@@ -71,7 +71,7 @@ class Extractor:
     @property
     def identity(self) -> str:
         """What tells the network from any other: its name, or the digest of its file."""
-        return self.name if self.name in FEATURE_NETWORKS else f'sha256 {digest(self.file)}'
+        return self.name if self.file is None else f'sha256 {digest(self.file)}'
 
     def __call__(self, images: Iterable[np.ndarray]) -> np.ndarray:
         """Computes the features of images, with one batch in memory at a time.

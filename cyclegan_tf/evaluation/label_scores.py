@@ -7,9 +7,9 @@ Networks for Semantic Segmentation", 2015, section 5.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import pathlib
+import re
 
 import numpy as np
 
@@ -98,22 +98,22 @@ def make_palette(name_or_path: str) -> Palette:
         lines = _CITYSCAPES.strip().splitlines()
     else:
         try:
-            lines = pathlib.Path(name_or_path).expanduser().read_text(encoding='utf-8').splitlines()
+            lines = pathlib.Path(name_or_path).expanduser().read_text(encoding='utf-8-sig').splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, 'strerror', None) or 'it is no text'
             raise UserError(
                 f'{where} cannot be read ({reason}); set it to cityscapes, or to a text file of colours.'
             ) from error
     colours, classes, counted = [], [], []
-    for number, row in enumerate(csv.reader(lines), start=1):
-        if not row:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
             continue
-        parts = [part.strip() for part in row]
-        levels = [int(part) for part in parts[:3] if part.isascii() and part.isdigit() and int(part) < 256]
-        if len(levels) != 3 or len(parts) not in (4, 5) or parts[4:] not in ([], ['ignored']):
+        parts = [part.strip() for part in line.split(',')]
+        levels = [int(part) for part in parts[:3] if re.fullmatch('[0-9]{1,3}', part) and int(part) < 256]
+        if len(levels) != 3 or len(parts) not in (4, 5) or not parts[3] or parts[4:] not in ([], ['ignored']):
             raise UserError(
-                f"{where} has the line {number} '{','.join(row)}'; write it as red,green,blue,class, with levels from "
-                f'0 to 255, and ,ignored behind a class that does not count.'
+                f"{where} has the line {number} '{line.strip()[:80]}'; write it as red,green,blue,class, with levels "
+                f'from 0 to 255, and ,ignored behind a class that does not count.'
             )
         colours.append(levels)
         classes.append(parts[3])

@@ -210,19 +210,33 @@ def fid(a: np.ndarray, b: np.ndarray) -> float:
     return _frechet(a.mean(axis=0), _root_of_samples(a), b.mean(axis=0), _root_of_samples(b))
 
 
-def fid_to_gaussian(a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray) -> float:
-    """`fid` of features and a Gaussian by its parameters, for stored statistics of one set.
+def fid_to_gaussian(a: np.ndarray, mean_b: np.ndarray, root_b: np.ndarray) -> float:
+    """`fid` of features and a Gaussian, for stored statistics of one set.
 
     Args:
         a: features [n, d], at least two rows.
-        mean_b, cov_b: [d] and [d, d], symmetric, positive semi-definite.
+        mean_b: [d].
+        root_b: of its covariance, from `covariance_root`.
 
     Raises:
-        UserError: shapes that do not fit, values that are not finite, a matrix that is not a covariance.
+        UserError: shapes that do not fit, values that are not finite.
     """
     mean_b = _finite_vector('mean_b', mean_b)
-    (a, _), root_b = _matrices(a, np.stack([mean_b, mean_b])), _root_of_covariance('cov_b', cov_b, len(mean_b))
+    a, _ = _matrices(a, np.stack([mean_b, mean_b]))
     return _frechet(a.mean(axis=0), _root_of_samples(a), mean_b, root_b)
+
+
+def covariance_root(name: str, cov: np.ndarray) -> np.ndarray:
+    """A matrix whose product with its transpose, root' root, is a covariance: [d, d] -> [d, d].
+
+    Args:
+        name: what names the matrix in messages.
+        cov: symmetric, positive semi-definite.
+
+    Raises:
+        UserError: it is not a covariance.
+    """
+    return _root_of_covariance(name, cov, len(cov))
 
 
 def frechet_distance(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray) -> float:

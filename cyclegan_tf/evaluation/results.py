@@ -74,13 +74,14 @@ def is_better(measure: str, new: float, old: float) -> bool:
 
 
 def write_images(path: pathlib.Path, rows: Sequence[Mapping]) -> None:
-    """Writes a CSV with a row for each image; nothing if there are no rows.
+    """Writes a CSV with a row for each image; without rows there is no file, nor one from before.
 
     Args:
         path: of the file.
         rows: column -> value; the first columns are those of the first row, and what a row has not stays empty.
     """
     if not rows:
+        path.unlink(missing_ok=True)
         return
     columns = list(dict.fromkeys(name for row in rows for name in row))
     with whole_file(path) as partial, partial.open('w', newline='', encoding='utf-8', errors='replace') as file:

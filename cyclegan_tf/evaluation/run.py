@@ -15,7 +15,7 @@ import tensorflow as tf
 import cyclegan_tf
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluation import evaluator, results
-from cyclegan_tf.evaluation.features import about_features
+from cyclegan_tf.evaluation.features import about_features, digest
 from cyclegan_tf.evaluation.label_scores import make_palette
 from cyclegan_tf.runs import checkpoints, event_files
 from cyclegan_tf.runs.summaries import Summaries
@@ -65,8 +65,13 @@ def evaluate(settings: EvaluateConfig) -> int:
             'Features of inception_v3 with ImageNet weights, which are not the weights of 2015 that published FID and '
             'KID are computed with: compare these figures only with each other.'
         )
+    if extractor is None and statistics_at:
+        others = ','.join(measures) or 'none'
+        raise UserError(
+            f"`statistics` ('{settings.statistics}') is for kid and fid, but `metrics` is {others}; leave one of them out."
+        )
     evaluation = evaluator.Evaluation(
-        images, measures, extractor, 'metrics', settings.batch_size, True, palette, statistics_at
+        images, measures, extractor, 'metrics', settings.batch_size, True, palette, statistics_at, settings.phase
     )
     translator = None
     measured, gone, curves, of_images = [], [], {}, []
@@ -114,6 +119,7 @@ def evaluate(settings: EvaluateConfig) -> int:
             'test_time': translator.test_time,
             'images': about_images(config, settings.phase, images),
             'features': None if extractor is None else about_features(extractor),
+            'statistics': {str(path): digest(path) for path in statistics_at.values()},
             'flags': dataclasses.asdict(settings),
             'run': dataclasses.asdict(config),
             'versions': {

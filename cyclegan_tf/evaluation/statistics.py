@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import io
-import os
+import json
 import pathlib
 import zipfile
-from collections.abc import Callable, Mapping
-from typing import Optional
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Optional
 
 import numpy as np
 
 from cyclegan_tf.errors import UserError, first_line
 from cyclegan_tf.evaluation import metrics
-from cyclegan_tf.evaluation.features import Extractor
-from cyclegan_tf.runtime.files import write_whole
+from cyclegan_tf.evaluation.features import Extractor, about_features
+from cyclegan_tf.runtime.files import make_folder, write_whole
 
-_ABOUT = ('extractor', 'resizing')
+_ABOUT = 'about'  # in files of this program: how and of which images it was made, in JSON
+_PLACES = ('extractor', 'sha256')  # what about_features says that is told by the network's identity
+
+# Files of chance bytes make NumPy and zipfile raise these.
+_DAMAGED = (OSError, ValueError, TypeError, EOFError, AttributeError, LookupError, NotImplementedError, RuntimeError,
+            zipfile.BadZipFile, zlib.error)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """The features of some images, or their mean and covariance, or all of that.
+    """The features of some images, or their mean and covariance.
 
     Attributes:
         where: what names them in messages.
         features: float [n, d], or None.
-        mean: float64 [d], or None where there are features.
-        cov: float64 [d, d], divided by n - 1, or None where there are features.
+        mean, cov: float [d] and [d, d], divided by n - 1; of use where there are no features.
     """
 
     where: str
@@ -36,102 +43,176 @@ class Statistics:
     mean: Optional[np.ndarray] = None
     cov: Optional[np.ndarray] = None
 
+    @functools.cached_property
+    def _root(self) -> np.ndarray:
+        return metrics.covariance_root(f'{self.where}, sigma', self.cov)
+
+    def require(self, measures: Collection[str]) -> None:
+        """Raises UserError if one of kid and fid cannot be computed with these."""
+        if self.features is None:
+            if 'kid' in measures:
+                raise UserError(
+                    f'{self.where} holds a mean and a covariance, which is enough for fid alone; set `metrics` to fid, '
+                    f'or save the statistics anew from images.'
+                )
+            assert self._root is not None  # tells a matrix that is no covariance
+
     def fid(self, vectors: np.ndarray) -> float:
         """metrics.fid of features [m, d] and these; raises UserError as that does."""
         if self.features is not None:
             return metrics.fid(vectors, self.features)
-        return metrics.fid_to_gaussian(vectors, self.mean, self.cov)
+        return metrics.fid_to_gaussian(vectors, self.mean, self._root)
 
     def kid(self, vectors: np.ndarray) -> metrics.Kid:
-        """metrics.kid of features [m, d] and these.
-
-        Raises:
-            UserError: as metrics.kid does; or there are no features.
-        """
-        if self.features is None:
-            raise UserError(
-                f'{self.where} holds a mean and a covariance, which is enough for fid alone; set `metrics` to fid, or '
-                f'save the statistics anew from images.'
-            )
+        """metrics.kid of features [m, d] and these; raises UserError as that does, and as `require`."""
+        self.require(['kid'])
         return metrics.kid(vectors, self.features)
 
-    def save(self, path: pathlib.Path, about: Mapping[str, str]) -> None:
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A file of statistics, which may have to be made.
+
+    Attributes:
+        path: of the file.
+        extractor: makes the features.
+        images: describes the real images that it has to be of, see `describe`; None: any.
+    """
+
+    path: pathlib.Path
+    extractor: Extractor
+    images: Optional[Mapping[str, Any]]
+
+    @property
+    def where(self) -> str:
+        """What names it in messages."""
+        return f"`statistics` ('{self.path}')"
+
+    def prepare(self, measures: Collection[str]) -> Optional[Statistics]:
+        """Reads the file, or makes its folder if there is no file; before anything is computed.
+
+        Args:
+            measures: which of kid and fid will be asked for.
+
+        Raises:
+            UserError: it cannot be read or made, or was made in another way or of other images.
+        """
+        if not self.path.exists():
+            make_folder('statistics', str(self.path), self.path.parent)
+            return None
+        statistics = self.load()
+        statistics.require(measures)
+        print(f"Features of real images: those in '{self.path}'.", flush=True)
+        return statistics
+
+    def save(self, features: np.ndarray) -> Statistics:
         """Writes mu and sigma, as pytorch-fid and clean-fid read them, and feats, as clean-fid reads them for KID.
 
         Args:
-            path: of the file, .npz.
-            about: how the features were made; `load` compares it.
+            features: of the real images, [n, d].
 
         Raises:
-            OSError: it cannot be written.
+            UserError: it cannot be written.
         """
-        features = np.asarray(self.features, np.float64)
-        arrays = {'mu': features.mean(axis=0), 'sigma': np.cov(features, rowvar=False)}
+        wide = np.asarray(features, np.float64)
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays, feats=features, **{name: np.asarray(about[name]) for name in _ABOUT})
-        write_whole(path, buffer.getvalue())
+        np.savez_compressed(
+            buffer,
+            mu=wide.mean(axis=0),
+            sigma=np.cov(wide, rowvar=False),
+            feats=features,
+            about=np.asarray(json.dumps({**self._how(), 'images': self.images})),
+        )
+        try:
+            write_whole(self.path, buffer.getvalue())
+        except OSError as error:
+            reason = error.strerror or first_line(error)
+            raise UserError(f'{self.where} cannot be written ({reason}); set it to another.') from error
+        return Statistics(self.where, features)
+
+    def load(self) -> Statistics:
+        """Reads a file of this program, of pytorch-fid (mu, sigma) or of clean-fid (mu, sigma; or feats, for KID); the
+        other programs' do not say how they were made.
+
+        Raises:
+            UserError: it is no such file, or was made in another way or of other images.
+        """
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                arrays = {name: np.asarray(file[name]) for name in file.files}
+            about = json.loads(str(arrays[_ABOUT])) if _ABOUT in arrays else {}
+            about.keys()
+        except _DAMAGED as error:
+            raise UserError(
+                f'{self.where} cannot be read ({first_line(error)}); set it to a file .npz of statistics, or to a new '
+                f'name.'
+            ) from error
+        features, mean, cov = (arrays.get(name) for name in ('feats', 'mu', 'sigma'))
+        if features is None and (mean is None or cov is None):
+            raise UserError(f'{self.where} holds neither mu and sigma nor feats; set it to a file of statistics.')
+        self._check_origin(about)
+        d = self.extractor.dimensions
+        for name, array, shape in (('feats', features, (None, d)), ('mu', mean, (d,)), ('sigma', cov, (d, d))):
+            if array is None:
+                continue
+            if array.ndim != len(shape) or any(side not in (None, found) for side, found in zip(shape, array.shape)):
+                raise UserError(
+                    f'{self.where} holds {name} of the shape {array.shape}, but features have {d} dimensions; set it '
+                    f'to statistics of the same network.'
+                )
+            if array.dtype.kind not in 'fiu' or not np.isfinite(array).all():
+                raise UserError(
+                    f'{self.where} holds {name} with values that are not finite numbers; set it to another file.'
+                )
+        if features is not None and len(features) < 2:
+            raise UserError(f'{self.where} holds the features of {len(features)} image(s), which are too few; set it '
+                            f'to another file.')  # fmt: skip
+        return Statistics(self.where, features, mean, cov)
+
+    def _how(self) -> dict[str, Any]:
+        """How the features are made, as JSON gives it back."""
+        about = {name: value for name, value in about_features(self.extractor).items() if name not in _PLACES}
+        return json.loads(json.dumps({'extractor': self.extractor.identity, **about}))
+
+    def _check_origin(self, about: Mapping[str, Any]) -> None:
+        for name, value in self._how().items():
+            if name in about and about[name] != value:
+                raise UserError(
+                    f'{self.where} was made with the {name} {about[name]}, but this one is {value}; set it to a new '
+                    f'name.'
+                )
+        of_file = about.get('images')
+        if self.images is not None and of_file is not None:
+            for name, value in json.loads(json.dumps(self.images)).items():
+                if of_file.get(name) != value:
+                    raise UserError(
+                        f'{self.where} was made of other images ({name} {of_file.get(name)} instead of {value}); set '
+                        f'it to a new name.'
+                    )
 
 
-def load_or_make(path: Optional[pathlib.Path], extractor: Extractor, make: Callable[[], np.ndarray]) -> Statistics:
-    """Reads a file; or makes features, and the file.
+def describe(names: Sequence[str], **others: Any) -> dict[str, Any]:
+    """Describes images for File.
 
     Args:
-        path: of the file; None: no file.
-        extractor: makes the features.
+        names: of the images.
+        others: what else tells them from others.
+    """
+    digest = hashlib.sha256('\0'.join(names).encode(errors='surrogateescape')).hexdigest()
+    return {'number': len(names), **others, 'names': digest[:12]}
+
+
+def load_or_make(file: Optional[File], loaded: Optional[Statistics], make: Callable[[], np.ndarray]) -> Statistics:
+    """What was loaded; or features, which are made and saved.
+
+    Args:
+        file: the file; None: nothing is saved.
+        loaded: what its `prepare` returned.
         make: returns features of real images, [n, d].
 
     Raises:
-        UserError: the file cannot be read or written, see `load`; or there are no features, see `make`.
+        UserError: there are no features, see `make`; or the file cannot be written.
     """
-    about = {'extractor': extractor.identity, 'resizing': extractor.resizing}
-    if path is not None and path.exists():
-        return load(path, about, extractor.dimensions)
-    made = Statistics('the real images', make())
-    if path is not None:
-        try:
-            made.save(path, about)
-        except OSError as error:
-            reason = error.strerror or first_line(error)
-            raise UserError(f"`statistics` ('{path}') cannot be written ({reason}); set it to another.") from error
-    return made
-
-
-def load(path: pathlib.Path, about: Mapping[str, str], dimensions: int) -> Statistics:
-    """Reads a file of this program, of pytorch-fid (mu, sigma) or of clean-fid (mu, sigma; or feats, for KID).
-
-    Args:
-        path: of the file.
-        about: how the features are made that will be compared; the files of other programs do not say it.
-        dimensions: length of these features.
-
-    Raises:
-        UserError: it is no such file, or was made in another way.
-    """
-    where = f"`statistics` ('{os.fspath(path)}')"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f'{where} cannot be read ({first_line(error)}); set it to a file .npz of statistics, or to a new name.'
-        ) from error
-    features, mean, cov = (arrays.get(name) for name in ('feats', 'mu', 'sigma'))
-    if features is None and (mean is None or cov is None):
-        raise UserError(f'{where} holds neither mu and sigma nor feats; set it to a file of statistics.')
-    for name in _ABOUT:
-        if name in arrays and str(arrays[name]) != about[name]:
-            raise UserError(
-                f'{where} was made with the {name} {arrays[name]}, but this one is {about[name]}; set it to a new name.'
-            )
-    shapes = {'feats': (features, (None, dimensions)), 'mu': (mean, (dimensions,)), 'sigma': (cov, (dimensions,) * 2)}
-    for name, (array, shape) in shapes.items():
-        if array is None:
-            continue
-        if array.ndim != len(shape) or any(side not in (None, found) for side, found in zip(shape, array.shape)):
-            raise UserError(
-                f'{where} holds {name} of the shape {array.shape}, but features have {dimensions} dimensions; set it '
-                f'to statistics of the same network.'
-            )
-        if array.dtype.kind not in 'fiu' or not np.isfinite(array).all():
-            raise UserError(f'{where} holds {name} with values that are not finite numbers; set it to another file.')
-    return Statistics(where, features, mean, cov)
+    if loaded is not None:
+        return loaded
+    return Statistics('the real images', make()) if file is None else file.save(make())

@@ -16,7 +16,7 @@ from cyclegan_tf.data.levels import to_float, to_uint8
 from cyclegan_tf.data.pictures import MAX_PIXELS, ReadOptions
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluation import evaluator, metrics, results, statistics
-from cyclegan_tf.evaluation.features import about_features
+from cyclegan_tf.evaluation.features import about_features, digest
 from cyclegan_tf.evaluation.label_scores import LabelScores, make_palette
 from cyclegan_tf.runtime.console import count, progress_bar
 from cyclegan_tf.runtime.files import make_folder, write_json
@@ -40,10 +40,15 @@ def evaluate(settings: EvaluateConfig) -> int:
     of_features = [name for name in measures if name not in of_pairs]
     options = ReadOptions(max_pixels=settings.max_image_pixels or MAX_PIXELS)
     fakes, reals = (
-        Images(place, sources.open_files(place, options), settings.num_test) if place else None
-        for place in (settings.fakes, settings.reals)
+        Images(place, sources.open_files(place, options, argument), settings.num_test) if place else None
+        for argument, place in (('fakes', settings.fakes), ('reals', settings.reals))
     )
     statistics_at = pathlib.Path(settings.statistics).expanduser() if settings.statistics else None
+    if statistics_at and not of_features:
+        raise UserError(
+            f"`statistics` ('{statistics_at}') is for kid and fid, but `metrics` is {','.join(measures) or 'none'}"
+            f'; leave one of them out.'
+        )
     if reals is None and (of_pairs or not statistics_at.exists()):
         what = (
             f'`metrics` ({",".join(of_pairs)}) needs' if of_pairs else f"`statistics` ('{statistics_at}') is made from"
@@ -63,8 +68,14 @@ def evaluate(settings: EvaluateConfig) -> int:
     extractor = None
     if of_features:
         extractor = evaluator.make_extractor(settings)
+        file = statistics_at and statistics.File(
+            statistics_at, extractor, None if reals is None else statistics.describe(reals.source.names)
+        )
+        # The real images first: what is wrong with their file is told before anything is computed.
+        reference = statistics.load_or_make(
+            file, file and file.prepare(of_features), lambda: extractor(reals.read_all('features of'))
+        )
         vectors = extractor(fakes.read_all('features of'))
-        reference = statistics.load_or_make(statistics_at, extractor, lambda: extractor(reals.read_all('features of')))
         if 'kid' in measures:
             found = reference.kid(vectors)
             result['kid'], result['kid_standard_error'] = found.estimate, found.standard_error
@@ -76,7 +87,13 @@ def evaluate(settings: EvaluateConfig) -> int:
     for line in results.lines_of(result):
         print(line)
     about = None if extractor is None else about_features(extractor)
-    everything = {'results': result, 'features': about, 'classes': of_classes, 'flags': dataclasses.asdict(settings)}
+    everything = {
+        'results': result,
+        'features': about,
+        'statistics': {str(statistics_at): digest(statistics_at)} if statistics_at else {},
+        'classes': of_classes,
+        'flags': dataclasses.asdict(settings),
+    }
     write_json(path / 'metrics.json', everything)
     results.write_images(path / 'images.csv', of_images)
     print(f'Full results: {path / "metrics.json"}{" and images.csv" if of_images else ""}')

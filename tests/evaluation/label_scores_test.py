@@ -82,6 +82,8 @@ def test_photographs_are_told_from_label_maps():
         ('1,2,3,a\n1,2,4,a', 'has the class a twice'),
         ('1,2,3,a,ignored', 'has no class that counts'),
         ('', 'has no class that counts'),
+        ('1,2,3,', 'has the line 1'),
+        ('1,2,3,"a\n4,5,6,b\n1,2,' + '3' * 5000 + ',c', 'has the line 3'),
     ],
 )
 def test_a_palette_that_is_none_is_one_sentence(tmp_path, text, message):
@@ -89,6 +91,11 @@ def test_a_palette_that_is_none_is_one_sentence(tmp_path, text, message):
     path.write_text(text, encoding='utf-8')
     with pytest.raises(UserError, match=f"`palette` .'{path}'. {message}"):
         make_palette(str(path))
+
+
+def test_palettes_of_editors_are_read(tmp_path):
+    (tmp_path / 'palette.txt').write_bytes('\ufeff1,2,3,a\r\n  \r\n4,5,6,b\r\n'.encode())
+    assert make_palette(str(tmp_path / 'palette.txt')).classes == ('a', 'b')
 
 
 def test_a_palette_that_cannot_be_read_is_one_sentence(tmp_path):

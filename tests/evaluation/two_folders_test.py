@@ -78,6 +78,9 @@ def test_each_pair_has_a_row(place):
     assert sorted(row['image'] for row in rows) == ['0', '2', 'sub/1']
     assert np.mean([float(row['psnr']) for row in rows]) == pytest.approx(found(place)['results']['psnr'])
     assert all(float(row['edges']) > 0 for row in rows)
+    # What is measured otherwise has no rows, nor old ones.
+    assert run(place, f'--fakes={place / "fakes"}', f'--reals={place / "reals"}', '--metrics=fid') == 0
+    assert not (place / 'results' / 'folders' / 'images.csv').exists()
 
 
 def test_statistics_stand_for_the_real_images(place, tmp_path, capsys):
@@ -91,6 +94,11 @@ def test_statistics_stand_for_the_real_images(place, tmp_path, capsys):
     second = found(place)['results']
     assert first.pop('reals') == 5 and first == second
     assert f"4 images, compared with the statistics '{path}'." in capsys.readouterr().out
+    with pytest.raises(UserError, match='`statistics` .* was made of other images .number 5 instead of 4.; set it'):
+        run(place, *flags, f'--reals={place / "fakes"}')
+    with pytest.raises(UserError, match='`statistics` .* is for kid and fid, but `metrics` is psnr; leave one of them'):
+        run(place, *flags, f'--reals={place / "reals"}', '--metrics=psnr')
+    assert len(found(place)['statistics'][str(path)]) == 64
     with pytest.raises(UserError, match='`metrics` .psnr. needs the images of `reals`, which is not set'):
         run(place, *flags, '--metrics=psnr,fid')
     with pytest.raises(UserError, match='was made with the extractor sha256 .*, but this one is sha256'):
@@ -136,7 +144,7 @@ def test_what_cannot_be_compared_is_one_sentence(place, tmp_path, capsys):
             [f'--fakes={place / "fakes"}'],
             '`fakes` .* is compared with `reals` or `statistics`, which are not set; set one',
         ),
-        ([reals, f'--fakes={tmp_path / "nowhere"}'], 'is not a file or folder'),
+        ([reals, f'--fakes={tmp_path / "nowhere"}'], '`fakes` .* is not a file or folder'),
         ([reals, f'--fakes={tmp_path / "bad"}', '--metrics=psnr'], r'`metrics` .psnr. needs pairs, but no image of'),
         ([reals, f'--fakes={tmp_path / "bad"}'], '1 image could not be used, see above; all others were'),
     ):
