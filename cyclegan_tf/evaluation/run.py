@@ -68,7 +68,8 @@ def evaluate(settings: EvaluateConfig) -> int:
     if extractor is None and statistics_at:
         others = ','.join(measures) or 'none'
         raise UserError(
-            f"`statistics` ('{settings.statistics}') is for kid and fid, but `metrics` is {others}; leave one of them out."
+            f"`statistics` ('{settings.statistics}') is for kid and fid, but `metrics` is {others}; leave one of them "
+            f'out.'
         )
     evaluation = evaluator.Evaluation(
         images, measures, extractor, 'metrics', settings.batch_size, True, palette, statistics_at, settings.phase
