@@ -44,6 +44,9 @@ def parse(argv: Sequence[str]) -> Parsed:
             f'{word} ({", ".join(names) or "none"}) {"takes no" if word == "list" else "has to be one"} name, and '
             f'flags take their value after =; python -m {program} list shows all names.'
         )
+    for argument in arguments:
+        if word == 'data' and argument.lstrip('-').partition('=')[0] == 'name':
+            raise UserError(f"'{argument}' is for weights; set --output to the folder for the data set.")
     usage = f'{program} {word}' + ('' if word == 'list' else ' NAME')
     settings = flags.parse(WORDS[word], [usage, *(argument for argument in arguments if argument.startswith('-'))], {})
     if word == 'list':

@@ -42,9 +42,15 @@ def download(name: str, settings: DataConfig) -> None:
     """
     entry = catalogue.DATA[name]
     given = settings.output or f'datasets/{name}'
-    folder = pathlib.Path(os.path.expanduser(given))
+    shown = pathlib.Path(os.path.expanduser(given))
+    folder = pathlib.Path(os.path.realpath(shown))  # what appears beside it is renamed to it, so it needs a name
     counts = _present(folder, name, given)
     if counts is None:
+        if folder == pathlib.Path.cwd():
+            raise UserError(
+                f"`output` ('{given}') is the current folder, which cannot be replaced; set it to a folder in it, or "
+                f'start from another.'
+            )
         make_folder('output', given, folder.parent)
         if entry.path is None:
             counts = _make(name, folder, given, None, settings)
@@ -56,11 +62,12 @@ def download(name: str, settings: DataConfig) -> None:
             mirror = settings.mirror or catalogue.MIRROR
             archive = fetch.fetch(entry.path, mirror, settings.cache_dir, settings.retries)
             counts = _make(name, folder, given, archive, settings)
-            archive.path.unlink()  # the images are in the folder; its checksum is still remembered
+            # Another process may have deleted it, which makes another folder of it.
+            archive.path.unlink(missing_ok=True)  # the images are in the folder; its checksum is still remembered
     else:
-        print(f"'{folder}' is the complete data set {name} already.")
+        print(f"'{shown}' is the complete data set {name} already.")
     print(', '.join(f'{part}: {count(number, "image")}' for part, number in counts.items()), flush=True)
-    flags = [*entry.flags, f'--dataroot={folder}', f'--name={name}']
+    flags = [*entry.flags, f'--dataroot={shown}', f'--name={name}']
     _check(run_flags.parse_training(['train', *flags])[0], entry)
     print(f'Train with: python -m cyclegan_tf.train {shlex.join(flags)}')
 

@@ -31,9 +31,9 @@ _MAX_PADDING = 1 << 26  # bytes behind the end of a tar archive
 _CHUNK = 1 << 20
 _BLOCK = 512  # bytes of a tar header
 
-# Files of chance bytes make zipfile and tarfile raise these.
+# Files of chance bytes make zipfile and tarfile raise these, and thousands of headers for one file a RecursionError.
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, EOFError,
-            NotImplementedError, ValueError, struct.error)  # fmt: skip
+            NotImplementedError, RecursionError, ValueError, struct.error)  # fmt: skip
 
 
 class ArchiveError(Exception):

@@ -32,7 +32,11 @@ def download(name: str, settings: WeightsConfig) -> None:
     torch_files.import_torch()
     entry, run = catalogue.WEIGHTS[name], settings.name or name
     run_directory = pathlib.Path(settings.checkpoints_dir) / run
-    if any(checkpoints.scan(run_directory)):
+    try:
+        exists = any(checkpoints.scan(run_directory))
+    except OSError as error:
+        raise UserError(f"`name` ('{run}') cannot be a folder's ({error.strerror}); set it to another.") from error
+    if exists:
         raise UserError(f"run '{run_directory}' holds a checkpoint, which is never overwritten; set another --name.")
     make_folder('checkpoints_dir', settings.checkpoints_dir, pathlib.Path(settings.checkpoints_dir))
     fetched = fetch.fetch(entry.path, settings.mirror or catalogue.MIRROR, settings.cache_dir, settings.retries)

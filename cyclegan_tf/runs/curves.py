@@ -14,7 +14,7 @@ class Curve:
     """The points of one tag, thinned as they come: the same points give the same curve, however often it was begun.
 
     Attributes:
-        last: the newest value, which no mean has changed; None before the first.
+        last: the newest value, which no mean has changed and which need not be finite; None before the first.
     """
 
     def __init__(self):
@@ -24,10 +24,10 @@ class Curve:
         self._rest: list[tuple[int, float]] = []  # fewer than that, added since
 
     def add(self, step: int, value: float) -> None:
-        """Adds a point; one that is not finite is left out, as a line cannot show it."""
+        """Adds a point; one that is not finite is only the newest value, as a line cannot show it."""
+        self.last = value
         if not math.isfinite(value):
             return
-        self.last = value
         self._rest.append((step, value))
         if len(self._rest) < self._every:
             return

@@ -47,6 +47,17 @@ class _Record:
     row: int = -1
 
 
+def _read(path: pathlib.Path) -> _Record:
+    try:
+        record = _Record(**json.loads(path.read_text(encoding='utf-8')))
+        for value, kind in ((record.id, str), (record.step, int), (record.tags, list), (record.row, int)):
+            if not isinstance(value, kind):
+                raise TypeError(f'{value!r} is not of {kind.__name__}')
+    except (ValueError, TypeError) as error:
+        raise UserError(f"'{path}' is damaged; delete it, with which a new run begins there.") from error
+    return record
+
+
 class WandbLog:
     """Logs to one run of Weights & Biases, which a resumed training continues.
 
@@ -66,7 +77,8 @@ class WandbLog:
         tell: called with a line for the user.
 
     Raises:
-        UserError: the package is missing; or logging cannot begin, as without an account or without network.
+        UserError: the package is missing; the record is damaged; or logging cannot begin, as without an account or
+            without network.
         OSError: the record in the run's directory cannot be written.
     """
 
@@ -80,10 +92,7 @@ class WandbLog:
         tell: Callable[[str], None],
     ):
         self._path, self._tell, self._wandb = run_directory / RECORD, tell, import_wandb()
-        if self._path.exists():
-            self._record = _Record(**json.loads(self._path.read_text(encoding='utf-8')))
-        else:
-            self._record = _Record(secrets.token_hex(4))
+        self._record = _read(self._path) if self._path.exists() else _Record(secrets.token_hex(4))
         self._known = self._record if repeats else None
         try:
             self._run = self._wandb.init(
@@ -94,8 +103,10 @@ class WandbLog:
                 dir=str(run_directory),
                 config=dict(settings),
                 allow_val_change=True,
-                # The terminal is the training's own.
-                settings=self._wandb.Settings(console='off', finish_timeout=_PATIENCE, finish_timeout_raises=True),
+                # The terminal is the training's own; quiet: no curves of characters at the end.
+                settings=self._wandb.Settings(
+                    console='off', quiet=True, finish_timeout=_PATIENCE, finish_timeout_raises=True
+                ),
             )
             self._run.define_metric('step', hidden=True)
             self._run.define_metric('*', step_metric='step')

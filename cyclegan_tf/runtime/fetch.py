@@ -10,7 +10,7 @@ import pathlib
 import re
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Optional
 
 import filelock
@@ -102,7 +102,9 @@ def fetch(
             cache.fetch(path, downloader=download)
         except UserError:
             raise
-        except ValueError as error:  # pooch's, for another checksum
+        except ValueError as error:
+            if known is None:  # otherwise it is pooch's, for another checksum
+                raise
             if cached:
                 raise UserError(
                     f"'{target}' is no longer the file that was downloaded from {address} (its checksum is another); "
@@ -310,14 +312,28 @@ def _client(address: str) -> Iterator[urllib3.PoolManager]:
         raise UserError(f"'{address}' is not an address; correct its beginning.") from error
     proxy = urllib.request.getproxies().get(parts.scheme)
     if proxy and not urllib.request.proxy_bypass(parts.host):
-        auth = urllib3.util.parse_url(proxy).auth
-        client = urllib3.ProxyManager(
-            proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=auth) if auth else None, **settings
-        )
+        client = _proxy_client(proxy, f'{parts.scheme}_proxy', settings)
     else:
         client = urllib3.PoolManager(**settings)
     with client:
         yield client
+
+
+def _proxy_client(proxy: str, variable: str, settings: Mapping[str, Any]) -> urllib3.ProxyManager:
+    """What asks a proxy; raises UserError if the proxy, which the environment variable names, is not one of HTTP."""
+    proxy = proxy if '://' in proxy else f'http://{proxy}'  # as curl reads it
+    try:
+        parts = urllib3.util.parse_url(proxy)
+        if not parts.host:
+            raise urllib3.exceptions.LocationValueError('it names no host')
+        headers = urllib3.make_headers(proxy_basic_auth=parts.auth) if parts.auth else None
+        return urllib3.ProxyManager(proxy, proxy_headers=headers, **settings)
+    except urllib3.exceptions.LocationValueError as error:
+        shown = re.sub('//.*@', '//', proxy)  # without a password
+        raise UserError(
+            f"The environment variable `{variable}` ('{shown}') names no proxy that can be used; set it to one that "
+            f'begins with http:// or https://, or unset it.'
+        ) from error
 
 
 def _validator(response: urllib3.BaseHTTPResponse) -> Optional[str]:

@@ -43,11 +43,15 @@ class _FileConfig:
     def __post_init__(self):
         validate_fields(self)
         if self.mirror is not None:
-            parts = urllib.parse.urlsplit(self.mirror)
+            problem = UserError(
+                f"`mirror` ('{self.mirror}') is not an address; set it to one that begins with http:// or https://."
+            )
+            try:
+                parts = urllib.parse.urlsplit(self.mirror)
+            except ValueError as error:
+                raise problem from error
             if parts.scheme not in ('http', 'https') or not parts.netloc or parts.query or parts.fragment:
-                raise UserError(
-                    f"`mirror` ('{self.mirror}') is not an address; set it to one that begins with http:// or https://."
-                )
+                raise problem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +59,9 @@ class WeightsConfig(_FileConfig):
     """Which run is made from downloaded weights."""
 
     name: Optional[str] = setting(
-        None, 'name of the run, whose directory is CHECKPOINTS_DIR/NAME; unset: the name of the weights'
+        None,
+        'name of the run, whose directory is CHECKPOINTS_DIR/NAME; unset: the name of the weights',
+        is_run=True,
     )
     checkpoints_dir: str = same(Config, 'checkpoints_dir')
 

@@ -23,6 +23,7 @@ def setting(
     choices: Optional[Sequence[str]] = None,
     minimum: Optional[float] = None,
     fixed: bool = False,
+    is_run: bool = False,
 ) -> Any:
     """A field of a Config.
 
@@ -33,10 +34,18 @@ def setting(
         choices: the allowed values.
         minimum: the smallest allowed number.
         fixed: a continued run cannot change it.
+        is_run: the value is the name of a run, whose directory has to be in that of all runs.
     """
     if group not in GROUPS:
         raise ValueError(f"group '{group}' is not one of: {', '.join(GROUPS)}")
-    metadata = {'meaning': meaning, 'group': group, 'choices': choices, 'minimum': minimum, 'fixed': fixed}
+    metadata = {
+        'meaning': meaning,
+        'group': group,
+        'choices': choices,
+        'minimum': minimum,
+        'fixed': fixed,
+        'is_run': is_run,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -105,12 +114,18 @@ def validate_epoch(epoch: str, others: Sequence[str] = ('latest', 'best')) -> No
 
 
 def validate_fields(config: Any) -> None:
-    """Raises UserError for a value that is not one of its field's choices or is below its minimum."""
+    """Raises UserError for a value that is not one of its field's choices, is below its minimum, or leads elsewhere."""
     for field in dataclasses.fields(config):
         value, choices, minimum = getattr(config, field.name), field.metadata['choices'], field.metadata['minimum']
         if choices is not None and value is not None and value not in choices:
             raise UserError(f"{field.name} '{value}' is not one of: {', '.join(choices)}.")
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f'`{field.name}` ({value}) is not a finite number; correct it.')
+        parts = set(value.split('/')) if field.metadata['is_run'] and value else ()
+        if '..' in parts or parts == {'.'}:
+            raise UserError(
+                f"`{field.name}` ('{value}') leads to another directory than the run's own; set it to a name, or set "
+                f'--checkpoints_dir.'
+            )
         if minimum is not None and value is not None and value < minimum:
             raise UserError(f'`{field.name}` ({value}) is below {minimum}; raise it.')

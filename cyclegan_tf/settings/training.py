@@ -108,7 +108,9 @@ class Config(FeatureConfig):
         group='data',
         fixed=True,
     )
-    name: str = setting('experiment_name', 'name of the run, whose directory is CHECKPOINTS_DIR/NAME', group='run')
+    name: str = setting(
+        'experiment_name', 'name of the run, whose directory is CHECKPOINTS_DIR/NAME', group='run', is_run=True
+    )
     checkpoints_dir: str = setting('./checkpoints', 'folder that holds the directories of all runs', group='run')
     # Its choices are models.SETTINGS.
     model: str = setting('cycle_gan', 'model to train', group='run', fixed=True)

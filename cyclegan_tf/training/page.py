@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import pathlib
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -70,7 +71,7 @@ class RunPage:
         # With no_html, what an earlier part of the run has left is still cut to a step, so that it stays true.
         self.grows = writes and not config.no_html
         self._epochs: list[Epoch] = []
-        self._is_open = False  # whether the pictures that are there are known
+        self._is_open = False  # whether the page may be written, as the pictures that are there are known
         self._next_time = 0.0  # before which the page is not written again, unless it has to be
 
     @property
@@ -95,6 +96,7 @@ class RunPage:
         if self._epochs != found:
             self._write_record()
         self.write(step)
+        self._is_open = self.grows
 
     def add_epoch(
         self, number: int, step: int, columns: Mapping[str, Mapping[str, Sequence[np.ndarray]]], of_test: bool
@@ -210,10 +212,20 @@ def _about_pictures(epochs: Sequence[Epoch]) -> str:
 
 
 def _about_epochs(epochs: Sequence[Epoch]) -> str:
-    """Which epochs are shown."""
-    distance = _distance(epochs[0].number)
-    thinned = '' if distance == 1 else f' Of those before the last {_NEWEST}, every {_ordinal(distance)} is kept.'
-    return f'The end of each epoch, the newest first.{thinned}'
+    """Which epochs are shown, of those given with the newest first."""
+    numbers = [epoch.number for epoch in epochs]
+    newest, first, distance = numbers[0], numbers[-1], _distance(numbers[0])
+    last = next((i for i, number in enumerate(numbers) if number != newest - i), len(numbers))
+    if last == len(numbers):
+        return f'The end of each epoch{f" from {first} on" if first > 1 else ""}, the newest first.'
+    if set(numbers) == {n for n in range(1, newest + 1) if n == 1 or n > newest - _NEWEST or n % distance == 0}:
+        return (
+            f'The end of each epoch, the newest first. Of those before the last {_NEWEST}, every {_ordinal(distance)} '
+            f'is kept.'
+        )
+    # After going back, of what is older less is there than would have been kept; without a page, nothing.
+    which = f'each of the last {last} epochs' if last > 1 else 'the last epoch'
+    return f'The end of {which}, the newest first, and of some before.'
 
 
 def _ordinal(number: int) -> str:
@@ -273,8 +285,12 @@ def _charts(curves: Curves) -> list[Chart]:
     for title, tags in titles.items():
         points = {tag.partition('/')[2]: curves[tag].points() for tag in tags}
         # A loss whose weight is 0 is 0 at all steps.
-        shown = {name: of_name for name, of_name in points.items() if any(value for _, value in of_name)}
-        newest = {name: curves[tag].last for name, tag in zip(points, tags) if name in shown}
+        newest = {name: curves[tag].last for name, tag in zip(points, tags)}
+        shown = {
+            name: of_name
+            for name, of_name in points.items()
+            if of_name and (any(value for _, value in of_name) or not math.isfinite(newest[name]))
+        }
         if shown:
             charts.append(Chart(title, shown, newest))
     return charts

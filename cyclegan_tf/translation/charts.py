@@ -39,7 +39,7 @@ class Chart:
     Attributes:
         title: above it.
         curves: name -> (step, value) in order, at least one, all finite.
-        newest: name -> its newest value, where the last point is a mean.
+        newest: name -> its newest value, where the last point is a mean; it may be inf or nan.
     """
 
     title: str

@@ -3,6 +3,8 @@
 import io
 import json
 import tarfile
+import threading
+import time
 import zipfile
 
 import numpy as np
@@ -86,6 +88,41 @@ def test_an_archive_of_two_domains(server, tmp_path, capsys):
     (folder / 'trainA' / '1.jpg').unlink()
     with pytest.raises(UserError, match=r'^`output` \(.*\) is there and is not the complete data set horse2zebra; set'):
         from_server(server, tmp_path)
+
+
+def test_a_folder_that_is_there_and_empty_becomes_it_through_a_link(server, tmp_path, capsys):
+    (tmp_path / 'sets').mkdir()
+    (tmp_path / 'disk').mkdir()
+    (tmp_path / 'sets' / 'horse2zebra').symlink_to('../disk')
+    assert from_server(server, tmp_path) == 0
+    assert (tmp_path / 'disk' / 'trainA' / '1.jpg').read_bytes() == JPEG
+    assert command_works(capsys.readouterr().out).dataroot == str(tmp_path / 'sets' / 'horse2zebra')
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['cache', 'disk', 'sets']
+
+
+def test_the_current_folder_is_refused_before_the_download(server, tmp_path, monkeypatch):
+    (tmp_path / 'empty').mkdir()
+    monkeypatch.chdir(tmp_path / 'empty')
+    with pytest.raises(UserError, match=r"^`output` \('.'\) is the current folder, which cannot be replaced; set it"):
+        get('horse2zebra', '.', f'--mirror={server.address}', f'--cache_dir={tmp_path / "cache"}')
+    assert not server.asked
+
+
+def test_another_process_may_delete_the_archive_first(server, tmp_path):
+    many = {f'horse2zebra/trainA/more{i}.jpg': JPEG for i in range(1000)}
+    server.files[UNPAIRED] = zip_of({**many, **ALL})
+    archive = tmp_path / 'cache' / UNPAIRED
+
+    def delete():
+        while not list(tmp_path.glob('sets/.*.part/made/*/*')):
+            time.sleep(0.001)
+        archive.unlink()
+
+    deleting = threading.Thread(target=delete, daemon=True)
+    deleting.start()
+    assert from_server(server, tmp_path) == 0
+    deleting.join(timeout=10)
+    assert not archive.exists() and len(files_of(tmp_path / 'sets' / 'horse2zebra')) == 1013
 
 
 def test_an_archive_of_pairs(server, tmp_path, capsys):

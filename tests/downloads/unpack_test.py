@@ -197,6 +197,14 @@ def test_a_damaged_archive_is_never_taken_for_whole(tmp_path, kind):
     assert refused > 5
 
 
+def test_thousands_of_headers_for_one_file_are_damage(tmp_path):
+    header = tarfile.TarInfo('header')
+    header.type = tarfile.XHDTYPE
+    (tmp_path / 'a.tar').write_bytes(header.tobuf() * 5000)
+    with pytest.raises(unpack.ArchiveError, match='it is damaged: maximum recursion'):
+        unpacked(tmp_path / 'a.tar', tmp_path / 'out')
+
+
 def test_a_folder_appears_at_once(tmp_path):
     with unpack.new_folder(tmp_path / 'deep' / 'set') as partial:
         (partial / 'a').write_text('a')

@@ -119,6 +119,12 @@ def test_what_is_missing_is_said_before_the_download(server, tmp_path, monkeypat
     assert not server.asked
 
 
+def test_a_name_that_no_folder_can_have_is_refused_before_the_download(server, tmp_path):
+    with pytest.raises(UserError, match=r"^`name` \('x+'\) cannot be a folder's \(File name too long\); set it to"):
+        get(server, tmp_path, 'horse2zebra', f'--name={"x" * 300}')
+    assert not server.asked
+
+
 def test_a_file_that_holds_no_weights_is_not_kept(server, tmp_path):
     path = 'cyclegan/pretrained_models/horse2zebra.pth'
     save(network_of('zebra2horse'), tmp_path / 'G.pth')

@@ -21,11 +21,13 @@ def test_a_long_curve_has_a_few_hundred_means_of_all_its_points():
         begin = step // 10
 
 
-def test_what_is_not_finite_is_left_out():
+def test_what_is_not_finite_is_only_the_newest_value():
     curve = Curve()
     for step, value in enumerate((1.0, float('nan'), float('inf'), 2.0)):
         curve.add(step, value)
-    assert curve.points() == [(0, 1.0), (3, 2.0)]
+    assert curve.points() == [(0, 1.0), (3, 2.0)] and curve.last == 2.0
+    curve.add(4, float('inf'))
+    assert curve.points() == [(0, 1.0), (3, 2.0)] and curve.last == float('inf')
 
 
 def test_only_losses_and_measures_are_kept():

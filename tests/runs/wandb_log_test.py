@@ -194,6 +194,23 @@ def test_an_error_ends_it_as_failed(tmp_path, image_folders, flags):
 
 
 @extras
+@pytest.mark.parametrize('text', ['{"id": "abc"', '{"id": "abc", "more": 1}', '{"id": 3}', '[]'])
+def test_a_damaged_record_is_one_sentence(tmp_path, flags, text):
+    program.run_training(tmp_path, *flags, '--max_steps=1', '--use_wandb=false')
+    (tmp_path / 'run/wandb.json').write_text(text)
+    with pytest.raises(UserError, match="wandb.json' is damaged; delete it, with which a new run begins there"):
+        program.run_training(tmp_path, '--name=run', '--continue_train', '--use_wandb', '--max_steps=2')
+
+
+@extras
+def test_it_leaves_the_terminal_to_training(tmp_path, flags, monkeypatch):
+    monkeypatch.delenv('WANDB_SILENT')
+    status, output, error = program.finish(start(tmp_path, *flags, '--max_steps=5'))
+    lines = [line for line in (output + error).splitlines() if line.startswith('wandb:')]
+    assert status == 0 and 0 < len(lines) < 8 and 'loss/' not in ''.join(lines), lines
+
+
+@extras
 def test_without_an_account_it_is_one_sentence_before_images_are_read(tmp_path, flags, monkeypatch):
     monkeypatch.setenv('WANDB_MODE', 'online')
     status, _, error = program.finish(start(tmp_path, '--dataroot=/nowhere', *flags[1:]))

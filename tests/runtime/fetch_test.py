@@ -192,6 +192,26 @@ def test_the_proxy_of_the_environment_is_asked(server, tmp_path, monkeypatch):
     assert fetch.fetch(PATH, 'http://nowhere.invalid', str(tmp_path), 0).path.read_bytes() == server.files[PATH]
 
 
+@pytest.mark.parametrize('user', ['', 'me:secret@'])
+def test_a_proxy_may_be_written_without_a_scheme(server, tmp_path, monkeypatch, user):
+    monkeypatch.setenv('http_proxy', user + server.address.removeprefix('http://'))
+    monkeypatch.setenv('no_proxy', '')
+    assert fetch.fetch(PATH, 'http://nowhere.invalid', str(tmp_path), 0).path.read_bytes() == server.files[PATH]
+
+
+@pytest.mark.parametrize(
+    'proxy, shown',
+    [('socks5://me:secret@host:1', 'socks5://host:1'), ('http://[::1', ''), ('host:999999', 'http://host:999999'),
+     ('http://', 'http://')],
+)  # fmt: skip
+def test_a_proxy_that_cannot_be_used_is_named(server, tmp_path, monkeypatch, proxy, shown):
+    monkeypatch.setenv('http_proxy', proxy)
+    monkeypatch.setenv('no_proxy', '')
+    with pytest.raises(UserError, match='^The environment variable `http_proxy` .* or unset it.$') as caught:
+        get(server, tmp_path)
+    assert f"('{shown or proxy}')" in str(caught.value) and 'secret' not in str(caught.value)
+
+
 def test_a_cache_that_cannot_be_written(server, tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(UserError, match=rf"`cache_dir` \('{tmp_path}/file'\) cannot be written .*; set it to another"):

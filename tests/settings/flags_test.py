@@ -299,6 +299,17 @@ def test_saved_flags_give_the_same_settings(tmp_path):
     assert load_config(tmp_path) == config
 
 
+@pytest.mark.parametrize(
+    'make', [lambda name: TranslateConfig(input='x', name=name), lambda name: ExportConfig(output='x', name=name)]
+)
+def test_a_run_is_in_the_folder_of_all_runs(make):
+    for name in ('set/..run.1', './run'):  # the second does no harm, and there may be such runs
+        assert make(name).name == name
+    for name in ('..', '.', 'run/..'):
+        with pytest.raises(UserError, match=rf"^`name` \('{name}'\) leads to another directory than .*checkpoints_dir"):
+            make(name)
+
+
 def test_suffix_is_filled_in():
     config = parse('--dataroot=demo', '--name=x', '--suffix={netG}_size{load_size}')
     assert config.run_name == 'x_resnet_9blocks_size286'
@@ -367,6 +378,7 @@ def test_a_run_with_a_suffix_is_continued_by_it_alone(tmp_path):
         (['--dataroot=demo', '--model=cut', '--num_patches=0'], '`num_patches` .0. is below 1; raise it'),
         (['--dataroot=demo', '--model=cut', '--lambda_NCE=0'], '`lambda_NCE` .0.0. would leave nothing of CUT but'),
         (['--dataroot=demo', '--model=cut', '--lambda_NCE=inf'], '`lambda_NCE` .inf. is not a finite number; correct'),
+        (['--dataroot=demo', '--name=..'], "`name` .'..'. leads to another directory than the run's own"),
         (['--dataroot=demo', '--lr=nan'], '`lr` .nan. is not a finite number; correct it'),
         (['--dataroot=demo', '--model=cut', '--nce_T=0'], '`nce_T` .0.0. is not above 0'),
         (['--dataroot=demo', '--model=cut', '--nce_layers=4,0'], "`nce_layers` .'4,0'. is not a list of ascending"),

@@ -157,7 +157,7 @@ def test_with_no_html_a_page_that_is_there_is_cut_but_does_not_grow(tmp_path, fl
     program.run_training(tmp_path, *flags, '--max_steps=10')
     program.run_training(tmp_path, '--name=run', '--continue_train', '--epoch=1', '--no_html', '--max_steps=15')
     rows, named, there = shown(tmp_path / 'run')
-    assert set(rows) == {'Epoch 1'} and named == there
+    assert set(rows) == {'Epoch 1'} and named == there and 'Step 5 of 1,000' in read(tmp_path / 'run')
     # What was trained without it is in the curves, but has no pictures.
     program.run_training(tmp_path, '--name=run', '--continue_train', '--no_html=false', '--max_steps=20')
     assert set(shown(tmp_path / 'run')[0]) == {'Epoch 1', 'Epoch 4'} and points(tmp_path / 'run', 'G_A') == 20
@@ -231,6 +231,35 @@ def test_old_epochs_are_thinned_in_the_same_way_with_and_without_a_restart(tmp_p
     numbers = [int(row.split()[1]) for row in rows]
     assert numbers == [*range(200, 191, -1), *range(184, 7, -8), 1] and named == there
     assert 'Of those before the last 9, every 8th is kept.' in read(tmp_path / 'through/run')
+
+
+@pytest.mark.parametrize(
+    'first, back, last, sentence',
+    [
+        (1, 200, 200, 'The end of each epoch, the newest first. Of those before the last 9, every 8th is kept.'),
+        (1, 100, 100, 'The end of the last epoch, the newest first, and of some before.'),
+        (1, 100, 103, 'The end of each of the last 3 epochs, the newest first, and of some before.'),
+        (30, 0, 35, 'The end of each epoch from 30 on, the newest first.'),
+        (1, 0, 30, 'The end of each epoch, the newest first.'),
+    ],
+)
+def test_the_page_says_which_epochs_stay(tmp_path, first, back, last, sentence):
+    page = make_page(tmp_path)
+    page.cut(0)
+    if back:
+        grow(page, 1, 200)
+        page.cut(5 * back)
+        first = back + 1
+    grow(page, first, last)
+    assert f'<p>{sentence}</p>' in read(tmp_path / 'run')
+
+
+def test_a_loss_that_is_no_longer_finite_is_shown(tmp_path):
+    page = make_page(tmp_path)
+    for step, value in enumerate((0.5, float('nan'))):
+        page._curves.add({'loss/G_A': value, 'loss/D_A': 0.25}, step)
+    page.cut(1)
+    assert re.findall(r'</i>(\S+) <b>(\S+)</b>', read(tmp_path / 'run')) == [('G_A', 'nan'), ('D_A', '0.25')]
 
 
 def test_pictures_that_are_no_longer_there_are_left_out_and_other_files_stay(tmp_path):
@@ -325,4 +354,17 @@ def test_a_browser_shows_it_without_an_error(tmp_path, flags):
     assert found == {
         'errors': [], 'loaded': 20, 'all': 20, 'lines': 6, 'inside': 6, 'heading': 'Epoch 1', 'others': []
     }  # fmt: skip
+    for width in (1600, 1000, 500):
+        pixels = find_out(
+            page,
+            """
+            const scale = (svg) => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+            const size = (svg) => scale(svg) * parseFloat(getComputedStyle(svg).fontSize);
+            return [...document.querySelectorAll('.charts svg')].map(size);
+            """,
+            tmp_path,
+            None,
+            f'--window-size={width},900',
+        )
+        assert len(pixels) == 3 and min(pixels) > 11, width  # of the letters
     assert os.path.getsize(page) < 200e3 and '<h3>Identity</h3>' not in text  # as its weight is 0
