@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import io
 import json
@@ -35,33 +34,28 @@ class Statistics:
     Attributes:
         where: what names them in messages.
         features: float [n, d], or None.
-        mean, cov: float [d] and [d, d], divided by n - 1; of use where there are no features.
+        mean, root: float [d] and [d, d], the root of the covariance (see metrics.covariance_root), where there are no
+            features.
     """
 
     where: str
     features: Optional[np.ndarray] = None
     mean: Optional[np.ndarray] = None
-    cov: Optional[np.ndarray] = None
-
-    @functools.cached_property
-    def _root(self) -> np.ndarray:
-        return metrics.covariance_root(f'{self.where}, sigma', self.cov)
+    root: Optional[np.ndarray] = None
 
     def require(self, measures: Collection[str]) -> None:
         """Raises UserError if one of kid and fid cannot be computed with these."""
-        if self.features is None:
-            if 'kid' in measures:
-                raise UserError(
-                    f'{self.where} holds a mean and a covariance, which is enough for fid alone; set `metrics` to fid, '
-                    f'or save the statistics anew from images.'
-                )
-            assert self._root is not None  # tells a matrix that is no covariance
+        if self.features is None and 'kid' in measures:
+            raise UserError(
+                f'{self.where} holds a mean and a covariance, which is enough for fid alone; set `metrics` to fid, or '
+                f'save the statistics anew from images.'
+            )
 
     def fid(self, vectors: np.ndarray) -> float:
         """metrics.fid of features [m, d] and these; raises UserError as that does."""
         if self.features is not None:
             return metrics.fid(vectors, self.features)
-        return metrics.fid_to_gaussian(vectors, self.mean, self._root)
+        return metrics.fid_to_gaussian(vectors, self.mean, self.root)
 
     def kid(self, vectors: np.ndarray) -> metrics.Kid:
         """metrics.kid of features [m, d] and these; raises UserError as that does, and as `require`."""
@@ -167,7 +161,9 @@ class File:
         if features is not None and len(features) < 2:
             raise UserError(f'{self.where} holds the features of {len(features)} image(s), which are too few; set it '
                             f'to another file.')  # fmt: skip
-        return Statistics(self.where, features, mean, cov)
+        if features is not None:
+            return Statistics(self.where, features)
+        return Statistics(self.where, mean=mean, root=metrics.covariance_root(f'{self.where}, sigma', cov))
 
     def _how(self) -> dict[str, Any]:
         """How the features are made, as JSON gives it back."""
