@@ -207,4 +207,4 @@ def table() -> str:
         rows = [(name, entry.size.partition(',')[0], entry.about) for name, entry in entries.items()]
         names, sizes = (max(len(row[column]) for row in rows) for column in (0, 1))
         lines += [f'  {name:{names}}  {size:>{sizes}}  {about}' for name, size, about in rows]
-    return '\n'.join(lines[1:])
+    return '\n'.join([*lines[1:], '', 'Sizes are approximate.'])
