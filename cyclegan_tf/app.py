@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import signal
 import sys
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Sequence
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime import garbage
 from cyclegan_tf.runtime.program import run_program
 from cyclegan_tf.settings import flags
 from cyclegan_tf.settings.app import AppConfig
@@ -27,19 +29,23 @@ def main(settings: AppConfig) -> int:
         UserError: there is no such model, the port is taken, or the extra `app` is not installed.
     """
     # Imported here: both take seconds to import, for which --help and wrong flags should not wait.
-    from cyclegan_tf.runtime.hardware import half_precision_warning, missing_gpu_warning
-    from cyclegan_tf.web.models import Exported, Runs
+    with garbage.importing():
+        from cyclegan_tf.runtime import hardware
+        from cyclegan_tf.web.models import Exported, Runs
 
+    precision, slow = hardware.choose_precision(settings.precision, settings.emulate_precision)
+    settings = dataclasses.replace(settings, precision=precision)
     models = Exported(settings) if settings.model_dir else Runs(settings)
     try:
-        from cyclegan_tf.web import page
+        with garbage.importing():
+            from cyclegan_tf.web import page
     except ModuleNotFoundError as error:
         if error.name != 'gradio':
             raise
         raise UserError(
             "the page needs Gradio, which is not installed; install it with: pip install '.[app]'"
         ) from error
-    for warning in filter(None, (missing_gpu_warning(), half_precision_warning(settings.precision))):
+    for warning in filter(None, (hardware.missing_gpu_warning(), slow)):
         print(warning, file=sys.stderr)
     for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl+C, so that what was uploaded is deleted
         signal.signal(number, signal.default_int_handler)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cyclegan_tf.runtime import garbage
 from cyclegan_tf.runtime.program import run_program
 from cyclegan_tf.settings import flags
 from cyclegan_tf.settings.evaluation import EvaluateConfig
@@ -21,7 +22,11 @@ def parse(argv: Sequence[str]) -> EvaluateConfig:
 def main(settings: EvaluateConfig) -> int:
     """Measures, prints, writes; returns the exit status."""
     # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
-    from cyclegan_tf.evaluation import run, two_folders
+    with garbage.importing():
+        from cyclegan_tf.evaluation import run, two_folders
+        from cyclegan_tf.runtime import hardware
+
+    hardware.prepare_translation()
 
     return two_folders.evaluate(settings) if settings.fakes else run.evaluate(settings)
 

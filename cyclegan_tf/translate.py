@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime import garbage
 from cyclegan_tf.runtime.program import run_program
 from cyclegan_tf.settings import flags, run_flags
 from cyclegan_tf.settings.reference_flags import REFUSED_WITH_A_RUN
@@ -22,23 +23,29 @@ def parse(argv: Sequence[str]) -> TranslateConfig:
 def main(settings: TranslateConfig) -> int:
     """Translates; returns the exit status."""
     # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
-    from cyclegan_tf.data.video import find_videos
-    from cyclegan_tf.evaluation.metrics import PairMeasures
-    from cyclegan_tf.runs import checkpoints
-    from cyclegan_tf.runtime.hardware import half_precision_warning, missing_gpu_warning
-    from cyclegan_tf.translation.files import translate_input
-    from cyclegan_tf.translation.test_set import translate_test_set
-    from cyclegan_tf.translation.translator import Translator
-    from cyclegan_tf.translation.video import translate_videos
+    with garbage.importing():
+        from cyclegan_tf.data.video import find_videos
+        from cyclegan_tf.evaluation.metrics import PairMeasures
+        from cyclegan_tf.networks import choices
+        from cyclegan_tf.runs import checkpoints
+        from cyclegan_tf.runtime import hardware
+        from cyclegan_tf.translation.files import translate_input
+        from cyclegan_tf.translation.test_set import translate_test_set
+        from cyclegan_tf.translation.translator import Translator
+        from cyclegan_tf.translation.video import translate_videos
 
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
     config = run_flags.load_config(run_directory)
     checkpoint = checkpoints.find(run_directory, settings.epoch)
-    for warning in filter(None, (missing_gpu_warning(), half_precision_warning(settings.precision))):
+    hardware.prepare_translation()
+    precision, slow = hardware.choose_precision(settings.precision, settings.emulate_precision)
+    for warning in filter(None, (hardware.missing_gpu_warning(), slow)):
         print(warning, file=sys.stderr)
-    translator = Translator.from_checkpoint(
-        config, checkpoint, settings.max_pixels, settings.precision, **at_test_time(settings)
-    )
+    directions = Translator.directions_of_files(config, checkpoint, settings.direction) if settings.input else None
+    with garbage.paused():
+        translator = Translator.from_checkpoint(
+            config, checkpoint, settings.max_pixels, precision, directions=directions, **at_test_time(settings)
+        )
     if not translator.is_as_exported:
         print(f'Translating with {translator.statistics_and_dropout}; --eval turns that off.')
     for line in translator.without_effect(settings.batch_statistics, settings.test_dropout):
@@ -51,6 +58,9 @@ def main(settings: TranslateConfig) -> int:
         else:
             make_measures = functools.partial(PairMeasures, small_without_ssim=True)
             outcome = translate_test_set(settings, config, translator, make_measures)
+    if settings.verbose:
+        print(choices.describe(one.network for one in translator.translations.values()), file=sys.stderr)
+        print(hardware.describe_batches(settings.batch_size), file=sys.stderr)
     for line in outcome.lines:
         print(line, file=sys.stderr)
     if outcome.problems:

@@ -21,7 +21,8 @@ LAYERS = [
     {'models'},
     {'networks', 'data'},
     {'settings'},
-    {'distribution', 'ops', 'runtime'},
+    {'distribution', 'ops'},
+    {'runtime'},
     {'errors'},
 ]
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}

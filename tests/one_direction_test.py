@@ -148,7 +148,7 @@ def test_what_belongs_to_other_models_is_refused(flag, message):
 
 
 # ------------------------------------------------------------------------------------------------ models of all kinds
-MORE = ('--precision=float16', '--lr_policy=plateau', '--accumulate_steps=2')
+MORE = ('--precision=float16', '--emulate_precision', '--lr_policy=plateau', '--accumulate_steps=2')
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ WRONG = {
     'augment_sheet': (['--draws=0'], 'draws'),
     'benchmark': (['trane'], 'benchmark'),
     'benchmark train': (['--kinds=torch,magic'], 'kinds'),
+    'benchmark models': (['--kinds=CUT,magic'], 'kinds'),
     'benchmark translate': (['--size=30'], 'size'),
     'benchmark pipeline': (['--crop_size=300'], 'crop_size'),
     'benchmark serving': (['--sizes=large'], 'sizes'),

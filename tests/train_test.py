@@ -17,6 +17,7 @@ from cyclegan_tf.data import training_data
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.runs import checkpoints
+from cyclegan_tf.runtime import hardware
 from cyclegan_tf.runtime.console import Console
 from cyclegan_tf.settings.models import CycleGANConfig
 from cyclegan_tf.settings.run_flags import load_config, parse_training
@@ -66,13 +67,14 @@ def test_verbose_tells_where_the_seconds_of_a_start_go_of_a_resumed_one_too(quic
         # Each is rounded, and those are missing that round to nothing.
         assert sum(found.values()) == pytest.approx(total, abs=0.05 * 15)
         assert found['tracing the step'] > 0 and found['making networks'] > 0
-        assert output.index('Start: ') < output.index('Done: ')
+        assert output.index('Start: ') < output.index('Chosen for this machine: ') < output.index('Done: ')
     assert found.keys() - {'tracing the step'} and 'Continuing from step 5.' in output
 
 
 def test_without_verbose_nothing_is_told_of_the_start(quick, capsys):
     assert program.run_training(*quick, '--n_epochs=1', '--n_epochs_decay=0') == 0
-    assert 'Start: ' not in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert 'Start: ' not in output and 'Chosen' not in output
 
 
 def test_a_run_leaves_flags_checkpoints_curves_and_pictures(quick, capsys):
@@ -145,13 +147,16 @@ def stop_after(monkeypatch, steps):
     monkeypatch.setattr(Console, 'advance', advance)
 
 
+FLOAT16 = ('--precision=float16', '--emulate_precision')  # on any CPU
+
+
 @pytest.mark.parametrize(
     'model',
     [
         program.SMALL,
         # Here the first steps overflow and are skipped.
         pytest.param(
-            (*program.REAL, '--precision=float16', '--recompute_grads', '--netD=n_layers', '--n_layers_D=1'),
+            (*program.REAL, *FLOAT16, '--recompute_grads', '--netD=n_layers', '--n_layers_D=1'),
             marks=pytest.mark.nightly,
         ),
     ],
@@ -184,7 +189,7 @@ def test_resume_equals_uninterrupted_run(quick, monkeypatch, model):
 @pytest.mark.slow
 def test_a_run_goes_on_in_another_precision(again, capsys):
     step = checkpoints.find(again[0] / 'run', 'latest').step
-    others = ('--precision=float16',), ('--precision=bfloat16', '--recompute_grads'), ('--precision=float32',)
+    others = FLOAT16, ('--precision=bfloat16', '--recompute_grads'), ('--precision=float32',)
     for epochs, more in enumerate(others, start=2):
         before = program.weights(again[0] / 'run')
         assert program.run_training(*again, '--continue_train', f'--n_epochs_decay={epochs}', *more) == 0
@@ -195,6 +200,29 @@ def test_a_run_goes_on_in_another_precision(again, capsys):
         assert {value.dtype for value in after.values()} == {value.dtype for value in before.values()}
         assert before.keys() == after.keys() and all(np.all(np.isfinite(v)) for v in after.values() if v.dtype == 'f4')
     assert step == 15 + 3 * 5
+
+
+def test_a_cpu_without_instructions_for_a_precision_computes_in_float32_unless_it_is_insisted_on(
+    quick, monkeypatch, capsys
+):
+    place, *flags = quick
+    flags += ['--n_epochs=1', '--n_epochs_decay=0']
+    monkeypatch.setattr(hardware, '_INSTRUCTIONS', {'bfloat16': ('of another kind',)})
+    kinds = {'full': (), 'half': ('--precision=bfloat16',), 'forced': ('--precision=bfloat16', '--emulate_precision')}
+    outputs = {}
+    for kind, more in kinds.items():
+        assert program.run_training(place / kind, *flags, *more) == 0
+        outputs[kind] = capsys.readouterr().out
+    missing = 'this CPU has no instructions for bfloat16 (of another kind), so'
+    assert missing not in outputs['full']
+    assert f'{missing} float32 is used, which is faster here; --emulate_precision uses bfloat16.' in outputs['half']
+    assert f'{missing} it will be far slower than float32 here.' in outputs['forced']
+    full, half, forced = (program.weights(place / kind / 'run') for kind in kinds)
+    for name, value in full.items():
+        np.testing.assert_array_equal(half[name], value, err_msg=name)
+    assert any(np.any(forced[name] != value) for name, value in full.items() if value.dtype == 'f4')
+    # The run itself remains in half precision, for a machine that has the instructions.
+    assert '--precision=bfloat16' in (place / 'half' / 'run' / 'flags.cfg').read_text().splitlines()
 
 
 def test_the_state_that_is_saved_is_complete(finished):

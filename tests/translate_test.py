@@ -11,6 +11,7 @@ from PIL import Image
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluation import metrics
+from cyclegan_tf.runtime import hardware
 from cyclegan_tf.settings.training import MEASURES_OF_PAIRS
 from cyclegan_tf.translation import files
 from tests.helpers import program
@@ -202,3 +203,25 @@ def test_batches_suit_the_processor_unless_their_size_is_given(drawn, tmp_path, 
     sizes.clear()
     assert program.run_translation(drawn, *flags, '--batch_size=5') == 0
     assert sizes == [2, 5, 5]
+
+
+def test_half_precision_is_used_where_the_cpu_has_it_or_where_it_is_insisted_on(drawn, tmp_path, monkeypatch, capsys):
+    Image.fromarray(photograph(64, 64)).save(tmp_path / 'x.png')
+    monkeypatch.setattr(hardware, '_INSTRUCTIONS', {'bfloat16': ('of another kind',)})
+
+    def translate(kind, *flags):
+        to = ('--name=run', f'--input={tmp_path / "x.png"}', f'--output={tmp_path / kind}', '--output_format=tiff')
+        assert program.run_translation(drawn, *to, '--output_depth=float', '--direction=AtoB', '--verbose', *flags) == 0
+        return tifffile.imread(tmp_path / kind / 'x.tif'), capsys.readouterr().err
+
+    full, half, forced = (
+        translate('full'),
+        translate('half', '--precision=bfloat16'),
+        translate('forced', '--precision=bfloat16', '--emulate_precision'),
+    )
+    assert 'no instructions' not in full[1] and 'so float32 is used' in half[1] and 'far slower' in forced[1]
+    for (_, said), precision in ((full, 'float32'), (half, 'float32'), (forced, 'bfloat16')):
+        assert f'Chosen for this machine: convolutions in {precision}, ' in said
+        assert 'Batches have at most 65,536 pixels' in said
+    np.testing.assert_array_equal(half[0], full[0])
+    assert 0 < np.abs(forced[0] - full[0]).mean() < 0.02

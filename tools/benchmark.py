@@ -1,8 +1,9 @@
-"""Measures speed: python tools/benchmark.py train|translate|pipeline|serving|growth|all [flags]
+"""Measures speed: python tools/benchmark.py train|models|translate|pipeline|serving|growth|all [flags]
 
-`train` measures the training step, `translate` the translation of images from disk to disk, and `pipeline` the stream
-of training images, each beside PyTorch; `serving` measures exported models; `growth` measures the training step over
-sizes, batches and replicas, and where its time goes; `all` runs the first four. --help after the word lists its flags.
+`train` measures the training step, `models` that of each model, `translate` the translation of images from disk to
+disk, and `pipeline` the stream of training images, each beside PyTorch; `serving` measures exported models; `growth`
+measures the training step over sizes, batches and replicas, and where its time goes; `all` runs `train`, `translate`,
+`pipeline` and `serving`. --help after the word lists its flags.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from cyclegan_tf.errors import UserError  # noqa: E402
 # measured, where TensorFlow would count as PyTorch's memory.
 BENCHMARKS = {
     'train': settings.TrainConfig,
+    'models': settings.ModelsConfig,
     'translate': settings.TranslateConfig,
     'pipeline': settings.PipelineConfig,
     'serving': settings.ServingConfig,

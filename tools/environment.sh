@@ -1,5 +1,9 @@
 # Shell functions that demo.sh and test.sh share: which Python, and an environment with the package in it.
 
+# Where this is set, each of the programs that are started would compile every module anew, which takes 6 s for
+# TensorFlow's.
+unset PYTHONDONTWRITEBYTECODE
+
 # Says why a Python cannot be used, and leaves; else prints nothing.
 check_python() {
   "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && return

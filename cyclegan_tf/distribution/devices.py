@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import functools
 import os
@@ -16,8 +15,7 @@ from tensorflow.python.distribute import collective_all_reduce_strategy as colle
 
 from cyclegan_tf.distribution.cluster import Cluster
 from cyclegan_tf.errors import UserError
-
-_M_ARENA_MAX = -8  # of glibc's malloc.h
+from cyclegan_tf.runtime import allocator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +144,7 @@ def open_devices(
         tf.config.experimental.set_memory_growth(gpu, True)
     kind = 'GPU' if gpus else 'CPU'
     if kind == 'CPU':
-        _share_arenas()
+        allocator.share_arenas()
     available = len(gpus) or virtual_devices or 1
     count = _count(strategy, num_devices, available, kind)
     _check_batch(batch_size, count, cluster.workers if cluster else 1)
@@ -175,17 +173,6 @@ def set_graph_optimizer(kind: str) -> None:
     need it for the layout of images, but without the remapper, which fails on this step's gradients with a message.
     """
     tf.config.optimizer.set_experimental_options({'disable_meta_optimizer': kind == 'CPU', 'remapping': False})
-
-
-def _share_arenas() -> None:
-    """Makes threads that start from here on share two arenas of the C library, if that is glibc.
-
-    By default there are up to eight arenas for each core. What TensorFlow's threads free in one of them cannot be used
-    by another, which adds some 40 MB to the peak memory of a training.
-    """
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if os.name == 'posix' else None
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 2)
 
 
 def _count(strategy: str, num_devices: int, available: int, kind: str) -> int:

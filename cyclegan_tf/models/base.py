@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import ClassVar, Optional
 
 import numpy as np
@@ -61,6 +61,8 @@ class BaseModel(tf.Module):
     Args:
         config: the run's settings.
         training: False builds only the generators.
+        networks: with training=False, the names of the generators to build; None: all. `translations` has those of
+            these alone.
         sizes: sizes of the training images of A and of B; None: squares of config.crop_size.
         jit_compile: compile with XLA. With one replica, the caller compiles the whole step (see compile_whole). With
             several, the losses and gradients of each replica are compiled, but not the updates, pools and reductions,
@@ -84,14 +86,19 @@ class BaseModel(tf.Module):
     """Losses whose sum lr_policy plateau expects to fall."""
 
     def __init__(
-        self, config: Config, training: bool = True, sizes: Optional[Sequence[Size]] = None, jit_compile: bool = False
+        self,
+        config: Config,
+        training: bool = True,
+        sizes: Optional[Sequence[Size]] = None,
+        jit_compile: bool = False,
+        networks: Optional[Collection[str]] = None,
     ):
         super().__init__()
         self._config = config
         self._dtype = tf.as_dtype(tf.keras.backend.floatx())
         seeds = np.random.default_rng(config.seed).integers(2**31, size=len(config.networks))
         for (name, role), seed in zip(config.networks.items(), seeds):
-            if training or role.kind == 'generator':
+            if training or (role.kind == 'generator' and (networks is None or name in networks)):
                 setattr(self, name.lower(), self.make_network(name, int(seed)))
         if training and config.ema_decay:
             for (name, role), seed in zip(config.networks.items(), seeds):
@@ -243,6 +250,8 @@ class BaseModel(tf.Module):
         for name, network in config.translating_networks.items():
             source, target, role = name[0], name[-1], config.networks[network]
             assert len(role.inputs) == 1, 'a generator translates images of one domain'
+            if network not in self.networks():
+                continue
             inverse = f'{target}to{source}'
             translations[name] = Translation(
                 name=name,

@@ -15,6 +15,7 @@ from cyclegan_tf.networks import make_patch_features, torch_weights
 from cyclegan_tf.networks.norms import frozen_statistics
 from cyclegan_tf.networks.patch_features import choose_positions
 from cyclegan_tf.networks.shapes import sides
+from cyclegan_tf.ops.ordering import after
 from cyclegan_tf.ops.random import fold, integers
 
 # The uses of random numbers in a step; each folds its own number into the step's seed.
@@ -92,16 +93,18 @@ class CUT(BaseModel):
             norms = self.update('D', grads)
             _, (generator_values, grads) = self.accumulate(self.generator_gradients, real_a, real_b, seeds, of_g)
         else:
-            variables = self.variables_of('G')
+            variables, with_b = self.variables_of('G'), None if self._identity_apart else real_b
+            function = (lambda method: method) if self._gathers else self.as_function
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(variables)
-                fakes, features = self.as_function(self.translate)(real_a, real_b, seeds)
+                fakes, features = self.as_function(self.translate)(real_a, with_b, seeds)
                 fixed_b = tf.stop_gradient(fakes[0])
                 values, grads = self.as_function(self.discriminator_gradients)(real_b, fixed_b, mix, of_d)
                 norms = self.update('D', grads)
-                losses_of = self.generator_losses if self._gathers else self.as_function(self.generator_losses)
-                total, generator_values = losses_of(real_a, real_b, fakes, features, seeds, of_g)
-            grads = tape.gradient(total, variables)
+                total, generator_values = function(self.generator_losses)(real_a, with_b, fakes, features, seeds, of_g)
+            generator_values, grads = self._add_identity(
+                function(self.identity_gradients), real_b, seeds, generator_values, tape.gradient(total, variables)
+            )
         norms |= self.update('G', grads)
         return self.finish_step({**values, **generator_values}, norms)
 
@@ -110,6 +113,14 @@ class CUT(BaseModel):
         """Whether keys are gathered from several replicas, which XLA cannot compile."""
         several = tf.distribute.get_replica_context().num_replicas_in_sync > 1
         return several and self._config.nce_includes_all_negatives_from_minibatch
+
+    @functools.cached_property
+    def _identity_apart(self) -> bool:
+        """Whether the losses of nce_idt have passes of their own, after the gradients of all others, so that only the
+        activations of one image are in memory at a time. A GPU is the faster for two at once; and batch norm has
+        statistics of both."""
+        batched = self._config.norms['generator'].startswith('batch') or tf.config.list_physical_devices('GPU')
+        return self._config.nce_idt and not batched
 
     @functools.cached_property
     def _keeps_features(self) -> bool:
@@ -121,24 +132,25 @@ class CUT(BaseModel):
         return not differs and keeps_layers is not None and keeps_layers(config.nce_indices)
 
     def translate(
-        self, real_a: tf.Tensor, real_b: tf.Tensor, seeds: tf.Tensor
+        self, real_a: Optional[tf.Tensor], real_b: Optional[tf.Tensor], seeds: tf.Tensor
     ) -> tuple[list[tf.Tensor], list[list[tf.Tensor]]]:
         """fake_B and, with nce_idt, idt_B of a batch in training, mirrored in the steps that are; and for each the
         features of the images that they were made of, without a gradient, or none for both: see _keeps_features.
 
         Args:
-            real_a, real_b: images [b, h, w, c].
+            real_a, real_b: images [b, h, w, c]; None: none are made of them.
             seeds: int [b, 6, 2], for the dropout in each call of G.
         """
-        images, of_images = [self._mirrored(real_a)], [seeds[:, _FAKE]]
-        if self._config.nce_idt:
-            images, of_images = [*images, self._mirrored(real_b)], [*of_images, seeds[:, _IDT]]
+        images, of_images = [], []
+        for real, call in ((real_a, _FAKE), (real_b if self._config.nce_idt else None, _IDT)):
+            if real is not None:
+                images, of_images = [*images, self._mirrored(real)], [*of_images, seeds[:, call]]
         layers = (*self._config.nce_indices, self.g.num_layers - 1) if self._keeps_features else ()
 
         def outputs(x, seed):
             return tf.nest.flatten(self.g(x, training=True, seed=seed, layers=layers))
 
-        if not real_a.shape.is_fully_defined() or real_a.shape != real_b.shape:
+        if not images[0].shape.is_fully_defined() or images[0].shape != images[-1].shape:
             # Images that may differ in size do not fit into one batch, which makes a difference for batch norm alone.
             of_each = list(map(outputs, images, of_images))
         else:
@@ -177,14 +189,14 @@ class CUT(BaseModel):
     def discriminator_gradients_anew(self, real_a, real_b, seeds, mix, augment_seeds):
         """discriminator_gradients on translations that are made for it; no images."""
         with frozen_statistics():  # they move when the translations are made again
-            (fake_b, *_), _ = self.translate(real_a, real_b, seeds)
+            (fake_b, *_), _ = self.translate(real_a, None if self._identity_apart else real_b, seeds)
         return (), self.discriminator_gradients(real_b, fake_b, mix, augment_seeds)
 
     # ------------------------------------------------------------------------------------------------ generator and F
     def generator_losses(
         self,
         real_a: tf.Tensor,
-        real_b: tf.Tensor,
+        real_b: Optional[tf.Tensor],
         fakes: Sequence[tf.Tensor],
         features: Sequence[Sequence[tf.Tensor]],
         seeds: tf.Tensor,
@@ -195,37 +207,67 @@ class CUT(BaseModel):
 
         Args:
             real_a, real_b, seeds: as for `translate`.
-            fakes, features: its result.
+            fakes, features: its result; without the identity images, their loss is not among these.
             augment_seeds: int [b, 2], for what D sees.
         """
-        config, seed = self._config, self.step_seed()
         logits = self.critic('D', augment_seeds)(fakes[0])
-        gan = self.mean(self.adversarial.of_generator(logits) * config.lambda_GAN)
+        gan = self.mean(self.adversarial.of_generator(logits) * self._config.lambda_GAN)
         values = {'loss/G_GAN': gan}
         values['loss/NCE'] = contrast = self._nce(
-            real_a, features[0], fakes[0], fold(seed, _POSITIONS), seeds[:, _QUERY], seeds[:, _KEY]
+            real_a, features[0], fakes[0], _POSITIONS, seeds[:, _QUERY], seeds[:, _KEY]
         )
-        if config.nce_idt:
-            values['loss/NCE_Y'] = self._nce(
-                real_b, features[1], fakes[1], fold(seed, _POSITIONS_IDT), seeds[:, _QUERY_IDT], seeds[:, _KEY_IDT]
-            )
-            contrast = (contrast + values['loss/NCE_Y']) * 0.5
-        values['loss/G'] = gan + contrast
+        if len(fakes) > 1:
+            values['loss/NCE_Y'] = self._identity(real_b, features[1], fakes[1], seeds)
+            contrast += values['loss/NCE_Y']
+        values['loss/G'] = gan + contrast * self._share
         return self.scaled('G', values['loss/G']), values
 
-    def generator_gradients(self, real_a: tf.Tensor, real_b: tf.Tensor, seeds: tf.Tensor, augment_seeds: tf.Tensor):
-        """No images; and (losses by tag, gradients in the order of variables_of('G')) of a micro-batch."""
+    @property
+    def _share(self) -> float:
+        """Of NCE, and of NCE_Y if there is one, in G's loss."""
+        return 0.5 if self._config.nce_idt else 1.0
+
+    def _identity(self, real_b, features, idt_b, seeds) -> tf.Tensor:
+        """NCE_Y."""
+        return self._nce(real_b, features, idt_b, _POSITIONS_IDT, seeds[:, _QUERY_IDT], seeds[:, _KEY_IDT])
+
+    def identity_gradients(self, real_b: tf.Tensor, seeds: tf.Tensor):
+        """NCE_Y of a micro-batch of this replica, and the gradients of its share in the order of variables_of('G').
+
+        Args:
+            real_b, seeds: as for `translate`.
+        """
         variables = self.variables_of('G')
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            made = self.translate(real_a, real_b, seeds)
-            total, values = self.generator_losses(real_a, real_b, *made, seeds, augment_seeds)
-        return (), (values, tape.gradient(total, variables))
+            (idt_b,), (features,) = self.translate(None, real_b, seeds)
+            value = self._identity(real_b, features, idt_b, seeds)
+            scaled = self.scaled('G', value * self._share)
+        return value, tape.gradient(scaled, variables)
 
-    def _nce(self, source, features, target, seed, of_query, of_key) -> tf.Tensor:
+    def _add_identity(self, identity_gradients, real_b, seeds, values, grads):
+        """Losses by tag and gradients of G, with those of nce_idt if it is apart: these are made after the others."""
+        if not self._identity_apart:
+            return values, grads
+        (then_b,) = after(grads, [real_b])
+        value, more = identity_gradients(then_b, seeds)
+        total = values['loss/G'] + value * self._share
+        return {**values, 'loss/NCE_Y': value, 'loss/G': total}, [one + other for one, other in zip(grads, more)]
+
+    def generator_gradients(self, real_a: tf.Tensor, real_b: tf.Tensor, seeds: tf.Tensor, augment_seeds: tf.Tensor):
+        """No images; and (losses by tag, gradients in the order of variables_of('G')) of a micro-batch."""
+        variables, with_b = self.variables_of('G'), None if self._identity_apart else real_b
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            made = self.translate(real_a, with_b, seeds)
+            total, values = self.generator_losses(real_a, with_b, *made, seeds, augment_seeds)
+        grads = tape.gradient(total, variables)
+        return (), self._add_identity(self.identity_gradients, real_b, seeds, values, grads)
+
+    def _nce(self, source, features, target, use, of_query, of_key) -> tf.Tensor:
         """PatchNCE between images and their translations, with its weight: the mean over the layers. `features` are
-        those of the images, or none where they have still to be computed."""
-        config = self._config
+        those of the images, or none where they have still to be computed; `use` is that of the random positions."""
+        config, seed = self._config, fold(self.step_seed(), use)
         queries = self.g(target, training=True, seed=of_query, layers=config.nce_indices)
         queries = [self._mirrored(x) for x in queries]  # a translation that was mirrored is mirrored back
         keys = features or self.g(source, training=True, seed=of_key, layers=config.nce_indices)

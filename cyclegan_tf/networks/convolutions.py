@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 import tensorflow as tf
 
 from cyclegan_tf.networks.kernels import winograd
@@ -105,11 +107,13 @@ class Conv3x3(Conv):
         super().__init__(filters, 3, pad=pad, use_bias=use_bias, kernel_initializer=kernel_initializer)
         self.plain = False
         """If True, functions traced from now on use TensorFlow's own convolution."""
+        self.chose_winograd: Optional[bool] = None
+        """Whether the last call used Winograd's algorithm; None: there was no call."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         kernel = tf.cast(self.kernel, x.dtype)
         x = pad_zero(x, self._pad) if self._pad else x
-        fast = not self.plain and winograd.is_faster(x, self.filters)
+        fast = self.chose_winograd = not self.plain and winograd.is_faster(x, self.filters)
         y = winograd.convolve(x, kernel) if fast else tf.nn.conv2d(x, kernel, 1, 'VALID')
         return _add_bias(y, self.bias) if self.use_bias else y
 

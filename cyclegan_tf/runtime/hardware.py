@@ -12,6 +12,8 @@ from typing import Optional
 import psutil
 import tensorflow as tf
 
+from cyclegan_tf.runtime import allocator
+
 # By their names in Linux, for x86 and ARM processors.
 _INSTRUCTIONS = {
     'float16': ('avx512_fp16', 'amx_fp16', 'asimdhp'),
@@ -22,31 +24,51 @@ MOST_PER_BATCH = 8
 _PIXELS_AT_ONCE = 1 << 16
 
 
-def half_precision_warning(precision: str, cpuinfo: pathlib.Path = pathlib.Path('/proc/cpuinfo')) -> Optional[str]:
-    """A warning if the CPU has no instructions for a precision, else None.
+def choose_precision(
+    precision: str, emulate: bool = False, cpuinfo: pathlib.Path = pathlib.Path('/proc/cpuinfo')
+) -> tuple[str, Optional[str]]:
+    """The precision in which to compute here: on CPUs without instructions for `precision` it is float32, which is
+    several times faster there.
 
     Args:
         precision: 'float32', 'bfloat16' or 'float16'.
-        cpuinfo: Linux's description of the processors; if it does not exist, nothing is known and None is returned.
+        emulate: compute in `precision` nevertheless.
+        cpuinfo: Linux's description of the processors; if it does not exist, nothing is known and `precision` is used.
+
+    Returns:
+        The precision to use; and a warning if CPUs compute and have no instructions for `precision`, else None.
     """
+    missing = _missing_instructions(precision, cpuinfo)
+    if not missing or device_kind() == 'GPU':
+        return precision, None
+    reason = f'Warning: this CPU has no instructions for {precision} ({", ".join(missing)})'
+    if emulate:
+        return precision, f'{reason}, so it will be far slower than float32 here.'
+    return 'float32', f'{reason}, so float32 is used, which is faster here; --emulate_precision uses {precision}.'
+
+
+def _missing_instructions(precision: str, cpuinfo: pathlib.Path) -> Sequence[str]:
+    """Those of which this CPU would need one to compute in a precision; empty if it has one, or if that is unknown."""
     if precision not in _INSTRUCTIONS or not cpuinfo.is_file():
-        return None
+        return ()
     for line in cpuinfo.read_text().splitlines():
         name, _, value = line.partition(':')
         if name.strip() in ('flags', 'Features'):
-            if set(_INSTRUCTIONS[precision]) & set(value.split()):
-                return None
-            missing = ', '.join(_INSTRUCTIONS[precision])
-            return (
-                f'Warning: this CPU has no instructions for {precision} ({missing}), so it will be slower than '
-                f'float32 here.'
-            )
-    return None
+            return () if set(_INSTRUCTIONS[precision]) & set(value.split()) else _INSTRUCTIONS[precision]
+    return ()
 
 
 def device_kind() -> str:
     """'GPU' if TensorFlow has one that it may use, else 'CPU'."""
     return 'GPU' if tf.config.get_visible_devices('GPU') else 'CPU'
+
+
+def prepare_translation() -> None:
+    """Sets this process up for translating, on CPUs; to be called by programs that do nothing else."""
+    if device_kind() == 'CPU':
+        allocator.keep_buffers()
+        # It takes time at the start, and makes translation neither faster nor smaller.
+        tf.config.optimizer.set_experimental_options({'disable_meta_optimizer': True})
 
 
 def images_per_batch(pixels: int) -> int:
@@ -56,6 +78,13 @@ def images_per_batch(pixels: int) -> int:
     returns buffers of 32 MiB and more to the system after each use, so that their pages have to be cleared again.
     """
     return MOST_PER_BATCH if device_kind() == 'GPU' else max(1, min(MOST_PER_BATCH, _PIXELS_AT_ONCE // pixels))
+
+
+def describe_batches(batch_size: Optional[int]) -> str:
+    """In words, how many images are translated at once, with --batch_size=batch_size or with images_per_batch."""
+    if batch_size is not None or device_kind() == 'GPU':
+        return f'Batches have at most {batch_size or MOST_PER_BATCH} images (--batch_size).'
+    return f'Batches have at most {_PIXELS_AT_ONCE:,} pixels, but one to {MOST_PER_BATCH} images (--batch_size).'
 
 
 def missing_gpu_warning(device_files: pathlib.Path = pathlib.Path('/dev')) -> Optional[str]:

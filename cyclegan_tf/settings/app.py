@@ -50,6 +50,7 @@ class AppConfig:
     )
     # -------------------------------------------------------------------------------------------------------- devices
     precision: str = same(TranslateConfig, 'precision')
+    emulate_precision: bool = same(TranslateConfig, 'emulate_precision')
     max_pixels: Optional[int] = same(TranslateConfig, 'max_pixels')
     kept_models: int = setting(
         2, 'number of models that are kept in memory, those used last', group='devices', minimum=1

@@ -509,6 +509,11 @@ class Config(FeatureConfig):
         group='training',
         choices=PRECISIONS,
     )
+    emulate_precision: bool = setting(
+        False,
+        'compute in --precision even on CPUs without instructions for it, where otherwise the faster float32 is used',
+        group='training',
+    )
     recompute_grads: bool = setting(
         False,
         'recompute the activations of the generators for the gradients instead of keeping them, which saves memory and '

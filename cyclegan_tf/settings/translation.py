@@ -46,7 +46,7 @@ class TranslateConfig:
         'unset: all directions of the run, but with --input only the first',
         choices=('AtoB', 'BtoA', 'both'),
     )
-    verbose: bool = setting(False, 'print the traceback of an error')
+    verbose: bool = setting(False, 'print what was chosen for this machine, and the traceback of an error')
     # ----------------------------------------------------------------------------------------------------------- data
     input: Optional[str] = setting(
         None,
@@ -178,6 +178,11 @@ class TranslateConfig:
         'them',
         group='devices',
         choices=PRECISIONS,
+    )
+    emulate_precision: bool = setting(
+        False,
+        'compute in --precision even on CPUs without instructions for it, where otherwise the faster float32 is used',
+        group='devices',
     )
     max_pixels: Optional[int] = setting(
         None,

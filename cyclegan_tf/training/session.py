@@ -33,9 +33,10 @@ from cyclegan_tf.runs.checkpoint_store import Checkpoints
 from cyclegan_tf.runs.lock import RunLock
 from cyclegan_tf.runs.summaries import Summaries
 from cyclegan_tf.runs.wandb_log import WandbLog
+from cyclegan_tf.runtime import garbage
 from cyclegan_tf.runtime.console import Console
 from cyclegan_tf.runtime.files import make_folder
-from cyclegan_tf.runtime.hardware import device_kind, half_precision_warning, missing_gpu_warning
+from cyclegan_tf.runtime.hardware import choose_precision, device_kind, missing_gpu_warning
 from cyclegan_tf.runtime.signals import StopSignals
 from cyclegan_tf.runtime.start_times import StartTimes
 from cyclegan_tf.settings.run_flags import save_config
@@ -139,10 +140,10 @@ def fit(
     is_chief = cluster is None or cluster.worker == 0
     devices = open_devices(cluster, config.strategy, config.batch_size, config.num_devices, config.virtual_devices)
     stop_signals.renew()
-    if devices.kind == 'CPU':
-        missing = None if config.virtual_devices else missing_gpu_warning()
-        for warning in filter(None, (missing, half_precision_warning(config.precision))):
-            console.line(warning)
+    precision, slow = choose_precision(config.precision, config.emulate_precision)
+    missing = missing_gpu_warning() if devices.kind == 'CPU' and not config.virtual_devices else None
+    for warning in filter(None, (missing, slow)):
+        console.line(warning)
     if config.deterministic == 'true' or (config.deterministic == 'auto' and devices.kind == 'CPU'):
         tf.config.experimental.enable_op_determinism()
     times.mark('opening devices')
@@ -152,8 +153,10 @@ def fit(
     test_images = open_test_pictures(config, TEST_PICTURES, console) if is_chief else None
     times.mark('reading test images')
 
-    with devices.strategy.scope():
-        model = MODELS[config.model](config, sizes=data.sizes, jit_compile=use_xla(config, devices, data.sizes))
+    with devices.strategy.scope(), garbage.paused():
+        # The run keeps its own precision, for another machine that continues it.
+        computed = dataclasses.replace(config, precision=precision)
+        model = MODELS[config.model](computed, sizes=data.sizes, jit_compile=use_xla(config, devices, data.sizes))
     times.mark('making networks')
     progress = Progress(len(model.metric_names))
     store = Checkpoints(run_directory, model, progress, config.keep_checkpoints, is_chief)

@@ -17,8 +17,10 @@ from cyclegan_tf.distribution.devices import Devices, set_graph_optimizer
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.evaluation.results import Results, find_overall, is_better, overall, scalars
 from cyclegan_tf.models.base import BaseModel
+from cyclegan_tf.networks import choices
 from cyclegan_tf.runs.checkpoint_store import Checkpoints
 from cyclegan_tf.runs.summaries import Summaries
+from cyclegan_tf.runtime import garbage
 from cyclegan_tf.runtime.console import Console
 from cyclegan_tf.runtime.signals import StopSignals
 from cyclegan_tf.runtime.start_times import StartTimes
@@ -214,7 +216,8 @@ class Trainer:
         start = time.monotonic()
         if self._times is not None:
             self._times.mark('opening the stream of images')
-            self._run_steps.get_concrete_function(iterator, tf.constant(count))  # which the call below reuses
+            with garbage.paused():
+                self._run_steps.get_concrete_function(iterator, tf.constant(count))  # which the call below reuses
             self._times.mark('tracing the step')
         rows, waited = (result.numpy() for result in self._run_steps(iterator, tf.constant(count)))
         # From now on there is work to save. Before, the first call compiles, which may take long; a signal during that
@@ -225,6 +228,7 @@ class Trainer:
             self._times.mark('compiling the step and running it once')
             if self._config.verbose:
                 self._console.line(self._times.describe('the first step'))
+                self._console.line(choices.describe(self._model.networks().values()))
             self._times = None
         self._waited += np.array([waited, seconds])
         seconds_per_step = seconds / count

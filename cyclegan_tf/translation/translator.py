@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Optional
 
 import numpy as np
@@ -101,6 +101,7 @@ class Translator:
         test_dropout: Optional[bool] = None,
         seed: Optional[int] = None,
         weights: str = 'average',
+        directions: Optional[Collection[str]] = None,
     ) -> Translator:
         """A translator with the weights of a checkpoint, which computes in `precision` whatever the run's was.
 
@@ -109,6 +110,7 @@ class Translator:
             precision: 'float32', 'bfloat16' or 'float16'.
             batch_statistics, test_dropout: as the flags; None: as the run has them.
             seed, weights: see Translator.
+            directions: those that will be used, such as 'AtoB', so that no other generators are made; None: all.
 
         Raises:
             UserError: the checkpoint does not fit, or max_pixels is too small for a tile with its margins.
@@ -116,9 +118,21 @@ class Translator:
         given = {'batch_statistics': batch_statistics, 'test_dropout': test_dropout}
         given = {name: value for name, value in given.items() if value is not None}
         config = dataclasses.replace(config, precision=precision, **given)
-        model = MODELS[config.model](config, training=False)
+        networks = None if directions is None else {config.translating_networks[name] for name in directions}
+        model = MODELS[config.model](config, training=False, networks=networks)
         checkpoints.restore_networks(model, checkpoint, weights)
         return cls(config, model, checkpoint.untrained, max_pixels, seed, weights)
+
+    @staticmethod
+    def directions_of_files(
+        config: Config, checkpoint: checkpoints.CheckpointInfo, direction: Optional[str]
+    ) -> Optional[Collection[str]]:
+        """What `from_checkpoint` takes as `directions` for translating files in a direction: a name, 'both', or None
+        for the first one that there is. What cannot be translated is refused later, by `choose`."""
+        networks = config.translating_networks
+        available = [name for name, network in networks.items() if network not in checkpoint.untrained]
+        chosen = available[:1] if direction is None else [direction]
+        return chosen if set(chosen) <= set(available) and chosen else None
 
     def restore(self, checkpoint: checkpoints.CheckpointInfo) -> None:
         """Changes to the weights of another checkpoint of the same run."""

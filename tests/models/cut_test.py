@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS, losses
+from cyclegan_tf.models.cut import CUT
 from cyclegan_tf.networks.generators import ResnetGenerator
 from cyclegan_tf.settings.models import SETTINGS
 from tests.helpers.small_models import images, make, snapshot
@@ -70,6 +71,33 @@ def test_features_of_the_first_pass_are_those_of_a_pass_of_their_own(
         )
     for kept, own in zip(*found):
         np.testing.assert_allclose(kept, own, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [{}, {'flip_equivariance': True}, {'no_dropout': False, 'accumulate_steps': 2}],
+    ids=['kept features', 'flips', 'dropout in micro-batches'],
+)
+def test_the_identity_in_passes_of_its_own_gives_the_step_of_both_together(float64, photographs, monkeypatch, settings):
+    batch = settings.get('accumulate_steps', 1)
+    pair, found = images(photographs, batch, dtype=np.float64), []
+    for apart in (True, False):
+        if not apart:
+            monkeypatch.setattr(CUT, '_identity_apart', False)
+        model, step = make(model='tiny_cut', nce_idt=True, num_patches=9, lr=2e-5, **settings)
+        assert model._identity_apart == apart
+        for _ in range(2):
+            values = step(*pair)
+        variables = (variable for player in model.players.values() for variable in player.variables)
+        found.append([*values.values(), *snapshot(variables)])
+    for one, other in zip(*found):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+
+
+def test_batch_norm_sees_both_images_of_a_step_together():
+    assert make(model='tiny_cut', nce_idt=True)[0]._identity_apart
+    assert not make(model='tiny_cut', nce_idt=True, norm='batch')[0]._identity_apart
+    assert not make(model='tiny_cut', nce_idt=False)[0]._identity_apart
 
 
 @pytest.mark.parametrize(

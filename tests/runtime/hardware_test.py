@@ -3,7 +3,15 @@
 import pytest
 import tensorflow as tf
 
-from cyclegan_tf.runtime.hardware import free_memory, half_precision_warning, images_per_batch, missing_gpu_warning
+from cyclegan_tf.runtime.hardware import (
+    choose_precision,
+    describe_batches,
+    free_memory,
+    images_per_batch,
+    missing_gpu_warning,
+)
+
+NO_GPU = pytest.mark.skipif(bool(tf.config.list_physical_devices('GPU')), reason='TensorFlow finds a GPU')
 
 
 @pytest.mark.parametrize(
@@ -19,11 +27,21 @@ from cyclegan_tf.runtime.hardware import free_memory, half_precision_warning, im
         ('vendor_id\t: unknown', 'float16', False),
     ],
 )
-def test_a_precision_without_instructions_is_said_to_be_slow(tmp_path, line, precision, warns):
+@NO_GPU
+def test_a_precision_without_instructions_is_replaced_unless_it_is_insisted_on(tmp_path, line, precision, warns):
     (tmp_path / 'cpuinfo').write_text(f'processor\t: 0\n{line}\nbugs\t\t: bf16 amx_fp16 none\n')
-    warning = half_precision_warning(precision, tmp_path / 'cpuinfo')
-    assert (warning is not None) == warns
-    assert not warns or f'no instructions for {precision}' in warning
+    for emulate in (False, True):
+        used, warning = choose_precision(precision, emulate, tmp_path / 'cpuinfo')
+        assert used == (precision if emulate or not warns else 'float32')
+        assert (warning is not None) == warns
+        assert not warns or f'no instructions for {precision}' in warning
+        assert not warns or ('--emulate_precision uses' in warning) == (not emulate)
+
+
+def test_gpus_compute_in_every_precision(monkeypatch, tmp_path):
+    (tmp_path / 'cpuinfo').write_text('flags\t\t: fpu avx2 f16c\n')
+    monkeypatch.setattr(tf.config, 'get_visible_devices', lambda kind: [kind])
+    assert choose_precision('bfloat16', False, tmp_path / 'cpuinfo') == ('bfloat16', None)
 
 
 @pytest.mark.parametrize(
@@ -31,15 +49,18 @@ def test_a_precision_without_instructions_is_said_to_be_slow(tmp_path, line, pre
 )
 def test_batches_on_cpus_are_of_few_pixels(monkeypatch, sides, on_cpu):
     assert images_per_batch(sides[0] * sides[1]) == on_cpu
+    assert describe_batches(None) == 'Batches have at most 65,536 pixels, but one to 8 images (--batch_size).'
     monkeypatch.setattr(tf.config, 'get_visible_devices', lambda kind: [kind])
     assert images_per_batch(sides[0] * sides[1]) == 8
+    assert describe_batches(None) == 'Batches have at most 8 images (--batch_size).'
+    assert describe_batches(3) == 'Batches have at most 3 images (--batch_size).'
 
 
 def test_elsewhere_than_on_linux_nothing_is_said(tmp_path):
-    assert half_precision_warning('float16', tmp_path / 'nowhere') is None
+    assert choose_precision('float16', False, tmp_path / 'nowhere') == ('float16', None)
 
 
-@pytest.mark.skipif(bool(tf.config.list_physical_devices('GPU')), reason='TensorFlow finds a GPU')
+@NO_GPU
 @pytest.mark.parametrize(
     'file, visible, warns',
     [

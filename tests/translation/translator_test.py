@@ -1,5 +1,6 @@
 """Translating images of any size and kind: padded, in tiles, from files and from Python."""
 
+import dataclasses
 import os
 import pathlib
 
@@ -14,7 +15,9 @@ from cyclegan_tf.data import demo
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.models import MODELS
 from cyclegan_tf.networks.shapes import pad_to_multiple
+from cyclegan_tf.runs import checkpoints
 from cyclegan_tf.settings.models import CycleGANConfig
+from cyclegan_tf.settings.run_flags import load_config
 from cyclegan_tf.translation import files as translation_files
 from cyclegan_tf.translation import translator
 from tests.helpers import program
@@ -38,6 +41,28 @@ def runs(tmp_path_factory):
 def photograph(height=101, width=73, name='chelsea'):
     picture = Image.fromarray(demo.regions('test', 'A')[name])
     return np.asarray(picture.resize((width, height), Image.BICUBIC))
+
+
+@pytest.mark.parametrize(
+    'untrained, direction, made',
+    [
+        (frozenset(), None, ['AtoB']),
+        (frozenset(), 'BtoA', ['BtoA']),
+        (frozenset(), 'both', ['AtoB', 'BtoA']),
+        (frozenset({'G_A'}), None, ['BtoA']),
+        (frozenset({'G_A'}), 'AtoB', ['BtoA']),  # which says that it has no other
+        (frozenset(), 'CtoA', ['AtoB', 'BtoA']),
+    ],
+)
+def test_only_the_generators_that_files_need_are_made(runs, untrained, direction, made):
+    config = load_config(runs['colour'])
+    checkpoint = dataclasses.replace(checkpoints.find(runs['colour'], 'latest'), untrained=untrained)
+    directions = translator.Translator.directions_of_files(config, checkpoint, direction)
+    some = translator.Translator.from_checkpoint(config, checkpoint, directions=directions)
+    assert list(some.translations) == made
+    whole = translator.Translator.from_checkpoint(config, checkpoint)
+    for name in made:
+        np.testing.assert_array_equal(some.translate(photograph(), name), whole.translate(photograph(), name))
 
 
 def test_images_keep_their_size_and_kind(runs):

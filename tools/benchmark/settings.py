@@ -47,6 +47,9 @@ THEIR_TRANSLATIONS = (
     'torch inference_mode channels_last autocast',
 )
 
+# Kinds of steps that `models` measures: our models, and the same in PyTorch.
+MODEL_KINDS = tuple(prefix + model for model in ('cycle_gan', 'CUT', 'FastCUT', 'pix2pix') for prefix in ('', 'torch '))
+
 # What `all` runs, besides growth if that is asked for.
 OF_ALL = ('train', 'translate', 'pipeline', 'serving')
 
@@ -111,6 +114,34 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ModelsConfig:
+    """Settings of `models`. All others are the defaults of both programs."""
+
+    netG: Optional[str] = setting(
+        None,
+        "architecture of the generators, but for pix2pix, which keeps its own; unset: each model's",
+        group='networks',
+        choices=_RESNETS,
+    )
+    ngf: int = same(Config, 'ngf')
+    ndf: int = same(Config, 'ndf')
+    crop_size: int = setting(256, 'side of the images, in pixels', group='data', minimum=32)
+    batch_size: int = same(Config, 'batch_size')
+    repeats: int = setting(5, 'number of measured steps of each kind, after a warm-up', minimum=1)
+    kinds: Optional[str] = setting(
+        None,
+        f'kinds of steps to measure, separated by commas, from {", ".join(MODEL_KINDS)}; all are in memory at once, 20 '
+        'GB at the defaults; unset: all',
+    )
+    json: Optional[str] = setting(None, 'file for the result, besides standard output', group='files')
+    verbose: bool = setting(False, 'print the traceback of an error')
+
+    def __post_init__(self):
+        validate_fields(self)
+        choose_kinds(self.kinds, MODEL_KINDS)  # raises for unknown kinds
+
+
+@dataclasses.dataclass(frozen=True)
 class TranslateConfig:
     """Settings of `translate`."""
 
@@ -153,6 +184,14 @@ class PipelineConfig:
         '',
         "images to read: a folder with trainA and trainB; unset: JPEGs of 256x256 made from the demo's photographs",
         group='data',
+    )
+    images: Optional[int] = setting(
+        None,
+        'number of images, half of them in each domain; measures the first and the second start with so many, up to '
+        'the first batch, and the stream and the memory after them, instead of comparing with PyTorch. They are made '
+        'in dataroot if that does not exist: different JPEGs of 64x64; unset: no starts are measured',
+        group='data',
+        minimum=2,
     )
     batch_size: int = same(Config, 'batch_size')
     load_size: int = same(Config, 'load_size')

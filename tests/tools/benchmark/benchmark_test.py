@@ -166,7 +166,7 @@ def test_pipeline_measures_where_images_are_kept(of_all):
 @pytest.mark.parametrize(
     'arguments, status, words',
     [
-        ([], 2, "benchmark '' is not one of: train, translate, pipeline, serving, growth, all"),
+        ([], 2, "benchmark '' is not one of: train, models, translate, pipeline, serving, growth, all"),
         (['cooking'], 2, "benchmark 'cooking' is not one of"),
         (['serving', '--sizes=large'], 2, "`sizes` ('large') is not a list of positive integers"),
         (['train', '--device=gpu'], 1, '`device` (gpu) is not available to TensorFlow; set it to cpu.'),

@@ -1,0 +1,37 @@
+"""What was chosen for this machine when networks were called, in words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import tensorflow as tf
+
+from cyclegan_tf.networks.convolutions import Conv3x3
+
+_ONEDNN = {'0': 'off', '1': 'on'}
+
+
+def describe(networks: Iterable[tf.keras.Model]) -> str:
+    """The precision, the implementations of convolutions, and the threads, in one line.
+
+    Args:
+        networks: networks that have been called, or traced.
+    """
+    precisions, chosen = set(), []
+    for network in networks:
+        for layer in network.submodules:
+            if isinstance(layer, tf.keras.layers.Conv2D):
+                precisions.add(layer.compute_dtype)
+            if isinstance(layer, Conv3x3) and layer.chose_winograd is not None:
+                chosen.append(layer.chose_winograd)
+    onednn = os.environ.get('TF_ENABLE_ONEDNN_OPTS')
+    threads = [
+        f'{tf.config.threading.get_inter_op_parallelism_threads() or "as many as cores"} for operations at once',
+        f'{tf.config.threading.get_intra_op_parallelism_threads() or "as many as cores"} within an operation',
+    ]
+    return (
+        f'Chosen for this machine: convolutions in {", ".join(sorted(precisions))}, {sum(chosen)} of {len(chosen)} of '
+        f"3x3 and stride 1 by Winograd's algorithm; oneDNN {_ONEDNN.get(onednn, 'as TensorFlow decides')} "
+        f'(TF_ENABLE_ONEDNN_OPTS); threads: {", ".join(threads)}.'
+    )
