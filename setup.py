@@ -21,6 +21,7 @@ APP = ['gradio>=6,<7', *VIDEO]
 WANDB = ['wandb>=0.28,<1']  # beside TensorFlow 2.15 pip takes 0.28, since later ones want a newer protobuf
 # Releases of onnx after 1.17 want a protobuf that TensorFlow 2.15 cannot load.
 ONNX = ['tf2onnx==1.17.0', 'onnx==1.17.0' + OLD, 'onnx>=1.17,<2' + NEW]
+RUNTIMES = ['onnxruntime>=1.17', 'openvino>=2024']
 
 setuptools.setup(
     name='cyclegan_tf',
@@ -71,13 +72,15 @@ setuptools.setup(
         'wandb': WANDB,
         'torch': ['torch==2.13.0'],
         'download': DOWNLOAD,
+        # Beside 'onnx', what the benchmark of translation runs exported models in.
+        'runtimes': RUNTIMES,
         'test': [
             *DEMO,
             *BENCHMARK,
             *DOWNLOAD,
             *SERVING,
             *ONNX,
-            'onnxruntime>=1.17',
+            *RUNTIMES,
             'pytest>=8',
             'pytest-instafail>=0.5',
             'pytest-xdist>=3.5',

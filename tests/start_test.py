@@ -38,6 +38,7 @@ WRONG = {
     'benchmark pipeline': (['--crop_size=300'], 'crop_size'),
     'benchmark serving': (['--sizes=large'], 'sizes'),
     'benchmark growth': (['--sizes=30'], 'sizes'),
+    'benchmark gpu': (['--models=cooking'], 'models'),
     'benchmark all': (["--train='"], 'train'),
     'check_dataset': (['--dataroot=demo', '--load_size=none'], 'load_size'),
     'compare_settings': (['--list=runs.txt', '--keep_aside=1'], 'keep_aside'),

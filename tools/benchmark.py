@@ -1,9 +1,10 @@
-"""Measures speed: python tools/benchmark.py train|models|translate|pipeline|serving|growth|all [flags]
+"""Measures speed: python tools/benchmark.py train|models|translate|pipeline|serving|growth|gpu|all [flags]
 
 `train` measures the training step, `models` that of each model, `translate` the translation of images from disk to
 disk, and `pipeline` the stream of training images, each beside PyTorch; `serving` measures exported models; `growth`
-measures the training step over sizes, batches and replicas, and where its time goes; `all` runs `train`, `translate`,
-`pipeline` and `serving`. --help after the word lists its flags.
+measures the training step over sizes, batches and replicas, and where its time goes; `gpu` measures the steps of all
+models on an NVIDIA GPU in ten minutes, or counts what one would have to do; `all` runs `train`, `translate`, `pipeline`
+and `serving`. --help after the word lists its flags.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ BENCHMARKS = {
     'pipeline': settings.PipelineConfig,
     'serving': settings.ServingConfig,
     'growth': settings.GrowthConfig,
+    'gpu': settings.GpuConfig,
     'all': settings.AllConfig,
 }
 

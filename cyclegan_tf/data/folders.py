@@ -55,7 +55,7 @@ def find_images(folder: str, arrays: bool = False) -> Listing:
 
 def _require_text(directory: str, name: str) -> None:
     """Raises UserError for a name whose bytes are not UTF-8, for which Python has surrogates."""
-    if any('\udc80' <= letter <= '\udcff' for letter in name):
+    if not name.isascii() and any('\udc80' <= letter <= '\udcff' for letter in name):
         raise UserError(f"a name in '{directory}' is not UTF-8 ({os.fsencode(name)!r}); rename it.")
 
 

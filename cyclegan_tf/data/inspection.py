@@ -6,7 +6,6 @@ import collections
 import concurrent.futures
 import dataclasses
 import hashlib
-import json
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -16,24 +15,16 @@ import numpy as np
 
 from cyclegan_tf.data import decode
 from cyclegan_tf.data.channels import require_channels
+from cyclegan_tf.data.findings import Finding, StoredFindings
 from cyclegan_tf.data.image_source import Source
 from cyclegan_tf.data.stacked import stack_headers
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.console import progress_bar
-from cyclegan_tf.runtime.files import make_folder, write_whole
+from cyclegan_tf.runtime.files import make_folder
 from cyclegan_tf.runtime.threads import map_ahead
 
-_VERSION = 3  # of the stored findings; raise it when the checks change
 _AHEAD = 64  # images that are read ahead, for each thread
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """What the check of an image found: its header, or the reason why it cannot be used; and its content's digest."""
-
-    header: Optional[decode.Header]
-    problem: Optional[str]
-    digest: str
+_TOGETHER = 1024  # images whose stamps a thread looks at in one go
 
 
 def default_cache_dir() -> str:
@@ -87,21 +78,47 @@ def inspect(source: Source, threads: int, cache_dir: Optional[str] = None) -> li
     if source.parts:
         of_parts = [inspect(part, threads, cache_dir) for part in source.parts]
         return [_stacked(source, i, findings) for i, findings in enumerate(zip(*of_parts))]
-    stored = _StoredFindings(source, cache_dir)
+    stored = StoredFindings(source, cache_dir)
+    findings: list[Optional[Finding]] = [None] * len(source)
+
+    def remembered(start):
+        return [stored.get(source.stamp(i)) for i in range(start, min(start + _TOGETHER, len(source)))]
 
     def check(index):
-        stamp = source.stamp(index)
-        finding = stored.get(stamp)
-        if finding is None:
-            finding = _check(source, index)
-            stored.put(stamp, finding)
+        stamp = source.stamp(index)  # anew: the file may have changed since the first look
+        finding = _check(source, index)
+        stored.put(stamp, finding)
         return finding
 
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        checked = map_ahead(check, range(len(source)), pool, _AHEAD * threads)
-        findings = list(progress_bar(checked, f'Checking {source.where}', len(source)))
+    with (
+        concurrent.futures.ThreadPoolExecutor(threads) as pool,
+        progress_bar(None, f'Checking {source.where}', len(source)) as bar,
+    ):
+        starts = range(0, len(source), _TOGETHER)
+        for start, found in zip(starts, map_ahead(remembered, starts, pool, _AHEAD)):
+            findings[start : start + len(found)] = found
+            bar.update(sum(finding is not None for finding in found))
+        unknown = [i for i, finding in enumerate(findings) if finding is None]
+        for index, finding in zip(unknown, map_ahead(check, unknown, pool, _AHEAD * threads)):
+            findings[index] = finding
+            bar.update()
     stored.save()
     return findings
+
+
+def remember_decoded(source: Source, indices: Sequence[int], cache_dir: Optional[str]) -> None:
+    """Remembers, with the findings of `inspect`, that these images were decoded without a problem."""
+    for part in source.parts:
+        remember_decoded(part, indices, cache_dir)
+    if not indices or source.parts or cache_dir is None:
+        return
+    stored = StoredFindings(source, cache_dir)
+    for index in indices:
+        stamp = source.stamp(index)
+        finding = stored.get(stamp)
+        if finding is not None:  # else the file has changed since it was checked
+            stored.put(stamp, dataclasses.replace(finding, decoded=True))
+    stored.save()
 
 
 def _check(source: Source, index: int) -> Finding:
@@ -129,8 +146,9 @@ def _stacked(source: Source, index: int, findings: Sequence[Finding]) -> Finding
     for part, finding in zip(source.parts, findings):
         if finding.problem is not None:
             return Finding(None, f'{part.label(index)}: {finding.problem}', digest)
+    decoded = all(finding.decoded for finding in findings)
     try:
-        return Finding(stack_headers([finding.header for finding in findings], source.channels), None, digest)
+        return Finding(stack_headers([finding.header for finding in findings], source.channels), None, digest, decoded)
     except decode.BadImage as error:
         return Finding(None, str(error), digest)
 
@@ -146,48 +164,6 @@ def _with_channels(finding: Finding, channels: int) -> Finding:
     except decode.BadImage as error:
         return dataclasses.replace(finding, problem=str(error))
     return finding
-
-
-class _StoredFindings:
-    """Findings of earlier checks, in one file for each source and way to read it; none without a directory."""
-
-    def __init__(self, source: Source, directory: Optional[str]):
-        # A name that is no text in the locale's encoding has surrogates.
-        name = f'{source.where} {source.half} {source.options}'.encode(errors='surrogateescape')
-        self._known: dict[str, list] = {}
-        self._changed = False
-        self._path = None
-        if directory is None:
-            return
-        self._path = os.path.join(directory, 'headers', f'{hashlib.sha256(name).hexdigest()[:24]}.json')
-        try:
-            with open(self._path, encoding='utf-8') as file:
-                stored = json.load(file)
-        except FileNotFoundError:
-            return
-        except ValueError:
-            return  # truncated by an older version, which did not write it atomically; it is written again
-        if stored['version'] == _VERSION:
-            self._known = stored['findings']
-
-    def get(self, stamp: str) -> Optional[Finding]:
-        known = self._known.get(stamp)
-        if known is None:
-            return None
-        header = decode.Header(**known[0])
-        values = header.values and tuple(header.values)
-        return Finding(dataclasses.replace(header, values=values), None, known[1])
-
-    def put(self, stamp: str, finding: Finding) -> None:
-        # Images with problems are checked again each time: a permission may have been given, or a link repaired.
-        if finding.problem is None:
-            self._known[stamp] = [dataclasses.asdict(finding.header), finding.digest]
-            self._changed = True
-
-    def save(self) -> None:
-        if not self._changed or self._path is None:
-            return
-        write_whole(pathlib.Path(self._path), json.dumps({'version': _VERSION, 'findings': self._known}).encode())
 
 
 def bad_images(source: Source, findings: Sequence[Finding]) -> list[str]:

@@ -107,9 +107,7 @@ class Stream:
             augment.make_augment(crop_size, flip, policy, jit_compile=crop_size is not None or table.size is not None)
             for policy, table in zip(self._policies, tables)
         ]
-        others = () if unjittered is None else (unjittered.table_a, unjittered.table_b)
-        self._kept = all(table.cached for table in (*tables, *others))
-        self._pool = None if self._kept else concurrent.futures.ThreadPoolExecutor(threads)
+        self._pool = concurrent.futures.ThreadPoolExecutor(threads)
         self._one_step = tf.function(lambda step: self._results(step, 1), autograph=False)
 
     def batch(self, step: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -202,17 +200,23 @@ class Stream:
         def crop(in_graph, numbers):
             return None if self._crop_size is None or in_graph else (int(numbers[0]), int(numbers[1]))
 
+        def tables_of(k):
+            return (self._unjittered.table_a, self._unjittered.table_b) if is_late[k] else self._tables
+
+        def is_held(k):
+            return all(table.holds(int(index[k])) for table, index in zip(tables_of(k), (index_a, index_b)))
+
         def pair(k):
             # One thread reads both images of a pair, so that two halves of one image are decoded once.
-            tables = self._tables
-            if is_late[k]:
-                tables = self._unjittered.table_a, self._unjittered.table_b
+            tables = tables_of(k)
             crops = [crop(*one) for one in zip(self._crops_in_graph, (numbers_a[k], numbers_b[k]))]
             if self._aligned:
                 return rows_together(tables, int(index_a[k]), crops)
             return [table.row(int(index[k]), one) for table, index, one in zip(tables, (index_a, index_b), crops)]
 
-        pairs = (self._pool.map if self._pool and len(index_a) > 1 else map)(pair, range(len(index_a)))
+        # Images that are held need no threads, which take longer than to copy them.
+        count = range(len(index_a))
+        pairs = (map if len(count) == 1 or all(map(is_held, count)) else self._pool.map)(pair, count)
         return tuple(np.stack(rows) for rows in zip(*pairs))
 
     def _finish(self, a, b, numbers_a, numbers_b) -> tuple[tf.Tensor, tf.Tensor]:

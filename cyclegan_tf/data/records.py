@@ -110,8 +110,15 @@ def find_directory(root: str) -> Optional[str]:
     Raises:
         UserError: there are several data sets.
     """
+    local = [root]
     for depth in ('', '*', os.path.join('*', '*')):
-        paths = tf.io.gfile.glob(os.path.join(root, depth, 'dataset_info.json'))
+        if '://' in root:
+            paths = tf.io.gfile.glob(os.path.join(root, depth, 'dataset_info.json'))
+        else:
+            # Without glob, which would look for that file in each file of a folder of images, too.
+            paths = [os.path.join(folder, 'dataset_info.json') for folder in local]
+            paths = [path for path in paths if os.path.exists(path)]
+            local = [inner for folder in local for inner in _folders_in(folder)]
         # TensorFlow Datasets gives such names to data sets that it has not finished.
         paths = [path for path in paths if not os.path.basename(os.path.dirname(path)).startswith('incomplete.')]
         if len(paths) > 1:
@@ -120,6 +127,14 @@ def find_directory(root: str) -> Optional[str]:
         if paths:
             return os.path.dirname(paths[0])
     return None
+
+
+def _folders_in(folder: str) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.path for entry in entries if entry.is_dir()]
+    except OSError:  # what may not be looked at is no data set; opening it as a folder of images tells why
+        return []
 
 
 def open_directory(directory: str) -> DataSet:

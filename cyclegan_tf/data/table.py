@@ -63,6 +63,7 @@ class ImageTable:
         self._good = np.arange(len(source))
         self.size: Optional[tuple[int, int]] = tuple(map(int, sizes[0])) if (sizes == sizes[0]).all() else None
         self._store: Optional[stores.Store] = None
+        self._waiting = np.zeros(len(source), bool)  # images that are stored only when they are first read
         self.replaced = 0
         self.failure: Optional[UserError] = None
         self._lock = threading.Lock()
@@ -70,10 +71,9 @@ class ImageTable:
     def __len__(self) -> int:
         return len(self._good)
 
-    @property
-    def cached(self) -> bool:
-        """Whether images are cached rather than decoded each time."""
-        return self._store is not None
+    def holds(self, index: int) -> bool:
+        """Whether an image is cached now, so that `row` does not decode it."""
+        return self._store is not None and not self._waiting[self._good[index]]
 
     @property
     def bytes_needed(self) -> int:
@@ -89,13 +89,15 @@ class ImageTable:
         crop = self._geometry.crop_size
         return (crop, crop) if self._geometry.crops else self.size
 
-    def keep(self, where: str, directory: str, threads: int) -> list[str]:
+    def keep(self, where: str, directory: str, threads: int, decoded: Optional[Sequence[bool]] = None) -> list[str]:
         """Decodes all images once and caches them.
 
         Args:
             where: 'memory' or 'disk'.
             directory: for 'disk'.
             threads: number of threads that decode.
+            decoded: for each image whether an earlier start has decoded it, without a problem. With 'memory' it is then
+                decoded when it is first read, so that training begins at once. None: no image has been.
 
         Returns:
             One line for each broken image that is left out.
@@ -105,10 +107,13 @@ class ImageTable:
         """
         if where == 'memory':
             store = stores.MemoryStore(int(self._starts[-1]), self.dtype)
+            if decoded is not None:
+                self._waiting = np.array(decoded, bool)
+            missing = np.flatnonzero(~self._waiting).tolist()
         else:
             store = stores.DiskStore(directory, self._key, int(self._starts[-1]), self.dtype)
-        # Images with problems are tried again each time: on a server they may have been unavailable for a moment.
-        missing = sorted(store.problems) if store.complete else range(len(self._source))
+            # Images with problems are tried again each time: on a server they may have been unavailable for a moment.
+            missing = sorted(store.problems) if store.complete else range(len(self._source))
         if missing:
             self._fill(store, missing, threads)
         lines = [f'{self._source.label(i)}: {problem}' for i, problem in sorted(store.problems.items())]
@@ -156,14 +161,19 @@ class ImageTable:
     def _try(self, index: int) -> Optional[np.ndarray]:
         """One image; None if it is broken and has to be replaced."""
         place = int(self._good[index])
-        if self._store is not None:
-            return self._store.read(int(self._starts[place]), (*self._sizes[place], self.channels))
+        start = int(self._starts[place])
+        if self._store is not None and not self._waiting[place]:
+            return self._store.read(start, (*self._sizes[place], self.channels))
         try:
-            return self._decode(place)
+            image = self._decode(place)
         except decode.BadImage as error:
             if self._skip_bad:
                 return None
             raise self._source.error(place, error) from error
+        if self._store is not None:
+            self._store.write(start, image)
+            self._waiting[place] = False  # last, since other threads read what is not waiting
+        return image
 
     def leave_only(self, places: Sequence[int]) -> None:
         """Leaves out all images but those at these places of the source."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Optional
 
@@ -170,9 +171,16 @@ def open_training_data(
     where, why = stores.choose(config.cache, needed, cache_dir, limit, stored)
     console.line(f'Cache: {why}.')
     if where != 'none':
-        left_out = [line for table in tables for line in table.keep(where, cache_dir, config.num_threads)]
+        decoded = [[checked[i].decoded for i in indices] for checked, indices in zip(findings, kept)]
+        left_out = [
+            line
+            for table, of_domain in zip(tables, itertools.cycle(decoded))
+            for line in table.keep(where, cache_dir, config.num_threads, of_domain)
+        ]
         for line in dict.fromkeys(left_out):
             console.line(f'Skipped: {line}')
+        for source, table, before in zip(opened, tables, decoded):
+            inspection.remember_decoded(source, [i for i in table.places if not before[i]], cache_dir)
         # Every table of a domain has to have the same images, and those of pairs the same pairs.
         for of_domain in [tables] if config.paired else [tables[::2], tables[1::2]]:
             keep_pairs(of_domain)

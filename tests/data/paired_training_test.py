@@ -60,17 +60,21 @@ def test_one_augmentation_for_both_even_if_it_is_of_colours(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def spoil(path):
+    """Spoils an image without a trace in its folder."""
+    stat, data = path.stat(), path.read_bytes()
+    path.write_bytes(data[:60] + b'\0' * (len(data) - 60))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
 @pytest.mark.parametrize('where', ['none', 'memory'])
 def test_an_image_that_turns_bad_takes_its_counterpart_along(tmp_path, where, capsys):
     root = folders(tmp_path)
     flags = (*PAIRED, '--on_bad_image=skip', f'--cache={where}')
     (root / 'trainA' / '1.png').write_bytes(b'')
     if where == 'memory':  # it turns bad between the check and the reading
-        open_data(root, tmp_path / 'cache', *flags)
-        path = root / 'trainB' / '4.png'
-        stat, data = path.stat(), path.read_bytes()
-        path.write_bytes(data[:60] + b'\0' * (len(data) - 60))
-        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        open_data(root, tmp_path / 'cache', *flags, '--cache=none')
+        spoil(root / 'trainB' / '4.png')
     data = open_data(root, tmp_path / 'cache', *flags)
     assert 'Skipped: ' in capsys.readouterr().out
     assert len(data.table_a) == len(data.table_b) == (4 if where == 'memory' else 5)
@@ -85,6 +89,18 @@ def test_an_image_that_turns_bad_takes_its_counterpart_along(tmp_path, where, ca
             assert np.abs(a + b).max() < 0.03
             count += 1
         assert count == 10 and data.scalars()['data/replaced_images'] > 0
+
+
+def test_an_image_that_turned_bad_since_an_earlier_start_decoded_it_is_replaced_as_a_pair(tmp_path):
+    root = folders(tmp_path)
+    flags = (*PAIRED, '--on_bad_image=skip', '--cache=memory')
+    open_data(root, tmp_path / 'cache', *flags)
+    spoil(root / 'trainB' / '4.png')
+    data = open_data(root, tmp_path / 'cache', *flags)
+    assert len(data.table_a) == len(data.table_b) == 6
+    for a, b in data.stream().from_step(0).take(12).as_numpy_iterator():
+        assert np.abs(a + b).max() < 0.03
+    assert data.scalars()['data/replaced_images'] > 0
 
 
 def test_pairs_of_other_sizes_need_the_preprocess_that_makes_squares(tmp_path):

@@ -81,6 +81,25 @@ def test_a_disk_cache_that_was_cut_off_is_made_anew(photographs_folder, tmp_path
     np.testing.assert_array_equal(rows(table), expected)
 
 
+def test_what_was_decoded_before_is_decoded_when_it_is_first_read_and_only_then(
+    photographs_folder, tmp_path, monkeypatch
+):
+    expected = rows(make_table(photographs_folder, tmp_path))
+    decoded, original = [], decode.decode_with_metadata
+    monkeypatch.setattr(decode, 'decode_with_metadata', lambda data, of: decoded.append(1) or original(data, of))
+    table = make_table(photographs_folder, tmp_path)
+    before = [index != 3 for index in range(7)]
+    assert table.keep('memory', str(tmp_path), 2, before) == [] and len(decoded) == 1
+    assert [table.holds(index) for index in range(7)] == [not one for one in before]
+    for _ in range(2):
+        np.testing.assert_array_equal(rows(table), expected)
+    assert len(decoded) == 7 and all(map(table.holds, range(7)))
+    # On the disk all images have to be there before the file is complete.
+    table = make_table(photographs_folder, tmp_path)
+    table.keep('disk', str(tmp_path), 2, before)
+    assert len(decoded) == 14 and all(map(table.holds, range(7)))
+
+
 def test_sixteen_bits_are_kept_beside_eight(tmp_path):
     (tmp_path / 'trainA').mkdir()
     (tmp_path / 'trainB').mkdir()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cyclegan_tf.data import demo, stores, training_data
+from cyclegan_tf.data import decode, demo, stores, training_data
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.console import Console
 from cyclegan_tf.settings.flags import parse
@@ -131,10 +131,55 @@ def test_direction_exchanges_the_domains(tmp_path):
 def test_what_an_earlier_run_has_left_on_the_disk_needs_no_more_room(image_folders, tmp_path, monkeypatch):
     open_data(image_folders, tmp_path, '--cache=disk')
     monkeypatch.setattr(stores, '_free_disk', lambda directory: 0)
-    assert open_data(image_folders, tmp_path, '--cache=disk').table_b.cached
-    assert open_data(image_folders, tmp_path, '--cache_memory_mb=0').table_b.cached
+    assert open_data(image_folders, tmp_path, '--cache=disk').table_b.holds(0)
+    assert open_data(image_folders, tmp_path, '--cache_memory_mb=0').table_b.holds(0)
     with pytest.raises(UserError, match='`cache` .disk. needs 0 MB more in .* where 0 MB are free'):
         open_data(image_folders, tmp_path, '--cache=disk', '--load_size=40')
+
+
+@pytest.mark.parametrize('flags', [(), ('--dataset_mode=aligned',)])
+def test_a_second_start_decodes_only_what_has_changed_and_trains_on_the_same(tmp_path, monkeypatch, flags):
+    aligned = '--dataset_mode=aligned' in flags
+    for part in ['train'] if aligned else ['trainA', 'trainB']:
+        photographs(tmp_path / 'data' / part, 4, half=demo.day_for_night if aligned else None)
+    decoded, original = [], decode.decode_with_metadata
+    monkeypatch.setattr(decode, 'decode_with_metadata', lambda data, of: decoded.append(1) or original(data, of))
+
+    def start():
+        decoded.clear()
+        data = open_data(tmp_path / 'data', tmp_path, '--cache=memory', '--batch_size=2', *flags)
+        at_start = len(decoded)
+        batches = [np.concatenate([x.numpy() for x in batch]) for batch in data.stream().from_step(0).take(12)]
+        return at_start, batches, data
+
+    at_start, expected, _ = start()
+    assert at_start >= 4 * (1 if aligned else 2)
+    at_start, batches, data = start()
+    assert at_start == 0
+    np.testing.assert_array_equal(batches, expected)
+    # By now each image has been decoded and is kept.
+    decoded.clear()
+    assert all(data.table_a.holds(i) for i in range(4)) and all(data.table_a.row(i) is not None for i in range(4))
+    assert not decoded
+    photographs(tmp_path / 'data' / ('train' if aligned else 'trainA'), 1, lambda i: (50, 70))  # 0.png is replaced
+    assert 1 <= start()[0] <= 2
+
+
+def test_an_image_whose_pixels_are_broken_is_named_at_every_start(tmp_path):
+    for part in ('trainA', 'trainB'):
+        photographs(tmp_path / 'data' / part, 3)
+    path = tmp_path / 'data' / 'trainA' / '9.jpg'
+    Image.new('RGB', (40, 40), 'red').save(path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b'\xff\xc0') + 12] = 3  # a quantization table that the file lacks: only decoding tells
+    path.write_bytes(data)
+    for flags in ((), ('--on_bad_image=skip',)):
+        for _ in range(2):
+            if flags:
+                assert len(open_data(tmp_path / 'data', tmp_path, *flags).table_a) == 3
+            else:
+                with pytest.raises(UserError, match=r'(?s)1 of 4 images cannot be used.*9\.jpg: '):
+                    open_data(tmp_path / 'data', tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------------ sizes, channels

@@ -3,6 +3,9 @@
 Images are kept in memory, on disk, or decoded each time. PyTorch's DataLoader, if torch is installed, does the same
 work with Pillow: resize to load_size, random crop, random flip, conversion to [-1, 1]. Each measurement has a separate
 process; they take turns, and medians are reported.
+
+With --images=NUMBER it measures how start, stream and memory grow with the number of images: the first start with a
+folder, which looks at every image, and the second, which remembers what was found.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,12 +28,15 @@ from PIL import Image
 from benchmark import common
 from benchmark.settings import PipelineConfig
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.start_times import StartTimes
 
 OURS = ('memory', 'disk', 'none')
 WORKERS = (0, 1, 2, 4)  # of the DataLoader; the reference's default is 4, the best one is compared
 _WARM_UP = 0.5  # seconds before the measurement
 _IMAGES = 300  # of each domain, made if no dataroot is given
 _SIDE = 256  # of these images, in pixels
+STARTS = ('first', 'second')
+_SMALL_SIDE = 64  # of the images of --images, in pixels
 
 
 def main(config: PipelineConfig) -> int:
@@ -41,6 +47,10 @@ def main(config: PipelineConfig) -> int:
         batches.close()  # a stream that is still open would block the end of Python
         return 0
     with tempfile.TemporaryDirectory() as folder:
+        if config.images is not None:
+            config = dataclasses.replace(config, dataroot=_many_images(config, folder))
+            result = measure_starts(config)
+            return common.finish(result, config.json)
         if config.dataroot:
             _paths(config.dataroot)  # raises now for a folder that holds no images
         else:
@@ -72,6 +82,44 @@ def measure_pipeline(config: PipelineConfig) -> dict[str, Any]:
     return result
 
 
+def measure_starts(config: PipelineConfig) -> dict[str, Any]:
+    """Measures, wherever images are kept, two starts with an empty cache folder at first; each in a separate process.
+
+    Returns:
+        Under 'starts', for each kind and start, medians: 'seconds' from the process's start to its first batch, those
+        of each of its 'phases', and the 'cpu_seconds' of all threads until then; the 'images_per_second' of the stream
+        after that, of both domains; and 'peak_bytes'.
+    """
+    found: dict[str, dict[str, list[Mapping[str, Any]]]] = {kind: {start: [] for start in STARTS} for kind in OURS}
+    for _, kind in itertools.product(range(config.repeats), OURS):
+        with tempfile.TemporaryDirectory() as cache_dir:
+            for start in STARTS:
+                values = {'config': dataclasses.asdict(config), 'cache_dir': cache_dir}
+                with common.Served(common.worker('pipeline'), kind, values) as process:
+                    answer = process.ask()
+                found[kind][start].append(answer)
+                common.say(
+                    f'{kind}: {start} start {answer["seconds"]:.1f} s, {answer["images_per_second"]:.0f} images/s'
+                )
+    return {
+        'machine': common.machine(),
+        'settings': common.settings_of(config),
+        'starts': {
+            kind: {start: _middle(answers) for start, answers in of_kind.items()} for kind, of_kind in found.items()
+        },
+    }
+
+
+def _middle(answers: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """The median of each number of several answers, and the range of their seconds."""
+    medians = {
+        name: statistics.median(answer[name] for answer in answers)
+        for name in ('cpu_seconds', 'images_per_second', 'peak_bytes')
+    }
+    phases = {name: statistics.median(answer['phases'][name] for answer in answers) for name in answers[0]['phases']}
+    return {**common.summary([answer['seconds'] for answer in answers]), 'phases': phases, **medians}
+
+
 def _in_a_process(config: PipelineConfig, kind: str) -> float:
     values = {**dataclasses.asdict(config), 'only': kind, 'json': None}
     flags = [f'--{name}={value}' for name, value in values.items() if value is not None]
@@ -94,13 +142,48 @@ def _rate(batches: Iterator[Any], config: PipelineConfig) -> float:
 
 
 def _ours(config: PipelineConfig) -> Iterator[Any]:
+    with tempfile.TemporaryDirectory() as cache_dir:
+        yield from _batches(config, config.only, cache_dir, StartTimes())
+
+
+def _batches(config: PipelineConfig, kind: str, cache_dir: str, times: StartTimes) -> Iterator[Any]:
+    """Our own batches, as training opens them."""
     from cyclegan_tf.data.training_data import open_training_data
     from cyclegan_tf.runtime.console import Console
 
-    with tempfile.TemporaryDirectory() as cache_dir:
-        training = config.training(cache=config.only, cache_dir=cache_dir)
-        data = open_training_data(training, Console(config.batch_size, stream=sys.stderr))
-        yield from data.stream().from_step(0)
+    times.mark('starting Python and importing TensorFlow')
+    training = config.training(cache=kind, cache_dir=cache_dir)
+    data = open_training_data(training, Console(config.batch_size, stream=sys.stderr), times=times)
+    yield from data.stream().from_step(0)
+
+
+class _Phases(StartTimes):
+    """Start times as numbers."""
+
+    def seconds(self) -> dict[str, float]:
+        """Each phase's."""
+        return dict(self._phases)
+
+
+def work(kind: str, values: Mapping[str, Any]) -> Callable[[], Mapping[str, Any]]:
+    """A start, and the stream after it; of a process that is asked once."""
+    config = PipelineConfig(**values['config'])
+
+    def start() -> Mapping[str, Any]:
+        times = _Phases()
+        batches = _batches(config, kind, values['cache_dir'], times)
+        next(batches)
+        times.mark('making the first batch')
+        phases = times.seconds()
+        return {
+            'seconds': sum(phases.values()),
+            'cpu_seconds': time.process_time(),
+            'phases': phases,
+            'images_per_second': _rate(batches, config),
+            'peak_bytes': common.peak_bytes(),
+        }
+
+    return start
 
 
 def _torch(config: PipelineConfig, workers: int) -> Iterator[Any]:
@@ -156,3 +239,29 @@ def _make_images(folder: str) -> None:
         for i in range(_IMAGES):
             pixels = np.roll(pictures[i % len(pictures)], i, axis=0)[:_SIDE, :_SIDE]
             Image.fromarray(pixels).save(os.path.join(folder, part, f'{i:04}.jpg'), quality=90)
+
+
+def _many_images(config: PipelineConfig, folder: str) -> str:
+    """The folder with config.images images: the given one, or a new one, made there or in `folder`.
+
+    Raises:
+        UserError: the given folder has another number of images.
+    """
+    root = config.dataroot or folder
+    if config.dataroot and os.path.exists(root):
+        count = sum(map(len, _paths(root)))
+        if count != config.images:
+            raise UserError(
+                f"`images` ({config.images}) is not the number of images in `dataroot` ('{root}'), which is {count}; "
+                'set it to that, or dataroot to a folder that does not exist.'
+            )
+        return root
+    common.say(f'Making {config.images} images in {root}.')
+    random = np.random.default_rng(0)
+    for part, count in (('trainA', config.images - config.images // 2), ('trainB', config.images // 2)):
+        os.makedirs(os.path.join(root, part))
+        for i in range(count):
+            noise = Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8))
+            picture = noise.resize((_SMALL_SIDE, _SMALL_SIDE), Image.BICUBIC)
+            picture.save(os.path.join(root, part, f'{i:07}.jpg'), quality=90)
+    return root

@@ -32,12 +32,3 @@ def make_run(config: Config, checkpoints_dir: pathlib.Path) -> BaseModel:
 def picture(side: int) -> np.ndarray:
     """A photograph, uint8 [side, side, 3]."""
     return np.asarray(Image.fromarray(demo.regions('test', 'A')['chelsea']).resize((side, side)))
-
-
-def make_images(folder: pathlib.Path, count: int, side: int) -> None:
-    """Writes photographs of the demo as JPEGs of side x side, all of them different."""
-    folder.mkdir(parents=True)
-    pictures = list(demo.regions('test', 'A').values())
-    for i in range(count):
-        image = Image.fromarray(np.roll(pictures[i % len(pictures)], i, axis=0)).resize((side, side))
-        image.save(folder / f'{i:04}.jpg', quality=90)

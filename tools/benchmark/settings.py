@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import itertools
+import re
 import shlex
 from collections.abc import Sequence
 from typing import Any, Optional
@@ -46,9 +47,30 @@ THEIR_TRANSLATIONS = (
     'torch inference_mode autocast',
     'torch inference_mode channels_last autocast',
 )
+# Exported models in other runtimes, which are measured if they are asked for: their files take minutes to make. 'int8'
+# is static quantization, of the convolutions alone in all but 'litert int8', which computes everything in 8 bits.
+RUNTIME_TRANSLATIONS = (
+    'onnxruntime',
+    'openvino',
+    'onnxruntime int8',
+    'openvino int8',
+    'litert int8',
+    'litert int8 convolutions',
+)
 
 # Kinds of steps that `models` measures: our models, and the same in PyTorch.
 MODEL_KINDS = tuple(prefix + model for model in ('cycle_gan', 'CUT', 'FastCUT', 'pix2pix') for prefix in ('', 'torch '))
+
+# Models that `gpu` measures, and kinds of steps, ours and PyTorch's, the most important ones in the first row. 'NHWC':
+# TensorFlow's graph optimizer is kept from changing the layout of images.
+GPU_MODELS = ('cycle_gan', 'pix2pix', 'CUT', 'FastCUT')
+GPU_STEPS = (
+    ('float32 xla', 'torch', 'bfloat16 xla', 'torch channels_last autocast'),
+    ('torch channels_last', 'torch channels_last compile', 'torch channels_last autocast compile', 'float32'),
+    ('float16 xla', 'bfloat16', 'float16', 'torch autocast'),
+    ('float32 NHWC', 'bfloat16 NHWC', 'float16 NHWC'),
+)
+DRY_STEPS = ('float32', 'torch')
 
 # What `all` runs, besides growth if that is asked for.
 OF_ALL = ('train', 'translate', 'pipeline', 'serving')
@@ -147,8 +169,13 @@ class TranslateConfig:
 
     netG: str = setting('resnet_9blocks', 'architecture of the generator', group='networks', choices=_RESNETS)
     ngf: int = setting(64, "filters of the generator's first convolution", group='networks', minimum=1)
-    size: int = setting(256, 'side of the images, in pixels', group='data', minimum=8)
+    size: str = setting(
+        '256', "side of the images, or their size as 'WIDTHxHEIGHT', as in 1024x768, in pixels", group='data'
+    )
     images: int = setting(8, 'number of files in a turn', group='data', minimum=1)
+    calibration: int = setting(
+        8, 'number of images of the training set on which models in int8 are calibrated', group='data', minimum=1
+    )
     batch_size: Optional[int] = setting(
         None,
         'maximum number of images that ours translates at once; unset: as in cyclegan_tf.translate; PyTorch translates '
@@ -162,8 +189,9 @@ class TranslateConfig:
     repeats: int = setting(5, 'number of measured turns of each kind, after a warm-up', minimum=1)
     kinds: Optional[str] = setting(
         None,
-        f'kinds of translations to measure, separated by commas, from '
-        f'{", ".join(OUR_TRANSLATIONS + THEIR_TRANSLATIONS)}; unset: all',
+        f'kinds of translations to measure, separated by commas, from {", ".join(OUR_TRANSLATIONS)}, '
+        f'{", ".join(THEIR_TRANSLATIONS)}, and of exported models {", ".join(RUNTIME_TRANSLATIONS)}; unset: all but '
+        "exported models, which need cyclegan_tf's extras 'onnx' and 'runtimes'",
     )
     programs: bool = setting(True, 'also measure complete programs, from the start of the process to its end')
     json: Optional[str] = setting(None, 'file for the result, besides standard output', group='files')
@@ -171,9 +199,17 @@ class TranslateConfig:
 
     def __post_init__(self):
         validate_fields(self)
-        choose_kinds(self.kinds, OUR_TRANSLATIONS + THEIR_TRANSLATIONS)  # raises for unknown kinds
-        if self.size % 4:
-            raise UserError(f'`size` ({self.size}) is not a multiple of 4, as the networks need; set it to one.')
+        self.chosen()  # raises for unknown kinds
+        image_size(self.size)  # raises for sizes that the networks do not take
+
+    def chosen(self) -> list[str]:
+        """The kinds to measure.
+
+        Raises:
+            UserError: a kind is unknown.
+        """
+        usual = OUR_TRANSLATIONS + THEIR_TRANSLATIONS
+        return choose_kinds(self.kinds, usual + RUNTIME_TRANSLATIONS, default=usual)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -304,6 +340,49 @@ class GrowthConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class GpuConfig:
+    """Settings of `gpu`."""
+
+    models: str = setting(
+        'cycle_gan,pix2pix,CUT', f'models, separated by commas, from {", ".join(GPU_MODELS)}', group='networks'
+    )
+    netG: Optional[str] = setting(
+        None,
+        "architecture of the generators, but for pix2pix, which keeps its own; unset: each model's",
+        group='networks',
+        choices=_RESNETS,
+    )
+    ngf: int = same(Config, 'ngf')
+    ndf: int = same(Config, 'ndf')
+    crop_size: int = setting(256, 'side of the images, in pixels', group='data', minimum=32)
+    batches: str = setting('1,4,16', 'numbers of images of each domain in a step, separated by commas', group='data')
+    kinds: Optional[str] = setting(
+        None,
+        f'kinds of steps to measure, separated by commas, from {", ".join(itertools.chain(*GPU_STEPS))}; unset: all, '
+        f'or with --dry_run {", ".join(DRY_STEPS)}',
+    )
+    repeats: int = setting(10, 'number of measured steps of each kind, after two that warm up', minimum=1)
+    minutes: float = setting(
+        10.0, 'time for everything; kinds that would not fit into the rest of it are left out', minimum=0.1
+    )
+    dry_run: bool = setting(
+        False,
+        'try the script on CPUs, with tiny networks and images, one step of each kind and the first batch; and count '
+        'on paper what a GPU has to do for a step of the networks, images and batch that are set',
+    )
+    json: Optional[str] = setting(None, 'file for the result, besides standard output', group='files')
+    verbose: bool = setting(False, 'print the traceback of an error')
+
+    def __post_init__(self):
+        validate_fields(self)
+        numbers('batches', self.batches)  # raises for a value that cannot be parsed
+        choose_kinds(self.kinds, tuple(itertools.chain(*GPU_STEPS)))  # raises for unknown kinds
+        unknown = [model for model in self.models.split(',') if model not in GPU_MODELS]
+        if unknown:
+            raise UserError(f"`models` ('{unknown[0]}') is not one of: {', '.join(GPU_MODELS)}.")
+
+
+@dataclasses.dataclass(frozen=True)
 class AllConfig:
     """Settings of `all`."""
 
@@ -361,3 +440,18 @@ def numbers(name: str, value: str) -> list[int]:
     if not all(part.isdigit() and int(part) for part in parts):
         raise UserError(f"`{name}` ('{value}') is not a list of positive integers, such as 1,4; correct it.")
     return [int(part) for part in parts]
+
+
+def image_size(value: str) -> tuple[int, int]:
+    """Width and height in pixels: '256' -> (256, 256), '1024x768' -> (1024, 768).
+
+    Raises:
+        UserError: the setting `size` cannot be parsed, or the networks do not take such images.
+    """
+    match = re.fullmatch(r'([0-9]+)(?:x([0-9]+))?', value)
+    if not match:
+        raise UserError(f"`size` ('{value}') is not a side or 'WIDTHxHEIGHT', as in 1024x768; correct it.")
+    width, height = int(match[1]), int(match[2] or match[1])
+    if width % 4 or height % 4 or min(width, height) < 8:
+        raise UserError(f'`size` ({value}) is not a multiple of 4 and at least 8, as the networks need; set it to one.')
+    return width, height

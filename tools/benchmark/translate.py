@@ -2,10 +2,11 @@
 
 Ours is cyclegan_tf.translate in each precision. Theirs, if torch is installed, is a loop as in the reference's test.py:
 Pillow reads, the generator (torch_mirror.py, with the same weights) translates one image after another, Pillow writes.
-Input files are JPEGs, output files PNGs. Each kind has a separate process, which reports its peak memory; they take
-turns, and medians are reported. Seconds are those of one image in a steady state: without the start of the process and
-without the first turn over all images, which compiles and allocates memory. Complete programs are measured too, from
-the start of the process to its end.
+In the same loop, other runtimes run the exported generator (runtimes.py), if --kinds asks for them. Input files are
+JPEGs, output files PNGs. Each kind has a separate process, which reports its peak memory; they take turns, and medians
+are reported. Seconds are those of one image in a steady state: without the start of the process and without the first
+turn over all images, which compiles and allocates memory. Complete programs are measured too, from the start of the
+process to its end.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmark import common
-from benchmark.settings import OUR_TRANSLATIONS, THEIR_TRANSLATIONS, TranslateConfig, choose_kinds
+from benchmark import common, runtimes
+from benchmark.settings import OUR_TRANSLATIONS, RUNTIME_TRANSLATIONS, TranslateConfig, image_size
 from cyclegan_tf.errors import UserError
 
 _RATIOS = (
@@ -35,9 +36,12 @@ _RATIOS = (
     ('bfloat16', 'best torch'),
     ('bfloat16', 'torch autocast'),
     ('bfloat16', 'best torch autocast'),
+    *((kind, 'float32') for kind in RUNTIME_TRANSLATIONS),
 )
 _NAME = 'benchmark'  # of the run
-_WEIGHTS = 'G_A.npz'  # in the benchmark's folder: a state_dict
+# In the benchmark's folder.
+_WEIGHTS = 'G_A.npz'  # a state_dict
+_MODELS = 'models'  # those of other runtimes
 
 
 def main(config: TranslateConfig) -> int:
@@ -54,27 +58,34 @@ def measure(config: TranslateConfig, folder: pathlib.Path) -> dict[str, Any]:
         config: the settings.
         folder: an empty folder for the run, images and pictures.
     """
+    kinds = runtimes.installed(common.installed(config.chosen()))
     make_files(config, folder)
-    kinds = common.installed(choose_kinds(config.kinds, OUR_TRANSLATIONS + THEIR_TRANSLATIONS))
+    make_models(config, folder, [kind for kind in kinds if kind in RUNTIME_TRANSLATIONS])
     values = {**dataclasses.asdict(config), 'json': None, 'folder': str(folder)}
     rows, _ = common.in_turns(
         common.worker('translate'), dict.fromkeys(kinds, values), config.repeats, f'for {config.images} images'
     )
-    for row in rows.values():
+    for kind, row in rows.items():
         row.update({name: row[name] / config.images for name in ('seconds', 'least', 'most')})
+        if kind in RUNTIME_TRANSLATIONS:
+            row['runtime'] = runtimes.describe(kind)
+            row['file_bytes'] = (folder / _MODELS / runtimes.FILES[kind]).stat().st_size
+    pairs = [(kind, 'torch') for kind in kinds] + [(kind, 'float32') for kind in kinds if not kind.startswith('torch')]
     differences = {
-        f'{kind} / torch': mean_difference(folder / kind, folder / 'torch')
-        for kind in kinds
-        if kind != 'torch' and 'torch' in kinds
+        f'{kind} / {other}': mean_difference(folder / kind, folder / other)
+        for kind, other in pairs
+        if other in kinds and kind != other
     }
     result = {
         'machine': common.machine(),
         'settings': common.settings_of(config),
         'meaning': 'seconds: for one image, from file to file, in a steady state (without the start of the process and '
-        'the first turn); mean_difference: mean absolute difference of pictures, in levels of 255',
+        'the first turn); file_bytes: of the exported model; mean_difference: mean absolute difference of pictures, in '
+        'levels of 255; mean_difference_of_range: the same, divided by 255',
         'images': rows,
         'ratios': common.ratios(rows, {'image': 'seconds', 'memory': 'peak_bytes'}, _RATIOS),
         'mean_difference': differences,
+        'mean_difference_of_range': {pair: levels / 255 for pair, levels in differences.items()},
     }
     if config.programs:
         result['programs'] = measure_programs(config, folder, kinds)
@@ -106,15 +117,15 @@ def measure_programs(config: TranslateConfig, folder: pathlib.Path, kinds: list[
         common.say(f'{kind}: {seconds[kind][-1]:.2f} s, the complete program')
     rows = {kind: common.summary(of_one) for kind, of_one in seconds.items()}
     meaning = (
-        f'seconds: of a program that translates {config.images} images, from its start to its end; theirs imports '
-        f'only torch, NumPy and Pillow, less than the reference does'
+        f'seconds: of a program that translates {config.images} images, from its start to its end; that of PyTorch or '
+        f'another runtime imports only this, NumPy and Pillow, less than the reference does'
     )
     return {'meaning': meaning, **rows, 'ratios': common.ratios(rows, {'program': 'seconds'}, _RATIOS)}
 
 
 def make_files(config: TranslateConfig, folder: pathlib.Path) -> None:
     """Makes the run, its generator's weights for PyTorch, and the images."""
-    from benchmark.run import make_images, make_run
+    from benchmark.run import make_run
     from cyclegan_tf.networks import torch_weights
     from cyclegan_tf.settings.models import CycleGANConfig
 
@@ -122,7 +133,40 @@ def make_files(config: TranslateConfig, folder: pathlib.Path) -> None:
     model = make_run(run, folder / 'checkpoints')
     slots = torch_weights.generator_slots(run.netG, not run.no_dropout)
     np.savez(folder / _WEIGHTS, **torch_weights.state_dict(model.translations['AtoB'].network, slots))
-    make_images(folder / 'images', config.images, config.size)
+    make_images(folder / 'images', config.images, *image_size(config.size))
+
+
+def make_images(folder: pathlib.Path, count: int, width: int, height: int) -> None:
+    """Writes photographs of the demo as JPEGs of one size, all of them different."""
+    from cyclegan_tf.data import demo
+
+    folder.mkdir()
+    pictures = list(demo.regions('test', 'A').values())
+    for i in range(count):
+        image = Image.fromarray(np.roll(pictures[i % len(pictures)], i, axis=0)).resize((width, height))
+        image.save(folder / f'{i:04}.jpg', quality=90)
+
+
+def make_models(config: TranslateConfig, folder: pathlib.Path, kinds: list[str]) -> None:
+    """Makes the files of exported models; in 8 bits they are calibrated on images of the run's training set."""
+    if not kinds:
+        return
+    from benchmark.serving import write
+    from cyclegan_tf.data import demo
+
+    tiles = list(demo.regions('train', 'A').values())
+    chosen = [tiles[i * len(tiles) // config.calibration] for i in range(config.calibration)]  # of all photographs
+    images = [
+        np.asarray(Image.fromarray(tile).resize(image_size(config.size)), np.float32)[None] / 127.5 - 1
+        for tile in chosen
+    ]
+    runtimes.write_models(
+        kinds,
+        folder / _MODELS,
+        folder / 'checkpoints' / _NAME,
+        lambda: write(folder, 'exported', '--format=onnx'),
+        images,
+    )
 
 
 def mean_difference(some: pathlib.Path, others: pathlib.Path) -> float:
@@ -136,7 +180,9 @@ def mean_difference(some: pathlib.Path, others: pathlib.Path) -> float:
 # ------------------------------------------------------------------------------------------------------ worker process
 def work(kind: str, values: Mapping[str, Any]) -> Callable[[], None]:
     """A function that translates all images once."""
-    return (_their_translation if kind.startswith('torch') else _our_translation)(kind, values)
+    if kind in OUR_TRANSLATIONS:
+        return _our_translation(kind, values)
+    return (_runtime_translation if kind in RUNTIME_TRANSLATIONS else _their_translation)(kind, values)
 
 
 def our_settings(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,6 +194,7 @@ def our_settings(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
         'input': str(folder / 'images'),
         'output': str(folder / kind),
         'precision': kind,
+        'emulate_precision': True,  # on every CPU, what the kind says
         'batch_size': values['batch_size'],
         'num_threads': values['num_threads'],
     }
@@ -155,6 +202,7 @@ def our_settings(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _our_translation(kind: str, values: Mapping[str, Any]) -> Callable[[], None]:
     from cyclegan_tf.runs import checkpoints
+    from cyclegan_tf.runtime import hardware
     from cyclegan_tf.settings.run_flags import load_config
     from cyclegan_tf.settings.translation import TranslateConfig
     from cyclegan_tf.translation.files import translate_input
@@ -165,7 +213,11 @@ def _our_translation(kind: str, values: Mapping[str, Any]) -> Callable[[], None]
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
     config = load_config(run_directory)
     checkpoint = checkpoints.find(run_directory, settings.epoch)
-    translator = Translator.from_checkpoint(config, checkpoint, settings.max_pixels, settings.precision)
+    hardware.prepare_translation()
+    directions = Translator.directions_of_files(config, checkpoint, settings.direction)
+    translator = Translator.from_checkpoint(
+        config, checkpoint, settings.max_pixels, settings.precision, directions=directions
+    )
 
     def translate_all():
         outcome = translate_input(settings, translator)
@@ -174,30 +226,28 @@ def _our_translation(kind: str, values: Mapping[str, Any]) -> Callable[[], None]
     return translate_all
 
 
+def _runtime_translation(kind: str, values: Mapping[str, Any]) -> Callable[[], None]:
+    path = pathlib.Path(values['folder'], _MODELS, runtimes.FILES[kind])
+    return _one_by_one(kind, values, runtimes.load(kind, path, *image_size(values['size'])))
+
+
 def _their_translation(kind: str, values: Mapping[str, Any]) -> Callable[[], None]:
     import torch
 
     from benchmark import torch_mirror
 
-    folder, side = pathlib.Path(values['folder']), values['size']
     generator = torch_mirror.generator(values['netG'], 3, 3, values['ngf'], 'instance')
-    with np.load(folder / _WEIGHTS) as weights:
+    with np.load(pathlib.Path(values['folder'], _WEIGHTS)) as weights:
         generator.load_state_dict({key: torch.from_numpy(weights[key]) for key in weights.files})
     layout = torch.channels_last if 'channels_last' in kind else torch.contiguous_format
     generator = generator.eval().to(memory_format=layout)
-    output = folder / kind
-    output.mkdir(exist_ok=True)
 
-    def translate_all():
-        for path in sorted((folder / 'images').iterdir()):
-            image = Image.open(path).convert('RGB').resize((side, side), Image.BICUBIC)
-            x = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().to(torch.float32)
-            x = x.div_(255).sub_(0.5).div_(0.5)[None].to(memory_format=layout)
-            fake = generator(x)[0].to(torch.float32).permute(1, 2, 0).numpy()
-            # Departs from the reference: rounds instead of truncating, since the pictures are compared with ours.
-            levels = np.rint((fake + 1) / 2 * 255).astype(np.uint8)
-            Image.fromarray(levels).save(output / f'{path.stem}.png')
+    def translate(image):
+        x = torch.from_numpy(image).permute(2, 0, 1).contiguous().to(torch.float32)
+        x = x.div_(255).sub_(0.5).div_(0.5)[None].to(memory_format=layout)
+        return generator(x)[0].to(torch.float32).permute(1, 2, 0).numpy()
 
+    translate_all = _one_by_one(kind, values, translate)
     without_gradients = torch.inference_mode if 'inference_mode' in kind else torch.no_grad
 
     def translate_all_without_gradients():
@@ -205,3 +255,20 @@ def _their_translation(kind: str, values: Mapping[str, Any]) -> Callable[[], Non
             translate_all()
 
     return translate_all_without_gradients
+
+
+def _one_by_one(kind: str, values: Mapping[str, Any], translate: runtimes.Generator) -> Callable[[], None]:
+    """A function that translates one file after another, as the reference does: Pillow reads and writes."""
+    folder, size = pathlib.Path(values['folder']), image_size(values['size'])
+    output = folder / kind
+    output.mkdir(exist_ok=True)
+
+    def translate_all():
+        for path in sorted((folder / 'images').iterdir()):
+            image = Image.open(path).convert('RGB').resize(size, Image.BICUBIC)
+            fake = translate(np.array(image))
+            # Departs from the reference: rounds instead of truncating, since the pictures are compared with ours.
+            levels = np.rint((fake + 1) / 2 * 255).astype(np.uint8)
+            Image.fromarray(levels).save(output / f'{path.stem}.png')
+
+    return translate_all

@@ -20,7 +20,7 @@ def test_processes_that_are_measured_begin_without_tensorflow_and_pytorch():
     code = (
         f'import runpy, sys; sys.path.insert(0, {str(program.ROOT / "tools")!r})\n'
         f'load = runpy.run_path({TOOL!r})["load"]\n'
-        'for name in ("train", "translate", "growth"): assert load(name).work\n'
+        'for name in ("train", "translate", "growth", "gpu"): assert load(name).work\n'
         'print({"tensorflow", "torch", "absl", "matplotlib"} & set(sys.modules))'
     )
     status, output, error = program.run_python('-c', code, real=True)
@@ -166,7 +166,7 @@ def test_pipeline_measures_where_images_are_kept(of_all):
 @pytest.mark.parametrize(
     'arguments, status, words',
     [
-        ([], 2, "benchmark '' is not one of: train, models, translate, pipeline, serving, growth, all"),
+        ([], 2, "benchmark '' is not one of: train, models, translate, pipeline, serving, growth, gpu, all"),
         (['cooking'], 2, "benchmark 'cooking' is not one of"),
         (['serving', '--sizes=large'], 2, "`sizes` ('large') is not a list of positive integers"),
         (['train', '--device=gpu'], 1, '`device` (gpu) is not available to TensorFlow; set it to cpu.'),
@@ -174,9 +174,11 @@ def test_pipeline_measures_where_images_are_kept(of_all):
         (['translate', '--kinds=cooking'], 2, "`kinds` ('cooking') is not one of: float32"),
         (['translate', '--size=30'], 2, '`size` (30) is not a multiple of 4'),
         (['growth', '--sizes=32,30'], 2, '`sizes` (32,30): `crop_size` (30) has to be a multiple of 4'),
+        (['gpu', '--kinds=float64'], 2, "`kinds` ('float64') is not one of: float32 xla, torch"),
+        (['gpu', '--batches=1,some'], 2, "`batches` ('1,some') is not a list of positive integers"),
         (['all', '--translate=--cooking=1'], 2, "Unknown command line flag 'cooking'"),
         (['all', "--train='"], 2, 'cannot be parsed (No closing quotation)'),
-        (['--help'], 0, 'python tools/benchmark.py train|translate|pipeline|serving|growth|all'),
+        (['--help'], 0, 'python tools/benchmark.py train|models|translate|pipeline|serving|growth|gpu|all'),
         (['serving', '--help'], 0, 'format_size'),
     ],
 )
