@@ -225,9 +225,9 @@ def restore_networks(model: BaseModel, checkpoint: CheckpointInfo, weights: str 
     if weights == 'average' and model.config.ema_decay:
         restored = tf.Module()
         restored.step = model.step
-        for name, role in model.config.networks.items():
-            if role.kind == 'generator':
-                setattr(restored, averages.attribute(name), model.networks()[name])
+        for name, network in model.networks().items():
+            if model.config.networks[name].kind == 'generator':
+                setattr(restored, averages.attribute(name), network)
     try:
         status = tf.train.Checkpoint(model=restored).restore(checkpoint.prefix)
         status.assert_existing_objects_matched().expect_partial()

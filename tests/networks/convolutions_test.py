@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from cyclegan_tf.networks import convolutions, make_discriminator, make_generator
+from cyclegan_tf.networks.precision import computed_in
 from tests.helpers.derivatives import with_gradients
 
 
@@ -72,6 +73,19 @@ def test_sides_are_doubled_as_pytorch_does(shape, kernel):
         assert results[0].shape == (b, 2 * h, 2 * w, filters)
         for result, right in zip(results, expected):
             np.testing.assert_allclose(result, right, rtol=0, atol=1e-12 * np.abs(right).max())
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices('GPU')), reason='cuDNN takes padding in every precision')
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16', 'float16'])
+def test_on_cpus_half_precision_doubles_sides_without_explicit_padding(precision):
+    with computed_in(precision):
+        layer = convolutions.UpConv(5, 3)
+    x = tf.cast(tf.random.stateless_normal([1, 8, 9, 4], [1, 2]), layer.compute_dtype)
+    graph = tf.function(layer, autograph=False).get_concrete_function(x).graph
+    paddings = [op.get_attr('padding') for op in graph.get_operations() if op.type == 'Conv2DBackpropInput']
+    assert paddings == [b'EXPLICIT' if precision == 'float32' else b'VALID']
+    expected = tf.nn.conv2d_transpose(tf.cast(x, tf.float32), layer.kernel, [1, 17, 19, 5], 2, 'VALID')[:, 1:, 1:]
+    np.testing.assert_allclose(tf.cast(layer(x), tf.float32), expected, atol=0.03)
 
 
 @pytest.mark.parametrize('side, pads', [(16, 0), (15, 1), (None, 1)])
