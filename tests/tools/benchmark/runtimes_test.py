@@ -1,6 +1,7 @@
 """Exported generators in other runtimes make the pictures that ours makes; runtimes that are missing are left out."""
 
 import numpy as np
+import onnx
 import pytest
 from benchmark import common, runtimes, settings
 from benchmark.run import make_run
@@ -49,19 +50,26 @@ def test_pictures_are_ours(models, kind, least, most):
     assert least <= np.abs(picture - ours).mean() * 127.5 <= most
 
 
-def test_quantizers_agree_where_both_quantize_convolutions_alone(models):
+def test_both_quantizers_lose_the_same_on_convolutions_alone_and_more_on_everything(models):
     folder, _ = models
-    kinds = ('onnxruntime int8', 'litert int8 convolutions', 'litert int8')
+    kinds = ('onnxruntime', 'onnxruntime int8', 'litert int8 convolutions', 'litert int8')
     load = [runtimes.load(kind, folder / runtimes.FILES[kind], WIDTH, HEIGHT) for kind in kinds]
-    reference, convolutions, everything = (translate(photograph(HEIGHT, WIDTH)) for translate in load)
-    assert np.abs(convolutions - reference).mean() * 127.5 < 0.5 < np.abs(everything - reference).mean() * 127.5
+    exact, *quantized = (translate(photograph(HEIGHT, WIDTH)) for translate in load)
+    one, other, everything = (np.abs(picture - exact).mean() * 127.5 for picture in quantized)
+    assert other == pytest.approx(one, rel=0.1) and everything > 1.25 * max(one, other)
 
 
-def test_weights_in_8_bits_are_smaller(models):
+def test_weights_are_in_8_bits(models):
     folder, _ = models
     sizes = {name: (folder / name).stat().st_size for name in set(runtimes.FILES.values())}
     assert len(sizes) == 4 and sorted(path.name for path in folder.iterdir()) == sorted(sizes)
-    assert all(size < sizes['float32.onnx'] for name, size in sizes.items() if name != 'float32.onnx')
+    assert all(size < sizes['float32.onnx'] for name, size in sizes.items() if name.endswith('.tflite'))
+    # Of so small a network, the ONNX file in 8 bits may be the larger one: it describes each scale.
+    for name, kind in (('float32.onnx', onnx.TensorProto.FLOAT), ('int8.onnx', onnx.TensorProto.INT8)):
+        kernels = [
+            one for one in onnx.load(folder / name).graph.initializer if len(one.dims) == 4 and max(one.dims) > 1
+        ]
+        assert len(kernels) > 10 and {kernel.data_type for kernel in kernels} == {kind}, name
 
 
 def test_only_the_files_of_the_kinds_are_made(tmp_path):
