@@ -1,6 +1,6 @@
 # Shell functions that demo.sh and test.sh share: which Python, and an environment with the package in it.
 
-# Where this is set, each of the programs that are started would compile every module anew, which takes 6 s for
+# Where this is set, each of the programs that are started would compile every module anew, which takes 8 s for
 # TensorFlow's.
 unset PYTHONDONTWRITEBYTECODE
 

@@ -110,20 +110,20 @@ def find_directory(root: str) -> Optional[str]:
     Raises:
         UserError: there are several data sets.
     """
-    local = [root]
-    for depth in ('', '*', os.path.join('*', '*')):
+    folders = [root]
+    for depth in range(3):
         if '://' in root:
-            paths = tf.io.gfile.glob(os.path.join(root, depth, 'dataset_info.json'))
+            paths = tf.io.gfile.glob(os.path.join(root, *['*'] * depth, 'dataset_info.json'))
         else:
             # Without glob, which would look for that file in each file of a folder of images, too.
-            paths = [os.path.join(folder, 'dataset_info.json') for folder in local]
+            folders = [inner for folder in folders for inner in _folders_in(folder)] if depth else folders
+            paths = [os.path.join(folder, 'dataset_info.json') for folder in folders]
             paths = [path for path in paths if os.path.exists(path)]
-            local = [inner for folder in local for inner in _folders_in(folder)]
         # TensorFlow Datasets gives such names to data sets that it has not finished.
         paths = [path for path in paths if not os.path.basename(os.path.dirname(path)).startswith('incomplete.')]
         if len(paths) > 1:
-            folders = ', '.join(sorted(os.path.dirname(path) for path in paths))
-            raise UserError(f"`dataroot` ('{root}') holds several prepared data sets; set it to one of: {folders}.")
+            found = ', '.join(sorted(os.path.dirname(path) for path in paths))
+            raise UserError(f"`dataroot` ('{root}') holds several prepared data sets; set it to one of: {found}.")
         if paths:
             return os.path.dirname(paths[0])
     return None

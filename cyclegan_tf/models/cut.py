@@ -117,8 +117,8 @@ class CUT(BaseModel):
     @functools.cached_property
     def _identity_apart(self) -> bool:
         """Whether the losses of nce_idt have passes of their own, after the gradients of all others, so that only the
-        activations of one image are in memory at a time. A GPU is the faster for two at once; and batch norm has
-        statistics of both."""
+        activations of one image are in memory at a time. On GPUs, which are made for large batches, both images are in
+        one batch, as in the reference; and batch norm has statistics of both."""
         batched = self._config.norms['generator'].startswith('batch') or tf.config.list_physical_devices('GPU')
         return self._config.nce_idt and not batched
 

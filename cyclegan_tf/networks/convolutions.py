@@ -161,7 +161,7 @@ class UpConv(tf.keras.layers.Conv2DTranspose):
         kernel = tf.cast(self.kernel, x.dtype)
         b, h, w, _ = sides(x)
         # oneDNN does not take explicit padding, and TensorFlow's own kernel is slow in half precision.
-        slices = self.plain or (full_precision(x) is not x and not tf.config.list_physical_devices('GPU'))
+        slices = self.plain or (x.dtype.size == 2 and not tf.config.list_physical_devices('GPU'))
         if slices and self.kernel_size == (3, 3):
             y = tf.nn.conv2d_transpose(x, kernel, [b, 2 * h + 1, 2 * w + 1, self.filters], 2, 'VALID')[:, 1:, 1:]
         else:

@@ -22,7 +22,7 @@ def share_arenas(count: int = 2) -> None:
 
 def keep_buffers() -> None:
     """Keeps freed memory for the next buffer instead of returning it to the system, which then has to clear its pages
-    again; and shares a single arena, since the others cannot hold buffers of more than 32 MiB.
+    again; and shares the main arena, since the others are made of heaps of 64 MiB, which hold no larger buffer.
 
     This is for translation, which needs buffers of the same sizes again and again.
     """

@@ -1,11 +1,12 @@
 """Records of TensorFlow Datasets: read in any order, found by name or folder; and what is damaged or missing."""
 
+import os
 import shutil
 
 import numpy as np
 import pytest
 
-from cyclegan_tf.data import decode, inspection, sources
+from cyclegan_tf.data import decode, inspection, records, sources
 from cyclegan_tf.errors import UserError
 from tests.helpers import program
 
@@ -23,6 +24,21 @@ def test_a_builder_of_tensorflow_datasets(tmp_path):
             for index in (0, 2, 3):
                 np.testing.assert_array_equal(decode.to_array(a.picture(index)), images[index])
             assert not np.array_equal(images[0], images[2]) and not np.array_equal(images[2], images[3])
+
+
+@pytest.mark.parametrize('inner', ['', '1.0.0', 'tiny/1.0.0', 'more/tiny/1.0.0'])
+def test_a_prepared_data_set_is_found_two_folders_below_without_a_look_at_every_file(tmp_path, monkeypatch, inner):
+    root = tmp_path / 'photos [2]'  # which glob would take for a pattern
+    (root / 'trainA').mkdir(parents=True)
+    for i in range(50):
+        (root / 'trainA' / f'{i}.png').write_bytes(b'')
+    (root / inner).mkdir(parents=True, exist_ok=True)
+    (root / inner / 'dataset_info.json').write_text('{}')
+    looked, exists = [], os.path.exists
+    monkeypatch.setattr(os.path, 'exists', lambda path: looked.append(path) or exists(path))
+    found = records.find_directory(str(root))
+    assert found == (None if inner.startswith('more') else str(root / inner).rstrip('/'))
+    assert 1 <= len(looked) <= 5
 
 
 @pytest.fixture(scope='module')

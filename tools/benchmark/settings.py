@@ -346,15 +346,10 @@ class GpuConfig:
     models: str = setting(
         'cycle_gan,pix2pix,CUT', f'models, separated by commas, from {", ".join(GPU_MODELS)}', group='networks'
     )
-    netG: Optional[str] = setting(
-        None,
-        "architecture of the generators, but for pix2pix, which keeps its own; unset: each model's",
-        group='networks',
-        choices=_RESNETS,
-    )
+    netG: Optional[str] = same(ModelsConfig, 'netG')
     ngf: int = same(Config, 'ngf')
     ndf: int = same(Config, 'ndf')
-    crop_size: int = setting(256, 'side of the images, in pixels', group='data', minimum=32)
+    crop_size: int = same(ModelsConfig, 'crop_size')
     batches: str = setting('1,4,16', 'numbers of images of each domain in a step, separated by commas', group='data')
     kinds: Optional[str] = setting(
         None,
