@@ -1,6 +1,7 @@
 """What all tests share: two logical CPUs, photographs, precision, small runs of the real programs."""
 
 import os
+import sys
 
 # Before TensorFlow and PyTorch are imported, and for the processes that tests start as well.
 #
@@ -81,6 +82,16 @@ def tiny_models():
 def own_cache(tmp_path_factory, monkeypatch):
     """What programs remember between runs is kept apart from the user's, and from other tests'."""
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('cache')))
+
+
+@pytest.fixture(autouse=True)
+def determinism_ends_with_the_test():
+    """The training program switches it on for its process; called in this one, it would decide about later tests."""
+    yield
+    if 'tensorflow' in sys.modules:
+        from tensorflow.python.framework import config
+
+        config.disable_op_determinism()
 
 
 @pytest.fixture

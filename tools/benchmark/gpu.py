@@ -400,10 +400,10 @@ def hlo(precision: str, settings: TrainConfig) -> str:
 
     from benchmark.step import open_model
 
-    # As on GPUs, where steps are not deterministic by default; with determinism, TensorFlow refuses to name the device.
+    # As on GPUs, where steps are not deterministic by default.
     settings = dataclasses.replace(settings, device='cpu', deterministic='false')
     config = train.training(f'{precision} xla', settings)
     devices, model = open_model(config)
     images = [tf.constant(image) for image in common.images(settings)]
     with as_on_gpus():
-        return whole_step(devices, model).experimental_get_compiler_ir(*images)(stage='hlo')
+        return whole_step(devices, model).experimental_get_compiler_ir(*images)(stage='hlo', device_name=images[0].device)

@@ -17,7 +17,9 @@ PIXELS = BATCH * SIDE * SIDE
 def counted(function, *shapes):
     """The kernels of a function of float32 tensors, fused and not."""
     tensors = [tf.zeros(shape) for shape in shapes]
-    text = tf.function(function, jit_compile=True).experimental_get_compiler_ir(*tensors)(stage='hlo')
+    compiled = tf.function(function, jit_compile=True).experimental_get_compiler_ir(*tensors)
+    # With a device's name: else TensorFlow asks a random number for its own, which determinism refuses without a seed.
+    text = compiled(stage='hlo', device_name=tensors[0].device)
     return roofline.count(text)
 
 
