@@ -406,4 +406,5 @@ def hlo(precision: str, settings: TrainConfig) -> str:
     devices, model = open_model(config)
     images = [tf.constant(image) for image in common.images(settings)]
     with as_on_gpus():
-        return whole_step(devices, model).experimental_get_compiler_ir(*images)(stage='hlo', device_name=images[0].device)
+        compiled = whole_step(devices, model).experimental_get_compiler_ir(*images)
+        return compiled(stage='hlo', device_name=images[0].device)
