@@ -22,6 +22,7 @@ WANDB = ['wandb>=0.28,<1']  # beside TensorFlow 2.15 pip takes 0.28, since later
 # Releases of onnx after 1.17 want a protobuf that TensorFlow 2.15 cannot load.
 ONNX = ['tf2onnx==1.17.0', 'onnx==1.17.0' + OLD, 'onnx>=1.17,<2' + NEW]
 RUNTIMES = ['onnxruntime>=1.17', 'openvino>=2024']
+SPARK = ['pyspark>=4,<5', 'fsspec>=2023.9']
 
 setuptools.setup(
     name='cyclegan_tf',
@@ -32,6 +33,7 @@ setuptools.setup(
     license='MIT',
     packages=setuptools.find_packages(include=['cyclegan_tf', 'cyclegan_tf.*']),
     package_data={
+        'cyclegan_tf.distribution': ['log4j2.properties'],
         'cyclegan_tf.translation': ['gallery.html', 'gallery.css', 'gallery.js', 'charts.html', 'charts.css'],
         'cyclegan_tf.web': ['page.css'],
     },
@@ -74,6 +76,7 @@ setuptools.setup(
         'download': DOWNLOAD,
         # Beside 'onnx', what the benchmark of translation runs exported models in.
         'runtimes': RUNTIMES,
+        'spark': SPARK,
         'test': [
             *DEMO,
             *BENCHMARK,
@@ -89,6 +92,8 @@ setuptools.setup(
         ],
         # Programs that measure, with which figures are compared; they need PyTorch.
         'test-torch': ['clean-fid>=0.1.35', 'pytorch-fid>=0.3', 'scipy<1.18', 'torch-fidelity>=0.4'],
+        # What bash tools/test.sh --spark needs besides: an object store on this machine, and a client of it.
+        'test-spark': [*SPARK, 'moto[server]>=5', 's3fs'],
         # What bash tools/test.sh --extras needs besides; selenium drives Chromium.
         'test-extras': [
             *APP,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Sequence
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.runtime import garbage
+from cyclegan_tf.runtime import garbage, signals
 from cyclegan_tf.runtime.program import run_program
 from cyclegan_tf.settings import flags
 from cyclegan_tf.settings.app import AppConfig
@@ -47,8 +46,7 @@ def main(settings: AppConfig) -> int:
         ) from error
     for warning in filter(None, (hardware.missing_gpu_warning(), slow)):
         print(warning, file=sys.stderr)
-    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl+C, so that what was uploaded is deleted
-        signal.signal(number, signal.default_int_handler)
+    signals.interrupt()  # what was uploaded is deleted
     with tempfile.TemporaryDirectory(prefix='cyclegan_tf_app_', ignore_cleanup_errors=True) as folder:
         address, served = page.launch(page.Page(models, settings, pathlib.Path(folder)).build(), settings)
         print(f'Open {address} in a browser; Ctrl+C ends the program.', flush=True)

@@ -29,6 +29,7 @@ def main(settings: TranslateConfig) -> int:
         from cyclegan_tf.networks import choices
         from cyclegan_tf.runs import checkpoints
         from cyclegan_tf.runtime import hardware
+        from cyclegan_tf.translation.archive import translate_shard
         from cyclegan_tf.translation.files import translate_input
         from cyclegan_tf.translation.test_set import translate_test_set
         from cyclegan_tf.translation.translator import Translator
@@ -53,7 +54,12 @@ def main(settings: TranslateConfig) -> int:
     with translator.out_of_memory_named():
         if settings.input:
             videos = find_videos(settings.input)
+            if videos and settings.shard:
+                raise UserError(
+                    f"`shard` ({settings.shard}) is for images, but `input` ('{settings.input}') has videos."
+                )
             translate = functools.partial(translate_videos, videos=videos) if videos else translate_input
+            translate = translate_shard if settings.shard else translate
             outcome = translate(settings, translator)
         else:
             make_measures = functools.partial(PairMeasures, small_without_ssim=True)

@@ -19,7 +19,12 @@ import cyclegan_tf  # noqa: E402, F401  (before TensorFlow: it chooses the Keras
 
 def pytest_addoption(parser):
     parser.addoption('--nightly', action='store_true', help='run the tests as well that take minutes')
-    parser.addoption('--extras', action='store_true', help='run only the tests of the extras app and video')
+    parser.addoption(
+        '--extras',
+        action='store_true',
+        help='run only the tests of videos, the page in the browser, the notebook, the container and Weights & Biases',
+    )
+    parser.addoption('--spark', action='store_true', help='run only the tests of what runs on Apache Spark')
 
 
 def pytest_sessionstart(session):
@@ -39,13 +44,17 @@ def pytest_sessionstart(session):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leaves the nightly tests out, unless they are asked for; and those of extras, unless these are."""
-    extras = bool(config.getoption('--extras'))
+    """Leaves the nightly tests out, and those that need packages of their own, unless they are asked for: these are run
+    alone."""
+
+    def asked(name):
+        return bool(config.getoption(f'--{name}'))
+
     left_out = [
         item
         for item in items
-        if (item.get_closest_marker('nightly') and not config.getoption('--nightly'))
-        or bool(item.get_closest_marker('extras')) != extras
+        if (item.get_closest_marker('nightly') and not asked('nightly'))
+        or any(bool(item.get_closest_marker(name)) != asked(name) for name in ('extras', 'spark'))
     ]
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)

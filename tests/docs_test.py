@@ -29,8 +29,8 @@ PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in PATHS}
 ARCHITECTURE = PAGES['docs/architecture.md']
 PROGRAMS = {'train': Config, 'translate': TranslateConfig, 'evaluate': EvaluateConfig, 'export': ExportConfig,
             'app': AppConfig}  # fmt: skip
-# Of other programs: TensorBoard, tools/test.sh, and the PyTorch program where the pages compare with it.
-OTHERS = {'logdir', 'nightly', 'extras', 'eval', 'build', 'gpus', 'rm', 'user'}  # of other programs
+# Of other programs: TensorBoard, tools/test.sh, Docker, Slurm, Spark, and the PyTorch program where the pages compare with it.
+OTHERS = {'logdir', 'nightly', 'extras', 'spark', 'eval', 'build', 'gpus', 'rm', 'user', 'array', 'archives', 'conf'}
 # New files of architecture.md's sketches.
 SKETCHED = {
     'cyclegan_tf/models/paired.py', 'tests/models/paired_test.py', 'cyclegan_tf/data/archive.py',

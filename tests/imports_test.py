@@ -35,7 +35,7 @@ ONLY = {
     'tensorflow_addons': {'networks/norms'},
     'tensorboard': {'runs/summaries', 'runs/event_files'},
     'keras_cv': {'data/policies'},
-    'tensorflow_datasets': {'data/records'},
+    'tensorflow_datasets': {'data/records', 'data/record_shards'},
     'tqdm': {'runtime/console'},
     'tensorflow_serving': {'serving/warmup'},
     'tf2onnx': {'serving/conversion'},
@@ -44,6 +44,9 @@ ONLY = {
     'pooch': {'runtime/fetch'},
     'urllib3': {'runtime/fetch'},
     'gradio': {'web/page'},
+    'fsspec': {'runtime/storage'},
+    'pyspark': {'distribution/spark'},
+    'py4j': {'distribution/spark'},
     'wandb': {'runs/wandb_log'},
 }
 

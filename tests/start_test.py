@@ -50,6 +50,9 @@ WRONG = {
     'launch_local': (['--workers=0', '--'], 'workers'),
     'measure_flicker': (['--run=run', '--image=scene.png', '--noise=-1'], 'noise'),
     'prepare_records': (['--dataroot=in', '--output=out', '--name=Two Words'], 'name'),
+    'spark_measure': (['--fakes=a', '--reals=b', '--metrics=psnr'], 'metrics'),
+    'spark_prepare': (['--dataroot=in', '--output=out', '--name=Two Words'], 'name'),
+    'spark_translate': (['--name=run', '--input=in', '--output=out', '--master=here'], 'master'),
     'torch_training': (['--dataroot=demo', '--name=run'], 'max_steps'),
     'serving_client': (['--model=run', '--timeout=0', 'in', 'out'], 'timeout'),
 }

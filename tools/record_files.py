@@ -1,40 +1,77 @@
-"""Writes a folder of images as record files, after a check of what can be stored."""
+"""Writes a folder of images as record files, after a check of what can be stored; here or by other processes."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import contextlib
 import dataclasses
-import functools
+import hashlib
 import math
 import os
 import shlex
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Optional
+from typing import ClassVar, Optional, Protocol
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from cyclegan_tf.data import decode, inspection, png, sources
+from cyclegan_tf.data import decode, inspection, record_shards, sources
 from cyclegan_tf.data.pictures import MAX_PIXELS, ReadOptions
+from cyclegan_tf.data.record_shards import ImageShard
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.runtime.console import progress_bar
-from cyclegan_tf.runtime.threads import map_ahead
-
-if TYPE_CHECKING:
-    from prepare_records import RecordsConfig
+from cyclegan_tf.settings.records import VERSION, RecordsConfig
 
 SHARD_BYTES = 2**30  # of pixels in a file, before compression; TensorFlow Datasets aims at files of 64 MiB to 1 GiB
-AHEAD = 4  # images that are read ahead of the one that is written, for each thread
-STORED_AS_THEY_ARE = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n')  # the first bytes of JPEG and PNG
 
-Shard = Callable[[], Iterator[tuple[int, dict[str, Any]]]]  # yields (index, image and name) of all images of a file
+Splits = Mapping[str, tuple[sources.Source, Sequence[inspection.Finding]]]  # the images that are stored
+Sizes = Mapping[str, Sequence[tuple[int, int]]]  # number of images and of bytes in each file of a split
 
 
-def store(config: RecordsConfig) -> None:
+class Workers(Protocol):
+    """What looks at all images and writes all files.
+
+    Attributes:
+        go_on: whether files that a run has completed before it was stopped are kept for the next one.
+    """
+
+    go_on: ClassVar[bool]
+
+    def inspect(self, source: sources.Source, cache_dir: Optional[str]) -> list[inspection.Finding]:
+        """As inspection.inspect."""
+
+    def write(self, shards: Sequence[ImageShard]) -> None:
+        """Writes files; raises as record_shards.write_images."""
+
+
+class Threads:
+    """The threads of this process.
+
+    Args:
+        number: of threads.
+    """
+
+    go_on = False
+
+    def __init__(self, number: int):
+        self._number = number
+
+    def inspect(self, source: sources.Source, cache_dir: Optional[str]) -> list[inspection.Finding]:
+        """See Workers."""
+        return inspection.inspect(source, self._number, cache_dir)
+
+    def write(self, shards: Sequence[ImageShard]) -> None:
+        """See Workers."""
+        with concurrent.futures.ThreadPoolExecutor(self._number) as pool:
+            for shard in shards:
+                record_shards.write_images(shard, pool, self._number)
+
+
+def store(config: RecordsConfig, start: Callable[[], contextlib.AbstractContextManager[Workers]]) -> None:
     """Checks the images, writes the records, and prints how to train from them.
+
+    Args:
+        config: what to store, and where.
+        start: makes a context in which workers work; called after all that needs none.
 
     Raises:
         UserError: folders are missing, the data set exists already or cannot be written, or images cannot be used, and
@@ -42,39 +79,33 @@ def store(config: RecordsConfig) -> None:
     """
     check_output(config)
     cache_dir = inspection.choose_cache_dir(config.cache_dir, print)
-    splits = leave_aside(config, open_splits(config), cache_dir)
-    headers = {}
-    for split, (_, findings) in splits.items():
-        print(f'{split}: {inspection.describe(findings)}.', flush=True)
-        headers[split] = [finding.header for finding in findings]
-    with concurrent.futures.ThreadPoolExecutor(config.num_threads) as pool:
-        shards = {
-            split: make_shards(source, config.num_shards or count_shards(headers[split]), pool, config.num_threads)
-            for split, (source, _) in splits.items()
-        }
-        builder = write(config, shards, make_features(sum(headers.values(), [])))
-    for split, info in builder.info.splits.items():
-        print(f'{split}: {info.num_examples} images, {info.num_bytes / 1e6:.1f} MB, files: {info.num_shards}')
+    opened = open_splits(config)
+    with start() as workers:
+        splits = leave_aside(config, opened, workers, cache_dir)
+        for split, (_, findings) in splits.items():
+            print(f'{split}: {inspection.describe(findings)}.', flush=True)
+        sizes = write(config, splits, workers)
+    for split, files in sizes.items():
+        count, size = (sum(numbers) for numbers in zip(*files))
+        print(f'{split}: {count} images, {size / 1e6:.1f} MB, files: {len(files)}')
     mode = '' if config.dataset_mode == 'unaligned' else f' --dataset_mode={config.dataset_mode}'
     print('To train from these records, either of:')
-    print(f'  {shlex.quote(f"--dataroot={builder.data_path}")}{mode}')
-    print(f'  --dataroot=tfds:{builder.name} {shlex.quote(f"--data_dir={config.data_dir}")}{mode}')
+    print(f'  {shlex.quote(f"--dataroot={config.directory}")}{mode}')
+    print(f'  --dataroot=tfds:{config.dataset_name} {shlex.quote(f"--data_dir={config.data_dir}")}{mode}')
 
 
 # -------------------------------------------------------------------------------------------------- what can be stored
 def check_output(config: RecordsConfig) -> None:
     """Raises UserError if the data set exists (it is never overwritten), or its name or folder cannot be used."""
     name = config.dataset_name
-    if tf.io.gfile.exists(os.path.join(config.data_dir, name, config.VERSION)):
-        existing = f'{name}/{config.VERSION}'
+    if tf.io.gfile.exists(config.directory):
+        existing = f'{name}/{VERSION}'
         raise UserError(f"`output` ('{config.output}') holds {existing} already; set another --name or --output.")
     if name in tfds.list_builders(with_community_datasets=False):
         # tfds:NAME would open that data set.
         raise UserError(f"`name` ('{name}') is that of a data set of TensorFlow Datasets; set --name to another.")
     with writing_to(config):
         tf.io.gfile.makedirs(config.data_dir)
-    for incomplete in tf.io.gfile.glob(os.path.join(config.data_dir, name, f'incomplete.*_{config.VERSION}')):
-        print(f'Note: delete {incomplete}, which a killed run has left, unless another run is still writing it.')
 
 
 def open_splits(config: RecordsConfig) -> dict[str, sources.Source]:
@@ -106,8 +137,8 @@ def splits_of(config: RecordsConfig, phase: str) -> list[str]:
 
 
 def leave_aside(
-    config: RecordsConfig, splits: Mapping[str, sources.Source], cache_dir: Optional[str]
-) -> dict[str, tuple[sources.Source, list[inspection.Finding]]]:
+    config: RecordsConfig, splits: Mapping[str, sources.Source], workers: Workers, cache_dir: Optional[str]
+) -> Splits:
     """The images of each split that can be stored, and their findings.
 
     Raises:
@@ -115,7 +146,7 @@ def leave_aside(
     """
     lines, kept = [], {}
     for split, source in splits.items():
-        findings = [storable(finding) for finding in inspection.inspect(source, config.num_threads, cache_dir)]
+        findings = [storable(finding) for finding in workers.inspect(source, cache_dir)]
         for line in inspection.notes(source, findings):
             print(line)
         lines += inspection.bad_images(source, findings)
@@ -147,48 +178,74 @@ def read_options(config: RecordsConfig) -> ReadOptions:
     return ReadOptions(channels=(), max_pixels=config.max_image_pixels or MAX_PIXELS)
 
 
-def encode(data: bytes, options: ReadOptions) -> bytes:
-    """An encoded image as it is stored: JPEG and PNG as they are, others as PNG, upright, with the same pixels.
+# ------------------------------------------------------------------------------------------------------------- writing
+def write(config: RecordsConfig, splits: Splits, workers: Workers) -> Sizes:
+    """Writes all splits; they appear completely or not at all.
 
     Raises:
-        decode.BadImage: it cannot be decoded.
+        UserError: the output cannot be written, or an image cannot be read any more.
     """
-    if data.startswith(STORED_AS_THEY_ARE):
-        return data
-    return png.encode(decode.to_array(decode.decode(data, options)))
+    key = key_of(config, splits) if workers.go_on else None
+    for incomplete in record_shards.leftovers(config.directory, key):
+        print(f'Note: delete {incomplete}, which a killed run has left, unless another run is still writing it.')
+    kinds = {(header.channels, header.bits) for header in _headers(splits)}
+    channels, is_deep = tuple(sorted({count for count, _ in kinds})), any(bits > 8 for _, bits in kinds)
+    with writing_to(config), record_shards.unfinished(config.directory, key) as folder:
+        shards = {
+            split: make_shards(config, folder, split, source, findings, channels, is_deep)
+            for split, (source, findings) in splits.items()
+        }
+        wanted = [shard for of_split in shards.values() for shard in of_split]
+        missing = [shard for shard in wanted if not tf.io.gfile.exists(shard.path)]
+        if there := len(wanted) - len(missing):
+            print(f'{there} of {len(wanted)} files are there already, from a run that was stopped.', flush=True)
+        workers.write(missing)
+        sizes = {
+            split: [(len(shard.files), tf.io.gfile.stat(shard.path).length) for shard in of_split]
+            for split, of_split in shards.items()
+        }
+        features = record_shards.image_features(channels, is_deep)
+        record_shards.write_metadata(folder, config.dataset_name, VERSION, sizes, features, config.file_format)
+    return sizes
 
 
-# ------------------------------------------------------------------------------------------------------------- writing
-class ReadOnce:
-    """An encoded image as a file, which releases it when it is read: the writer keeps every example, to count them."""
-
-    def __init__(self, data: bytes):
-        self._data: Optional[bytes] = data
-
-    def read(self) -> bytes:
-        """The image."""
-        data, self._data = self._data, None
-        return data
+def _headers(splits: Splits) -> Iterator[decode.Header]:
+    return (finding.header for _, findings in splits.values() for finding in findings)
 
 
-def make_shards(source: sources.Source, count: int, pool: concurrent.futures.Executor, threads: int) -> list[Shard]:
-    """The contents of each file of a split: of `count` files, or of as many as there are images."""
+def make_shards(
+    config: RecordsConfig,
+    folder: str,
+    split: str,
+    source: sources.Source,
+    findings: Sequence[inspection.Finding],
+    channels: tuple[int, ...],
+    is_deep: bool,
+) -> list[ImageShard]:
+    """The files of a split, which all have the same number of images, or one more."""
+    bounds = shard_bounds(config, findings)
+    files = [source.label(index) for index in range(len(source))]
+    return [
+        ImageShard(
+            path=record_shards.shard_path(
+                folder, config.dataset_name, split, config.file_format, number, len(bounds) - 1
+            ),
+            file_format=config.file_format,
+            files=files[first:last],
+            folder=source.where,
+            options=source.options,
+            channels=channels,
+            is_deep=is_deep,
+        )
+        for number, (first, last) in enumerate(zip(bounds, bounds[1:]))
+    ]
 
-    def read(index):
-        try:
-            return encode(source.read(index), source.options)
-        except decode.BadImage as error:  # it could be decoded when it was checked
-            raise source.error(index, error) from error
 
-    def examples(first, last):
-        encoded = map_ahead(read, range(first, last), pool, AHEAD * threads)
-        for index, image in enumerate(progress_bar(encoded, f'Writing {source.where}', last - first), first):
-            name = os.path.relpath(source.label(index), source.where).replace(os.sep, '/')
-            yield index, {'image': ReadOnce(image), 'name': name}
-
-    count = min(count, len(source))
-    bounds = [len(source) * i // count for i in range(count + 1)]
-    return [functools.partial(examples, first, last) for first, last in zip(bounds, bounds[1:])]
+def shard_bounds(config: RecordsConfig, findings: Sequence[inspection.Finding]) -> list[int]:
+    """The indices of the first image of each file of a split, and at the end the number of images."""
+    total = len(findings)
+    count = min(config.num_shards or count_shards([finding.header for finding in findings]), total)
+    return [total * i // count for i in range(count + 1)]
 
 
 def count_shards(headers: Sequence[decode.Header]) -> int:
@@ -196,42 +253,15 @@ def count_shards(headers: Sequence[decode.Header]) -> int:
     return math.ceil(sum(h.width * h.height * h.channels * h.bits // 8 for h in headers) / SHARD_BYTES)
 
 
-def make_features(headers: Sequence[decode.Header]) -> tfds.features.FeaturesDict:
-    """What TensorFlow Datasets is told about the images; our own reader looks at the images themselves."""
-    channels, deep = {header.channels for header in headers}, any(header.bits > 8 for header in headers)
-    shape = (None, None, channels.pop() if channels in ({1}, {4}) else 3)
-    kind = dict(dtype=np.uint16, encoding_format='png') if deep else dict(dtype=np.uint8)
-    image = tfds.features.Image(shape=shape, **kind)
-    return tfds.features.FeaturesDict({'image': image, 'name': tfds.features.Text()})
-
-
-class FolderBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
-    """Writes the given shards in order, one image after the other.
-
-    GeneratorBasedBuilder would write in the order of hashes, or with disable_shuffling keep a whole split in memory.
-    """
-
-    def __init__(self, config: RecordsConfig, shards: Mapping[str, Sequence[Shard]], features: Any):
-        self.name, self._shards, self._features = config.dataset_name, shards, features
-        self.VERSION = tfds.core.Version(config.VERSION)
-        super().__init__(data_dir=config.data_dir, file_format=config.file_format)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        # Not dataset_info_from_configs, which looks for files beside the class's module and fails for a script.
-        return tfds.core.DatasetInfo(builder=self, features=self._features, disable_shuffling=True)
-
-    def _shard_iterators_per_split(self, dl_manager):
-        return self._shards
-
-
-def write(config: RecordsConfig, shards: Mapping[str, Sequence[Shard]], features: Any) -> FolderBuilder:
-    """Writes all splits; they appear completely or not at all."""
-    builder = FolderBuilder(config, shards, features)
-    # The public bucket of prepared data sets is not used. The download folder, which is always created, is temporary.
-    download = tfds.download.DownloadConfig(try_download_gcs=False)
-    with writing_to(config), contextlib.redirect_stdout(None), tempfile.TemporaryDirectory() as download_dir:
-        builder.download_and_prepare(download_config=download, download_dir=download_dir)
-    return builder
+def key_of(config: RecordsConfig, splits: Splits) -> str:
+    """Text that depends on all that determines what is in the files: what the images are, how they are divided."""
+    digest = hashlib.sha256(f'{config.dataset_name} {config.file_format}'.encode())
+    for split, (source, findings) in splits.items():
+        digest.update(f'\n{split} {shard_bounds(config, findings)}\n'.encode())
+        for index, finding in enumerate(findings):
+            name = os.path.relpath(source.label(index), source.where)
+            digest.update(f'{name} {finding.digest}\n'.encode())
+    return digest.hexdigest()[:12]
 
 
 @contextlib.contextmanager

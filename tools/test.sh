@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Checks the style and runs the tests: bash tools/test.sh [--nightly | --extras] [arguments of pytest]
+# Checks the style and runs the tests: bash tools/test.sh [--nightly | --extras | --spark] [arguments of pytest]
 # --nightly: with those that take minutes. --extras: only those of videos, the page in the browser, the notebook and the
 # container, in an environment of their own; they need Chromium and its driver (Debian: apt-get install chromium-driver).
+# --spark: only those of what runs on Apache Spark, in an environment of their own; they need Java 17 or newer.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/environment.sh
@@ -10,9 +11,10 @@ check_python "$python"
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 environment=.venv-test-$version
 # PyTorch, with which results are compared, is a large download; it is left out where the newer stack is tested.
-if [ "${1:-}" = --extras ]; then
-  extras=test,test-extras environment=.venv-extras-$version
-  select=($(grep -rl --include='*_test.py' 'mark\.extras' tests))
+if [ "${1:-}" = --extras ] || [ "${1:-}" = --spark ]; then
+  own=${1#--}
+  extras=test,test-$own environment=.venv-$own-$version
+  select=($(grep -rl --include='*_test.py' "mark\.$own" tests))
 elif "$python" -c 'import sys; sys.exit(sys.version_info[:2] >= (3, 12))'; then
   extras=test,torch,test-torch select=()
 else

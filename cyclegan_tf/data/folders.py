@@ -5,7 +5,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Optional
 
 from cyclegan_tf.data.decode import ARRAY_EXTENSIONS, EXTENSIONS
 from cyclegan_tf.errors import UserError, first_line
@@ -22,14 +23,18 @@ class Listing:
     passed_over: str
 
 
-def find_images(folder: str, arrays: bool = False) -> Listing:
-    """Finds the images in a folder, which may be anywhere that tf.io.gfile reaches, and in its subfolders.
+Walk = Callable[[str], Iterator[tuple[str, Sequence[str], Sequence[str]]]]
+
+
+def find_images(folder: str, arrays: bool = False, walk_remote: Optional[Walk] = None) -> Listing:
+    """Finds the images in a folder, which may be a URL, and in its subfolders.
 
     Hidden files and folders, whose names begin with a dot, and those that programs put there are passed over.
 
     Args:
         folder: the folder; its own name may begin with a dot.
         arrays: whether the files of arrays are images.
+        walk_remote: as os.walk, for a URL; None: tf.io.gfile's.
 
     Raises:
         UserError: a subfolder cannot be read, or a name is not UTF-8.
@@ -37,8 +42,8 @@ def find_images(folder: str, arrays: bool = False) -> Listing:
     endings = EXTENSIONS + (ARRAY_EXTENSIONS if arrays else ())
     paths: list[str] = []
     hidden, others = 0, collections.Counter()
-    walk = _walk_remote if '://' in folder else _walk
-    for directory, folders, files in walk(folder):
+    walked = _visible(folder, (walk_remote or _walk_remote)(folder)) if '://' in folder else _walk(folder)
+    for directory, folders, files in walked:
         hidden += sum(map(_is_hidden, folders))
         for name in files:
             if _is_hidden(name):
@@ -100,15 +105,20 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
+def _visible(folder: str, walked: Iterator) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
+    """What was walked, without hidden folders and what is in them."""
+    for directory, folders, files in walked:
+        inner = os.path.relpath(directory, folder)
+        if not any(map(_is_hidden, inner.split(os.sep))) or inner == '.':
+            yield directory, [name.rstrip('/') for name in folders], files
+
+
 def _walk_remote(folder: str) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
-    """As _walk, for file systems that have no links."""
+    """As os.walk, for file systems that have no links."""
     import tensorflow as tf  # here, since clients of a server list folders without it
 
     try:
-        for directory, folders, files in tf.io.gfile.walk(folder):
-            inner = os.path.relpath(directory, folder)
-            if not any(map(_is_hidden, inner.split(os.sep))) or inner == '.':
-                yield directory, [name.rstrip('/') for name in folders], files
+        yield from tf.io.gfile.walk(folder)
     except (UnicodeDecodeError, tf.errors.OpError) as error:
         raise UserError(f"'{folder}' cannot be read ({first_line(error)}); correct that.") from error
 

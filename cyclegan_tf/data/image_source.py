@@ -1,11 +1,9 @@
-"""Source, which is what every source of images offers; and names, stamps and error reasons for those that make one."""
+"""Source, which is what every source of images offers; and stamps and error reasons for those that make one."""
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
-import itertools
 import os
 from collections.abc import Callable, Sequence
 from typing import Optional
@@ -157,20 +155,3 @@ def stamp_file(path: str) -> str:
     except (OSError, tf.errors.OpError):
         return f'{path} missing'
     return f'{os.path.abspath(path)} {status.st_ino} {status.st_size} {status.st_mtime_ns}'
-
-
-def unique_names(paths: Sequence[str]) -> list[str]:
-    """Paths without suffix, except that cat.jpg and cat.png in the same folder become cat_jpg and cat_png."""
-    stems = [os.path.splitext(path)[0].replace(os.sep, '/') for path in paths]
-    counts = collections.Counter(stems)
-    taken = {stem for stem in stems if counts[stem] == 1}
-    names = []
-    for stem, path in zip(stems, paths):
-        name = stem
-        if counts[stem] > 1:
-            with_suffix = path.replace(os.sep, '/').replace('.', '_')
-            candidates = itertools.chain([with_suffix], (f'{with_suffix}_{i}' for i in itertools.count(2)))
-            name = next(name for name in candidates if name not in taken)  # there may be a cat_jpg.png, too
-            taken.add(name)
-        names.append(name)
-    return names

@@ -5,10 +5,11 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Optional
 
 import numpy as np
@@ -17,6 +18,7 @@ from cyclegan_tf.data import decode
 from cyclegan_tf.data.channels import require_channels
 from cyclegan_tf.data.findings import Finding, StoredFindings
 from cyclegan_tf.data.image_source import Source
+from cyclegan_tf.data.pictures import Header
 from cyclegan_tf.data.stacked import stack_headers
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.console import progress_bar
@@ -25,6 +27,9 @@ from cyclegan_tf.runtime.threads import map_ahead
 
 _AHEAD = 64  # images that are read ahead, for each thread
 _TOGETHER = 1024  # images whose stamps a thread looks at in one go
+
+# (source, indices of images) -> the stamp and the finding of each.
+Elsewhere = Callable[[Source, Sequence[int]], Iterable[tuple[str, Finding]]]
 
 
 def default_cache_dir() -> str:
@@ -61,7 +66,9 @@ def choose_cache_dir(given: Optional[str], warn: Callable[[str], None]) -> Optio
     return default
 
 
-def inspect(source: Source, threads: int, cache_dir: Optional[str] = None) -> list[Finding]:
+def inspect(
+    source: Source, threads: int, cache_dir: Optional[str] = None, check_elsewhere: Optional[Elsewhere] = None
+) -> list[Finding]:
     """Checks every image; decodes only those that checksums or end markers do not show to be complete, or that have
     more than 8 bits.
 
@@ -71,12 +78,14 @@ def inspect(source: Source, threads: int, cache_dir: Optional[str] = None) -> li
         source: the images.
         threads: number of threads that read.
         cache_dir: a local directory for the findings; None: they are not stored.
+        check_elsewhere: what checks the images of which nothing is known, instead of this process; it shows its
+            progress itself.
 
     Returns:
         One finding for each image, in order. Of an image that is stacked from several, every one is checked.
     """
     if source.parts:
-        of_parts = [inspect(part, threads, cache_dir) for part in source.parts]
+        of_parts = [inspect(part, threads, cache_dir, check_elsewhere) for part in source.parts]
         return [_stacked(source, i, findings) for i, findings in enumerate(zip(*of_parts))]
     stored = StoredFindings(source, cache_dir)
     findings: list[Optional[Finding]] = [None] * len(source)
@@ -84,26 +93,44 @@ def inspect(source: Source, threads: int, cache_dir: Optional[str] = None) -> li
     def remembered(start):
         return [stored.get(source.stamp(i)) for i in range(start, min(start + _TOGETHER, len(source)))]
 
-    def check(index):
-        stamp = source.stamp(index)  # anew: the file may have changed since the first look
-        finding = _check(source, index)
-        stored.put(stamp, finding)
-        return finding
-
     with (
         concurrent.futures.ThreadPoolExecutor(threads) as pool,
-        progress_bar(None, f'Checking {source.where}', len(source)) as bar,
+        progress_bar(None, f'Checking {source.where}', len(source), shown=check_elsewhere is None) as bar,
     ):
         starts = range(0, len(source), _TOGETHER)
         for start, found in zip(starts, map_ahead(remembered, starts, pool, _AHEAD)):
             findings[start : start + len(found)] = found
             bar.update(sum(finding is not None for finding in found))
         unknown = [i for i, finding in enumerate(findings) if finding is None]
-        for index, finding in zip(unknown, map_ahead(check, unknown, pool, _AHEAD * threads)):
+        if check_elsewhere is None or not unknown:
+            checked = map_ahead(functools.partial(_check_stamped, source), unknown, pool, _AHEAD * threads)
+        else:
+            checked = check_elsewhere(source, unknown)
+        for index, (stamp, finding) in zip(unknown, checked):
+            stored.put(stamp, finding)
             findings[index] = finding
             bar.update()
     stored.save()
     return findings
+
+
+def check_each(source: Source, threads: int) -> Iterator[tuple[str, Finding]]:
+    """Checks every image as `inspect` does, and stores nothing: what a process does for another one.
+
+    Args:
+        source: the images, of one file each.
+        threads: number of threads that read.
+
+    Yields:
+        For each image, in order, its stamp and the finding. Those with the same header share it.
+    """
+    headers: dict[Header, Header] = {}
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        check = functools.partial(_check_stamped, source)
+        for stamp, finding in map_ahead(check, range(len(source)), pool, _AHEAD * threads):
+            if finding.header is not None:
+                finding = dataclasses.replace(finding, header=headers.setdefault(finding.header, finding.header))
+            yield stamp, finding
 
 
 def remember_decoded(source: Source, indices: Sequence[int], cache_dir: Optional[str]) -> None:
@@ -119,6 +146,11 @@ def remember_decoded(source: Source, indices: Sequence[int], cache_dir: Optional
         if finding is not None:  # else the file has changed since it was checked
             stored.put(stamp, dataclasses.replace(finding, decoded=True))
     stored.save()
+
+
+def _check_stamped(source: Source, index: int) -> tuple[str, Finding]:
+    stamp = source.stamp(index)  # anew: the file may have changed since the first look
+    return stamp, _check(source, index)
 
 
 def _check(source: Source, index: int) -> Finding:

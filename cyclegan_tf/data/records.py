@@ -14,7 +14,8 @@ import tensorflow as tf
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
-from cyclegan_tf.data.image_source import Source, stamp_file, unique_names
+from cyclegan_tf.data.image_source import Source, stamp_file
+from cyclegan_tf.data.names import unique_names
 from cyclegan_tf.errors import UserError, first_line
 
 if TYPE_CHECKING:  # it takes seconds to import, so only functions that open its data sets import it

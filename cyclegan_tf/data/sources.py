@@ -15,7 +15,8 @@ from PIL import Image
 
 from cyclegan_tf.data import decode, demo, records
 from cyclegan_tf.data.folders import find_images
-from cyclegan_tf.data.image_source import Source, stamp_file, unique_names
+from cyclegan_tf.data.image_source import Source, stamp_file
+from cyclegan_tf.data.names import unique_names
 from cyclegan_tf.data.pairs import match
 from cyclegan_tf.data.pictures import ReadOptions
 from cyclegan_tf.data.stacked import stack
@@ -240,7 +241,7 @@ def _folder_source(root: str, part: str, arrays: bool) -> Source:
         beside = f' ({listing.passed_over})' if listing.passed_over else ''
         endings += '' if arrays else ' (npy only with --value_range)'
         raise UserError(f"'{folder}' holds no images{beside}; put files there that end in one of: {endings}.")
-    source = _files_source(listing.paths, folder)
+    source = of_files(listing.paths, folder)
     notes = [f"Passed over in '{folder}': {listing.passed_over}."] if listing.passed_over else []
     return dataclasses.replace(source, notes=notes)
 
@@ -282,17 +283,24 @@ def _open_files(place: str, arrays: bool, argument: str) -> Source:
     if tf.io.gfile.isdir(place):
         return _folder_source(place, '', arrays)
     if tf.io.gfile.exists(place):
-        return _files_source([place], os.path.dirname(place))
+        return of_files([place], os.path.dirname(place))
     paths = sorted(path for path in tf.io.gfile.glob(place) if not tf.io.gfile.isdir(path))
     if not paths:
         raise UserError(
             f"`{argument}` ('{place}') is not a file or folder, and matches no file as a pattern; correct it."
         )
     common = os.path.commonpath([os.path.dirname(path) for path in paths]) if '://' not in place else ''
-    return _files_source(paths, common)
+    return of_files(paths, common)
 
 
-def _files_source(paths: Sequence[str], folder: str) -> Source:
+def of_files(paths: Sequence[str], folder: str, options: ReadOptions = decode.PLAIN) -> Source:
+    """The images of these files, which need not exist, in this order.
+
+    Args:
+        paths: the files; also URLs.
+        folder: to which names are relative; for messages, too.
+        options: how the files are read.
+    """
     return Source(
         count=len(paths),
         where=folder or '.',
@@ -301,6 +309,7 @@ def _files_source(paths: Sequence[str], folder: str) -> Source:
         stamp=lambda index: stamp_file(paths[index]),
         path=lambda index: None if '://' in paths[index] else paths[index],
         list_names=lambda: unique_names([os.path.relpath(path, folder or '.') for path in paths]),
+        options=options,
     )
 
 

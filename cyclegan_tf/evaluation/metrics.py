@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Optional
 
 import numpy as np
 
-from cyclegan_tf.data.channels import REC_709
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.settings.training import MEASURES_OF_PAIRS
 
@@ -106,6 +105,9 @@ def edges(image: np.ndarray) -> float:
     Raises:
         UserError: the image is of another rank or dtype, or smaller than 2x2.
     """
+    # Imported here, since TensorFlow comes with it, which who combines what others have measured does not need.
+    from cyclegan_tf.data.channels import REC_709
+
     _peak(image, image)
     height, width, channels = image.shape
     if min(height, width) < 2:
@@ -207,7 +209,7 @@ def fid(a: np.ndarray, b: np.ndarray) -> float:
         UserError: fewer than two rows, different numbers of dimensions, values that are not finite.
     """
     a, b = _matrices(a, b)
-    return _frechet(a.mean(axis=0), _root_of_samples(a), b.mean(axis=0), _root_of_samples(b))
+    return frechet_of_roots(a.mean(axis=0), _root_of_samples(a), b.mean(axis=0), _root_of_samples(b))
 
 
 def fid_to_gaussian(a: np.ndarray, mean_b: np.ndarray, root_b: np.ndarray) -> float:
@@ -223,7 +225,7 @@ def fid_to_gaussian(a: np.ndarray, mean_b: np.ndarray, root_b: np.ndarray) -> fl
     """
     mean_b = _finite_vector('mean_b', mean_b)
     a, _ = _matrices(a, np.stack([mean_b, mean_b]))
-    return _frechet(a.mean(axis=0), _root_of_samples(a), mean_b, root_b)
+    return frechet_of_roots(a.mean(axis=0), _root_of_samples(a), mean_b, root_b)
 
 
 def covariance_root(name: str, cov: np.ndarray) -> np.ndarray:
@@ -260,11 +262,11 @@ def frechet_distance(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, 
         raise UserError(
             f'`mean_a` has {len(mean_a)} dimensions and `mean_b` {len(mean_b)}; take both from one feature extractor.'
         )
-    return _frechet(mean_a, root_a, mean_b, root_b)
+    return frechet_of_roots(mean_a, root_a, mean_b, root_b)
 
 
-def _frechet(mean_a: np.ndarray, root_a: np.ndarray, mean_b: np.ndarray, root_b: np.ndarray) -> float:
-    """The distance from means [d] and roots [any, d], where root' root is the covariance.
+def frechet_of_roots(mean_a: np.ndarray, root_a: np.ndarray, mean_b: np.ndarray, root_b: np.ndarray) -> float:
+    """`fid` of two Gaussians by their means [d] and roots [any, d] of their covariances, root' root, as exact as `fid`.
 
     The eigenvalues of cov_a cov_b are the squares of the singular values of root_a root_b'. With singular values,
     nothing is squared before it is rounded. The square roots of eigenvalues that should be zero would be 1e-8 of the
@@ -302,6 +304,11 @@ def _finite_vector(name: str, mean: np.ndarray) -> np.ndarray:
 
 
 # ------------------------------------------------------------------------------------------- kernel Inception distance
+SUBSET_SIZE, SUBSETS = 1000, 100
+
+Drawn = Iterator[tuple[np.ndarray, np.ndarray]]
+
+
 class Kid(NamedTuple):
     """What `kid` returns: the estimate, which can be negative, and its standard error."""
 
@@ -309,7 +316,9 @@ class Kid(NamedTuple):
     standard_error: float
 
 
-def kid(a: np.ndarray, b: np.ndarray, subset_size: Optional[int] = 1000, subsets: int = 100, seed: int = 0) -> Kid:
+def kid(
+    a: np.ndarray, b: np.ndarray, subset_size: Optional[int] = SUBSET_SIZE, subsets: int = SUBSETS, seed: int = 0
+) -> Kid:
     """Squared maximum mean discrepancy of two sets of features, unbiased: Binkowski et al. 2018.
 
     The kernel is (x'y / d + 1)^3. Sets of more than subset_size rows are compared by random subsets without
@@ -336,42 +345,101 @@ def kid(a: np.ndarray, b: np.ndarray, subset_size: Optional[int] = 1000, subsets
             subsets below two.
     """
     a, b = _matrices(a, b)
+    drawn = draw_subsets(len(a), len(b), subset_size, subsets, seed)
+    if drawn is None:
+        return kid_of_all(*discrepancy_of_rows(a, b))
+    found = ((rows_a, rows_b, *discrepancy_of_rows(a[rows_a], b[rows_b])) for rows_a, rows_b in drawn)
+    return kid_of_subsets(len(a), len(b), found)
+
+
+def draw_subsets(
+    n: int, m: int, subset_size: Optional[int] = SUBSET_SIZE, subsets: int = SUBSETS, seed: int = 0
+) -> Optional[Drawn]:
+    """The rows of each subset by which `kid` compares sets of n and m rows, int [subset_size] of each set.
+
+    Returns:
+        They, one after another; or None if all images are used at once.
+
+    Raises:
+        UserError: subset_size or subsets below two.
+    """
     for name, value in (('subset_size', subset_size), ('subsets', subsets)):
         if value is not None and value < 2:
             raise UserError(f'`{name}` ({value}) is below 2; raise it.')
-    # After this division the kernel is (x'y + 1)^3.
-    a, b = a / np.sqrt(a.shape[1]), b / np.sqrt(b.shape[1])
-    if subset_size is None or min(len(a), len(b)) <= subset_size:
-        estimate, rows_a, rows_b = _discrepancy(a, b)
-        variance = 4 * rows_a.var(ddof=1) / len(a) + 4 * rows_b.var(ddof=1) / len(b)
-        return Kid(float(estimate), float(np.sqrt(variance)))
-    random, estimates = np.random.default_rng(seed), []
-    sums, counts = (np.zeros(len(a)), np.zeros(len(b))), (np.zeros(len(a)), np.zeros(len(b)))
-    for _ in range(subsets):
-        chosen = [random.choice(len(x), subset_size, replace=False) for x in (a, b)]
-        estimate, *projections = _discrepancy(a[chosen[0]], b[chosen[1]])
-        estimates.append(estimate)
+    if subset_size is None or min(n, m) <= subset_size:
+        return None
+    random = np.random.default_rng(seed)
+    return (tuple(random.choice(count, subset_size, replace=False) for count in (n, m)) for _ in range(subsets))
+
+
+def kid_of_all(rows_a: np.ndarray, rows_b: np.ndarray) -> Kid:
+    """`kid` with all images at once, from what discrepancy_of_rows says of each."""
+    variance = 4 * rows_a.var(ddof=1) / len(rows_a) + 4 * rows_b.var(ddof=1) / len(rows_b)
+    return Kid(float(rows_a.mean() + rows_b.mean()), float(np.sqrt(variance)))
+
+
+def kid_of_subsets(n: int, m: int, found: Iterable[Sequence[np.ndarray]]) -> Kid:
+    """`kid` of sets of n and m rows by subsets.
+
+    Args:
+        found: of each subset, in their order: its rows of both sets, as from draw_subsets; and what discrepancy_of_rows
+            says of each of them.
+    """
+    estimates, sums, counts = [], (np.zeros(n), np.zeros(m)), (np.zeros(n), np.zeros(m))
+    for one in found:
+        chosen, parts = one[:2], one[2:]
+        estimates.append(parts[0].mean() + parts[1].mean())
         for i in range(2):
-            sums[i][chosen[i]] += projections[i]
+            sums[i][chosen[i]] += parts[i]
             counts[i][chosen[i]] += 1
-    variance = np.var(estimates, ddof=1) / subsets
+    variance = np.var(estimates, ddof=1) / len(estimates)
     for total, count in zip(sums, counts):
         # Images in no subset cannot contribute to the estimate of the variance, but they do belong to the sample.
         variance += 4 * (total[count > 0] / count[count > 0]).var(ddof=1) / len(count)
     return Kid(float(np.mean(estimates)), float(np.sqrt(variance)))
 
 
-def _discrepancy(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """The unbiased estimate (Gretton et al. 2012, lemma 6) from [n, d] and [m, d], and each row's part in it.
+def discrepancy_of_rows(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each row's part in the unbiased estimate (Gretton et al. 2012, lemma 6), the sum of both means.
+
+    Args:
+        x, y: features [n, d] and [m, d].
 
     Returns:
-        The estimate; [n] and [m]: each row's mean kernel with the other rows of its set, minus that with the other set.
+        [n] and [m]: each row's mean kernel with the other rows of its set, minus that with the other set.
     """
+    x, y = _scaled(x), _scaled(y)
     (xx, _), (yy, _), (xy, yx) = _kernel_sums(x, x), _kernel_sums(y, y), _kernel_sums(x, y)
-    # The kernel of a row with itself does not count.
-    xx, yy = ((sums - (np.square(z).sum(axis=1) + 1) ** 3) / (len(z) - 1) for sums, z in ((xx, x), (yy, y)))
-    rows_x, rows_y = xx - xy / len(y), yy - yx / len(x)
-    return rows_x.mean() + rows_y.mean(), rows_x, rows_y
+    xx, yy = ((sums - _own_kernel(z)) / (len(z) - 1) for sums, z in ((xx, x), (yy, y)))
+    return xx - xy / len(y), yy - yx / len(x)
+
+
+def discrepancy_of_some_rows(x: np.ndarray, own: Iterable[np.ndarray], other: Iterable[np.ndarray]) -> np.ndarray:
+    """The same for some rows of a set, [k], where neither set has to fit into memory.
+
+    Args:
+        x: the features of these rows, [k, d].
+        own: those of their whole set, [any, d] after [any, d].
+        other: those of the other set, likewise.
+    """
+    x, means = _scaled(x), []
+    for pieces, without in ((own, 1), (other, 0)):
+        sums, rows = -_own_kernel(x) if without else np.zeros(len(x)), -without
+        for piece in pieces:
+            sums += _kernel_sums(x, _scaled(piece))[0]
+            rows += len(piece)
+        means.append(sums / rows)
+    return means[0] - means[1]
+
+
+def _scaled(x: np.ndarray) -> np.ndarray:
+    """Features in units in which the kernel is (x'y + 1)^3."""
+    return x / np.sqrt(x.shape[1])
+
+
+def _own_kernel(x: np.ndarray) -> np.ndarray:
+    """The kernel of each row with itself, which does not count: [n, d] -> [n]."""
+    return (np.square(x).sum(axis=1) + 1) ** 3
 
 
 def _kernel_sums(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

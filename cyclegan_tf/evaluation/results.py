@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from typing import Optional
 
 import numpy as np
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.console import count
 from cyclegan_tf.runtime.files import whole_file
 
 Results = Mapping[str, Mapping[str, float]]  # direction -> name -> value
@@ -113,6 +115,14 @@ def table(measured: Sequence[Mapping], untranslated: Results) -> list[str]:
 def lines_of(values: Mapping[str, float]) -> list[str]:
     """Lines for the terminal: what was measured of two sets of images."""
     return [f'{name} {_text(name, values)}: {_MEANINGS[name]}.' for name in _COLUMNS if name in values]
+
+
+def tell_problems(problems: Collection[str]) -> None:
+    """Prints a line for each image that could not be used; raises UserError if there are any."""
+    for line in problems:
+        print(f'Skipped: {line}', file=sys.stderr)
+    if problems:
+        raise UserError(f'{count(len(problems), "image")} could not be used, see above; all others were.')
 
 
 def _text(name: str, values: Mapping[str, float]) -> str:

@@ -38,7 +38,7 @@ def evaluate(settings: EvaluateConfig) -> int:
     measures = split_names('metrics', settings.metrics or _DEFAULT, ALL_MEASURES)
     of_pairs = [name for name in measures if name in (*MEASURES_OF_PAIRS, LABELS)]
     of_features = [name for name in measures if name not in of_pairs]
-    options = ReadOptions(max_pixels=settings.max_image_pixels or MAX_PIXELS)
+    options = read_options(settings.max_image_pixels)
     fakes, reals = (
         Images(place, sources.open_files(place, options, argument), settings.num_test) if place else None
         for argument, place in (('fakes', settings.fakes), ('reals', settings.reals))
@@ -97,12 +97,13 @@ def evaluate(settings: EvaluateConfig) -> int:
     write_json(path / 'metrics.json', everything)
     results.write_images(path / 'images.csv', of_images)
     print(f'Full results: {path / "metrics.json"}{" and images.csv" if of_images else ""}')
-    problems = dict.fromkeys([*fakes.problems, *(reals.problems if reals else ())])
-    for line in problems:
-        print(f'Skipped: {line}', file=sys.stderr)
-    if problems:
-        raise UserError(f'{count(len(problems), "image")} could not be used, see above; all others were.')
+    results.tell_problems(dict.fromkeys([*fakes.problems, *(reals.problems if reals else ())]))
     return 0
+
+
+def read_options(max_image_pixels: Optional[int]) -> ReadOptions:
+    """How images are read; at most with so many pixels, None: with as many as decode reads."""
+    return ReadOptions(max_pixels=max_image_pixels or MAX_PIXELS)
 
 
 class Images:

@@ -15,10 +15,12 @@ from typing import Any
 from absl import flags
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.signals import Interruption
 
 
 def run_program(program: str, parse_argv: Callable[[list[str]], Any], main: Callable[[Any], int]) -> None:
-    """Parses flags, runs main and exits: with main's status (0: done), 1 after an error, 2 for bad flags.
+    """Parses flags, runs main and exits: with main's status (0: done), 1 after an error, 2 for bad flags, 128 and its
+    number after a signal.
 
     An error that the user can correct is reported in one sentence, any other one with its traceback.
 
@@ -48,6 +50,8 @@ def run_program(program: str, parse_argv: Callable[[list[str]], Any], main: Call
     except (UserError, OSError) as error:
         _complain(program, error, verbose)
         status = 1
+    except Interruption as interruption:
+        status = 128 + interruption.number
     except KeyboardInterrupt:
         status = 130  # 128 + SIGINT
     except Exception:  # a bug: the traceback is shown

@@ -1,4 +1,5 @@
-"""SIGTERM, SIGINT and SIGHUP: the first one asks for an orderly stop, the second one stops the program immediately."""
+"""SIGTERM, SIGINT and SIGHUP: in training, the first one asks for an orderly stop, the second one stops the program
+immediately; in other programs, the first two end it as Ctrl+C does."""
 
 from __future__ import annotations
 
@@ -10,6 +11,33 @@ from collections.abc import Callable
 from typing import Optional
 
 _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Interruption(KeyboardInterrupt):
+    """SIGTERM or SIGHUP where they end the program as Ctrl+C does; runtime.program makes the exit status of it.
+
+    Attributes:
+        number: the signal.
+    """
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
+
+
+def interrupt() -> None:
+    """From now on, SIGTERM and SIGHUP are raised as an Interruption in the main thread, so that what is half written is
+    deleted on the way out. A signal that is ignored, as SIGHUP with nohup, or that has a handler keeps that. Does
+    nothing outside the main thread, where Python forbids handlers."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _raise_interruption)
+
+
+def _raise_interruption(number, frame) -> None:
+    raise Interruption(number)
 
 
 class StopSignals:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any, Optional
 
 from cyclegan_tf.errors import UserError
@@ -22,6 +23,38 @@ def at_test_time(settings: Any) -> dict[str, Any]:
     set."""
     given = {name: getattr(settings, name) for name in ('weights', 'batch_statistics', 'test_dropout', 'seed')}
     return {**given, 'batch_statistics': False, 'test_dropout': False} if settings.eval else given
+
+
+def parse_size(value: Optional[str]) -> Optional[tuple[int, int]]:
+    """'640x480' -> (640, 480); None -> None.
+
+    Raises:
+        UserError: it is not a width and a height.
+    """
+    if value is None:
+        return None
+    parts = value.lower().split('x')
+    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise UserError(f"`resize` ('{value}') is not 'WIDTHxHEIGHT' in pixels, as in 640x480; correct it.")
+    return int(parts[0]), int(parts[1])
+
+
+def parse_shard(value: Optional[str]) -> Optional[tuple[int, int]]:
+    """'3/16' -> (3, 16), the fourth of sixteen shards; None -> None.
+
+    Raises:
+        UserError: it is no shard.
+    """
+    if value is None:
+        return None
+    found = re.fullmatch(r'(\d+)/(\d+)', value)
+    number, shards = (int(found[1]), int(found[2])) if found else (0, 0)
+    if number >= shards:
+        raise UserError(
+            f"`shard` ('{value}') is not NUMBER/SHARDS, counted from 0, as in 0/16 for the first and 15/16 for the "
+            f'last of 16; correct it.'
+        )
+    return number, shards
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +99,12 @@ class TranslateConfig:
         'program: 50)',
         group='data',
         minimum=1,
+    )
+    shard: Optional[str] = setting(
+        None,
+        "translate only one part of --input, 'NUMBER/SHARDS', as in 0/16 for the first and 15/16 for the last of 16; "
+        'images whose results are there already are left out',
+        group='data',
     )
     phase: str = setting(
         'test',
@@ -207,14 +246,11 @@ class TranslateConfig:
             raise UserError(
                 f'`resize` ({self.resize}) and `load_size` ({self.load_size}) exclude each other; leave one out.'
             )
-        _ = self.resized  # raises UserError if `resize` cannot be read
+        _ = self.resized, parse_shard(self.shard)  # both raise UserError if they cannot be read
+        if self.shard and not self.input:
+            raise UserError(f'`shard` ({self.shard}) divides the images of `input`, which is not set; set it.')
 
     @property
     def resized(self) -> Optional[tuple[int, int]]:
         """Width and height to which the images of --input are resized, or None."""
-        if self.resize is None:
-            return (self.load_size, self.load_size) if self.load_size else None
-        parts = self.resize.lower().split('x')
-        if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-            raise UserError(f"`resize` ('{self.resize}') is not 'WIDTHxHEIGHT' in pixels, as in 640x480; correct it.")
-        return int(parts[0]), int(parts[1])
+        return parse_size(self.resize) or ((self.load_size, self.load_size) if self.load_size else None)

@@ -19,6 +19,7 @@ import numpy as np
 from cyclegan_tf.data import decode, profiles, sources, training_data
 from cyclegan_tf.data.channels import require_channels, set_channels
 from cyclegan_tf.data.levels import to_float, values_to_float
+from cyclegan_tf.data.names import distinct_paths
 from cyclegan_tf.data.pictures import Metadata, ReadOptions, resized
 from cyclegan_tf.data.preprocess import resize
 from cyclegan_tf.data.tiff import NotInRows, Rows
@@ -185,38 +186,103 @@ def translate_files(
         batch_size: maximum number of images, all of one size, that are translated at once; None: as suits the device.
         threads: number of threads that read, and of threads that write.
     """
+    targets, problems, written = plan(source, list(outputs), output), [], 0
+    for one in translate_each(translator, source, outputs, targets, size, batch_size, threads):
+        if one.problem is None:
+            written += 1
+        else:
+            problems.append(one.problem)
+    return Outcome(written, problems)
+
+
+@dataclasses.dataclass(frozen=True)
+class Translated:
+    """What became of an image.
+
+    Attributes:
+        index: of the image in its source.
+        problem: a line that says why there is no result; None: it was written.
+        pixels: of the image as it was translated; 0 if it could not be read.
+    """
+
+    index: int
+    problem: Optional[str]
+    pixels: int
+
+
+def translate_each(
+    translator: Translator,
+    source: sources.Source,
+    outputs: Mapping[str, Output],
+    targets: Mapping[str, Sequence[pathlib.Path]],
+    size: Optional[tuple[int, int]] = None,
+    batch_size: Optional[int] = None,
+    threads: int = 2,
+    put: Callable[[int, pathlib.Path], Optional[str]] = lambda index, path: None,
+    shown: bool = True,
+) -> Iterator[Translated]:
+    """As translate_files, and tells of each image what became of it.
+
+    Args:
+        translator, source, outputs, size, batch_size, threads: as for translate_files.
+        targets: direction -> the paths of its pictures without their endings, see `plan`.
+        put: called with the index of an image and the path of its picture when that is written, by the threads that
+            write; returns the problem if there was one.
+        shown: whether a terminal shows a bar.
+
+    Yields:
+        In the order of the images; with two directions twice for each, but once for one that cannot be read.
+    """
     directions = list(outputs)
     wanted = {translator.translation(direction).channels[0] for direction in directions}
-    targets, problems = plan(source, directions, output), []
     read = _paths_read(source)
-    bar = progress_bar(total=len(source) * len(directions), keep=True)
+    bar = progress_bar(total=len(source) * len(directions), keep=True, shown=shown)
     pool = concurrent.futures.ThreadPoolExecutor
     with pool(threads) as readers, pool(threads) as writers, bar:
 
         def results():
             # An image that is read row by row is read once for each direction, so only a single one is.
-            may_be_rows = size is None and len(outputs) == 1 and all(one.format != 'png' for one in outputs.values())
+            may_be_rows = (
+                size is None
+                and len(outputs) == 1
+                and all(one.format != 'png' for one in outputs.values())
+                and isinstance(translator, Translator)
+            )
             batches = _batches(source, size, wanted, translator.max_pixels, batch_size, readers, threads, may_be_rows)
             for indices, images in batches:
                 if isinstance(images, decode.BadImage):
-                    problems.append(f'{source.label(indices[0])}: {images}')
+                    yield _known(Translated(indices[0], f'{source.label(indices[0])}: {images}', 0))
                     bar.update(len(directions))
                     continue
                 for direction in directions:
                     names = [source.names[index] for index in indices]
-                    translated = _translate(translator, images, direction, outputs[direction], names)
+                    try:
+                        translated = list(_translate(translator, images, direction, outputs[direction], names))
+                    except UserError as error:  # such as an image that is too large for an exported model
+                        for index in indices:
+                            yield _known(Translated(index, f'{source.label(index)}: {error}', 0))
+                        bar.update(len(indices))
+                        continue
                     for index, result in zip(indices, translated):
-                        write = functools.partial(_write, targets[direction][index], result, source.label(index), read)
+                        write = functools.partial(finish, index, direction, result)
                         if isinstance(images, Rows):
                             # Its tiles are translated while it is written, and only one image's at a time can be.
-                            problem = write()
-                            write = functools.partial(lambda of_rows: of_rows, problem)
+                            write = _known(write())
                         yield write
                     bar.update(len(indices))
 
-        finished = list(map_ahead(lambda write: write(), results(), writers, _AHEAD * (batch_size or MOST_PER_BATCH)))
-    problems += [problem for problem in finished if problem is not None]
-    return Outcome(finished.count(None), problems)
+        def finish(index, direction, result):
+            height, width, _ = result.shape
+            put_it = functools.partial(put, index)
+            problem = _write(targets[direction][index], result, source.label(index), read, put_it)
+            return Translated(index, problem, height * width)
+
+        yield from map_ahead(lambda write: write(), results(), writers, _AHEAD * (batch_size or MOST_PER_BATCH))
+
+
+def _known(outcome: Translated) -> Callable[[], Translated]:
+    """What writes nothing more."""
+    return lambda: outcome
 
 
 @dataclasses.dataclass(frozen=True)
@@ -309,8 +375,14 @@ def _with_ending(stem: pathlib.Path, ending: str) -> pathlib.Path:
     return stem.with_name(stem.name + ending)
 
 
-def _write(stem: pathlib.Path, result: _Result, label: str, read: Collection[str]) -> Optional[str]:
-    """Writes a picture; returns the problem if only this picture causes it."""
+def _write(
+    stem: pathlib.Path,
+    result: _Result,
+    label: str,
+    read: Collection[str],
+    put: Callable[[pathlib.Path], Optional[str]],
+) -> Optional[str]:
+    """Writes a picture and calls `put`; returns the problem if only this picture causes it."""
     output, of_result = result.output, (result.dtype, result.shape[-1], result.metadata.has_alpha)
     is_png = output.is_png(*of_result) and isinstance(result.values, np.ndarray)
     path = _with_ending(stem, '.png' if is_png else '.tif')
@@ -331,7 +403,7 @@ def _write(stem: pathlib.Path, result: _Result, label: str, read: Collection[str
         return f'{label}: {first_line(error)}'
     finally:
         result.close()
-    return None
+    return put(path)
 
 
 def problem_of_name(error: OSError, label: str, path: pathlib.Path) -> str:
@@ -403,19 +475,3 @@ def _open_rows(source: sources.Source, index: int) -> Optional[Rows]:
     except Exception:  # tifffile raises anything on a damaged file; the usual way makes a sentence of it
         return None
     return rows
-
-
-def distinct_paths(names: Sequence[str]) -> list[str]:
-    """Names as paths of PNGs or TIFFs without ending. No two are equal, even if upper and lower case are, and none is
-    the folder of another."""
-    folders = {str(parent).lower() for name in names for parent in pathlib.PurePosixPath(name).parents}
-    taken = {folder[:-4] for folder in folders if folder.endswith(('.png', '.tif'))}
-    paths = []
-    for name in names:
-        path, number = name, 1
-        while path.lower() in taken:
-            number += 1
-            path = f'{name}_{number}'
-        taken.add(path.lower())
-        paths.append(path)
-    return paths

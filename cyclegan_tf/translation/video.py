@@ -6,8 +6,6 @@ import dataclasses
 import itertools
 import os
 import pathlib
-import signal
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional
 
@@ -17,13 +15,15 @@ from PIL import Image
 from cyclegan_tf.data import video
 from cyclegan_tf.data.channels import set_channels
 from cyclegan_tf.data.levels import to_float, to_levels
+from cyclegan_tf.data.names import distinct_paths
 from cyclegan_tf.data.pictures import MAX_PIXELS
 from cyclegan_tf.data.preprocess import resize
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime import signals
 from cyclegan_tf.runtime.console import count, progress_bar
 from cyclegan_tf.runtime.files import make_folder, whole_file
 from cyclegan_tf.settings.translation import TranslateConfig
-from cyclegan_tf.translation.files import Outcome, distinct_paths
+from cyclegan_tf.translation.files import Outcome
 from cyclegan_tf.translation.translator import Translator
 from cyclegan_tf.translation.video_output import ENDINGS, VideoWriter, ending_for, endings_that_hold, refused_sound
 
@@ -94,10 +94,7 @@ def translate_videos(settings: TranslateConfig, translator: Translator, videos: 
     )
     folder = pathlib.Path(output).parent if is_file else pathlib.Path(output)
     make_folder('output' if settings.output else 'results_dir', settings.output or settings.results_dir, folder)
-    # As Ctrl+C, so that what is written until then is deleted. Python allows handlers in the main thread only.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+    signals.interrupt()  # what is written until then is deleted
     written, problems, targets = 0, [], {}
     stems = dict(zip(videos, distinct_paths([path.stem for path in videos])))
     for path, direction in itertools.product(videos, directions):
@@ -159,7 +156,7 @@ def translate_video(
     """Translates a video.
 
     Args:
-        translator: translates its frames; an exported model's (serving.exported) does, too.
+        translator: translates its frames; an exported model's (translation.exported) does, too.
         path: the video.
         direction: such as 'AtoB'.
         target: file to write, whose name ends in one of video_output.ENDINGS.
@@ -209,6 +206,7 @@ def _translate(translator, source, direction, writer, options, keeps_alpha) -> t
     frames, problems, translate = 0, [], _FrameTranslator(translator, direction, source, options)
     total = min(filter(None, (source.count, options.max_frames)), default=None)
     with progress_bar(what=source.path.name, total=total, keep=True, unit='frames') as bar:
+        bar.update(0)  # a listener is told of the frames before it is told of the first one's tiles
         for entry in source:
             if isinstance(entry, video.Problem):
                 problems.append(entry)

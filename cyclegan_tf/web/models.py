@@ -16,11 +16,11 @@ from cyclegan_tf.data.pictures import ReadOptions
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runs import checkpoints
 from cyclegan_tf.serving import card
-from cyclegan_tf.serving.exported import ExportedTranslator, find_exported
 from cyclegan_tf.settings.app import AppConfig
 from cyclegan_tf.settings.run_flags import load_config
 from cyclegan_tf.settings.training import Config
 from cyclegan_tf.translation import files
+from cyclegan_tf.translation.exported import ExportedTranslator, find_exported
 from cyclegan_tf.translation.output import Output
 from cyclegan_tf.translation.translator import Translator
 
@@ -177,10 +177,8 @@ class Exported:
 
         def load():
             translator = ExportedTranslator(self._folders[name], name)
-            channels = translator.translation().channels
-            kept_profile = profiles.kept(self._settings.color_profile, channels[1:], None)
-            options = ReadOptions(channels[:1], max_pixels=self._settings.max_image_pixels, kept_profile=kept_profile)
-            of_result = result_options(channels[1], None)
+            options = translator.read_options(self._settings.color_profile, self._settings.max_image_pixels)
+            of_result = result_options(translator.translation().channels[1], None)
             return Loaded(
                 translator, threading.Lock(), lambda _: options, lambda _: Output('auto', 'png'), lambda _: of_result
             )

@@ -26,6 +26,7 @@ from cyclegan_tf.settings.app import AppConfig  # noqa: E402
 from cyclegan_tf.settings.training import Config  # noqa: E402
 from cyclegan_tf.web import pictures, videos  # noqa: E402
 from cyclegan_tf.web.models import Exported, Loaded, Runs  # noqa: E402
+from cyclegan_tf.web.progress import Progress  # noqa: E402
 
 _CSS = pathlib.Path(__file__).with_name('page.css')
 _FONTS = {'font': ['system-ui', 'sans-serif'], 'font_mono': ['ui-monospace', 'monospace']}  # none from another host
@@ -197,11 +198,12 @@ class Page:
             config = self._models.config(name)
             examples = None if config is None else self._examples_of(name, config)
             thumbnails = [] if examples is None else examples.thumbnails(direction[0])
+            problem = None if examples is None else examples.problem(direction[0])
             found, settings = self._models.about(name, epoch, direction)
         measures = ' · '.join(f'{what} **{value}**' for what, value in found)
         if config is not None and not found:
             measures = f'`python -m cyclegan_tf.evaluate --name={name}` measures how good its translations are.'
-        shown, problem = bool(thumbnails), examples and examples.problem
+        shown = bool(thumbnails)
         heading = f'There are no examples: {problem}' if problem else _EXAMPLES
         return (
             gr.Markdown(heading, visible=bool(shown or problem)),
@@ -230,7 +232,7 @@ class Page:
         if path is None:
             return gr.skip(), *self.clear()
         path = self._originals.get(pathlib.Path(path).name, path)
-        with sentences(), console.listening(_shown_by(progress)):
+        with sentences(), console.listening(Progress(progress).tell):
             loaded = self._load(name, epoch, weights, progress)
             before = pictures.preview(path, loaded.options(direction))
             result = pictures.translate(loaded, path, direction, self._new_folder())
@@ -273,12 +275,13 @@ class Page:
         shown, results, problems = [], [], []
         with sentences():
             loaded = self._load(name, epoch, weights, progress)
-        folder = self._new_folder()
+        folder, told = self._new_folder(), Progress(progress)
         for number, path in enumerate(paths):
-            progress((number, len(paths)), unit='pictures')
+            told.tell('pictures', number, len(paths))
             try:
                 # In a folder of its own, since files of several folders may have the same name.
-                result = pictures.translate(loaded, path, direction, folder / str(number))
+                with console.listening(told.tell):
+                    result = pictures.translate(loaded, path, direction, folder / str(number))
                 picture = pictures.preview(result, loaded.result_options(direction))
             except UserError as error:
                 problems.append(f'- {error}')
@@ -298,7 +301,7 @@ class Page:
         """A video's translation, to be shown and to download, and a line for each problem."""
         if path is None:
             raise gr.Error('Drop a video first.', print_exception=False)
-        with sentences(), console.listening(_shown_by(progress)):
+        with sentences(), console.listening(Progress(progress).tell):
             loaded = self._load(name, epoch, weights, progress)
             result, problems = videos.translate(loaded, path, direction, self._new_folder(), self._settings)
         return (
@@ -370,16 +373,6 @@ def _free_port(address: str) -> int:
 
     with socket.create_server((address, 0)) as server:
         return server.getsockname()[1]
-
-
-def _shown_by(progress: gr.Progress) -> console.Listener:
-    """Shows our progress bars on the page; one of a single picture says nothing."""
-
-    def tell(unit: str, done: int, total: Optional[int]) -> None:
-        if total is not None and total > 1:
-            progress((done, total), unit=unit)
-
-    return tell
 
 
 def _direction_in_words(direction: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import pathlib
-import shutil
 from collections.abc import Iterator
+from typing import Optional
 
 import numpy as np
 from PIL import Image
@@ -16,6 +16,7 @@ from cyclegan_tf.data.levels import to_float, to_uint8
 from cyclegan_tf.data.pictures import Metadata, Picture, ReadOptions
 from cyclegan_tf.data.training_data import open_sources
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime.console import count
 from cyclegan_tf.settings.training import Config
 from cyclegan_tf.translation import files
 from cyclegan_tf.translation.output import write_png, write_tiff
@@ -88,49 +89,68 @@ class Examples:
 
     Args:
         config: the run's settings.
-        count: number of images of each domain.
-
-    Attributes:
-        problem: why there are none although some were asked for, such as a folder that is no longer there; or None.
+        most: maximum number of images of each domain; 0: none.
     """
 
-    def __init__(self, config: Config, count: int):
-        self.config = config
+    def __init__(self, config: Config, most: int):
+        self.config, self._most = config, most
         self._thumbnails: dict[str, list[tuple[int, Image.Image]]] = {}  # with the images' indices
-        try:
-            self._of_domain = dict(zip(config.domains, open_sources(config, 'test', count) if count else ()))
-            self.problem = None
-        except UserError as error:
-            self._of_domain, self.problem = {}, str(error)
+        self._reasons: dict[str, str] = {}  # why the last image that was left out was, for each domain
+        self._open()
+
+    def _open(self) -> None:
+        sources, self._refused = (), None
+        if self._most:
+            try:
+                sources = open_sources(self.config, 'test', self._most)
+            except UserError as error:
+                self._refused = str(error)
+        self._of_domain = dict(zip(self.config.domains, sources))
 
     def thumbnails(self, domain: str) -> list[tuple[Image.Image, str]]:
-        """Small pictures with the images' names; those that cannot be read are left out."""
-        if domain not in self._thumbnails:
+        """Small pictures with the images' names; those that cannot be read are left out, see `problem`."""
+        if not self._thumbnails.get(domain):  # not kept if there were none: their disk may come back
+            if self._refused is not None:
+                self._open()
             self._thumbnails[domain] = list(self._make_thumbnails(domain))
         return [(picture, self._of_domain[domain].names[index]) for index, picture in self._thumbnails[domain]]
+
+    def problem(self, domain: str) -> Optional[str]:
+        """Why `thumbnails` has none although some were asked for, such as a folder that is no longer there; or None."""
+        if self._refused is not None or domain not in self._reasons or self._thumbnails.get(domain):
+            return self._refused
+        return f'none of {count(len(self._of_domain[domain]), "test image")} can be read; {self._reasons[domain]}.'
 
     def _make_thumbnails(self, domain: str) -> Iterator[tuple[int, Image.Image]]:
         source = self._of_domain.get(domain)
         for index in range(0 if source is None else len(source)):
             try:
                 shown = _to_pillow(*source.picture_with_metadata(index))
-            except decode.BadImage:
+            except decode.BadImage as error:
+                self._reasons[domain] = f'{source.label(index)}: {error}'
                 continue
             shown.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.LANCZOS)
             yield index, shown
 
     def file(self, domain: str, number: int, folder: pathlib.Path) -> pathlib.Path:
-        """A file, in `folder`, of the image with a number among the thumbnails."""
+        """A file, in `folder`, of the image with a number among the thumbnails.
+
+        Raises:
+            UserError: the image can no longer be read, or is part of a file that cannot be shown.
+        """
         if not 0 <= number < len(self.thumbnails(domain)):
             raise UserError(GONE)
         source, (index, _) = self._of_domain[domain], self._thumbnails[domain][number]
         stem = folder / source.names[index].replace('/', '_')
         path = source.path(index)
-        if path is not None and source.half is None and not source.parts:
-            copy = stem.with_name(stem.name + os.path.splitext(path)[1])
-            shutil.copyfile(path, copy)
-            return copy
-        picture, metadata = source.picture_with_metadata(index)
+        try:
+            if path is not None and source.half is None and not source.parts:
+                copy = stem.with_name(stem.name + os.path.splitext(path)[1])
+                copy.write_bytes(source.read(index))
+                return copy
+            picture, metadata = source.picture_with_metadata(index)
+        except decode.BadImage as error:  # the thumbnail is older
+            raise UserError(f'{source.label(index)}: {error}; choose another picture.') from error
         array = _to_array(picture)
         if array.dtype == np.float32:  # of a range of values, which is stored as it is read
             raise UserError(f'{source.names[index]} is part of another file; translate it with cyclegan_tf.translate.')

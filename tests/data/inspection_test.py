@@ -33,6 +33,22 @@ def test_all_bad_images_are_reported_at_once_by_name_and_reason(bad_folder, tmp_
     assert inspection.describe(findings).endswith(f'; {len(REASONS)} cannot be used')
 
 
+def test_other_processes_may_look_at_what_is_not_known(bad_folder, tmp_path):
+    source, asked = open_a(bad_folder), []
+    expected = inspection.inspect(source, 2)
+
+    def elsewhere(source, indices):
+        asked.append(list(indices))
+        return inspection.check_each(source.select(indices), 2)
+
+    for _ in range(2):
+        assert inspection.inspect(source, 2, str(tmp_path / 'cache'), elsewhere) == expected
+    bad = [index for index, finding in enumerate(expected) if finding.problem is not None]
+    assert asked == [list(range(len(source))), bad]  # problems are not remembered
+    headers = [finding.header for _, finding in inspection.check_each(source, 2) if finding.header is not None]
+    assert len({id(header) for header in headers}) == len(set(headers)) < len(headers)  # which makes results small
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason='needs the right to become somebody else')
 def test_a_file_that_may_not_be_read_is_reported_to_whom_it_is_forbidden(bad_folder):
     code = (

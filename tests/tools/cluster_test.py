@@ -9,6 +9,7 @@ import sys
 import pytest
 import yaml
 
+from cyclegan_tf import translate
 from cyclegan_tf.distribution.cluster import read_cluster
 from cyclegan_tf.settings.run_flags import parse_training
 
@@ -152,3 +153,12 @@ def test_slurm_is_asked_to_start_anew_only_what_it_has_stopped(run, status, requ
     done, calls, _ = submit(run, '--dataroot=demo', STATUS=str(status))
     # Our stand-in for scontrol ends with this status too.
     assert (done, len(calls)) == (status, 1 + requeued) and ('scontrol requeue 5' in calls) == requeued
+
+
+@pytest.mark.parametrize('shards, expected', [({}, '3/16'), ({'SHARDS': '32'}, '3/32')])
+def test_each_job_of_an_array_translates_its_shard(run, shards, expected):
+    given = {'SLURM_ARRAY_TASK_ID': '3', 'SLURM_ARRAY_TASK_COUNT': '16', 'SLURM_CPUS_PER_TASK': '2'}
+    flags = ['--name=run', '--input=my images', '--output=out']
+    status, calls, _ = run(['bash', FOLDER / 'translate_array.sh', *flags], **given, **shards, STATUS='1')
+    assert status == 1 and calls == [f'python3 -m cyclegan_tf.translate --shard={expected} {" ".join(flags)}']
+    translate.parse(calls[0].split()[2:3] + [f'--shard={expected}', *flags])

@@ -1,8 +1,6 @@
 """Folders become records with the same images, names and order, whole or not at all."""
 
 import collections
-import concurrent.futures
-import dataclasses
 import pathlib
 import re
 import shlex
@@ -179,15 +177,21 @@ def test_bands_that_png_would_show_as_alpha_are_refused(image_folders, prepare):
 
 def test_a_failure_while_writing_leaves_nothing_that_looks_complete(tmp_path, image_folders, prepare):
     config = parse(f'--dataroot={image_folders}', f'--output={tmp_path}/records', f'--cache_dir={tmp_path}/cache')
-    splits = record_files.leave_aside(config, record_files.open_splits(config), None)
+    threads = record_files.Threads(2)
+    splits = record_files.leave_aside(config, record_files.open_splits(config), threads, None)
     (image_folders / 'trainB' / '4.png').rename(tmp_path / 'away')  # after it was looked at
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        shards = {split: record_files.make_shards(source, 2, pool, 2) for split, (source, _) in splits.items()}
-        with pytest.raises(UserError, match=r'^/.*trainB/4\.png cannot be used: the file does not exist'):
-            record_files.write(config, shards, record_files.make_features([]))
+    with pytest.raises(UserError, match=r'^/.*trainB/4\.png cannot be used: the file does not exist'):
+        record_files.write(config, splits, threads)
     assert not list((tmp_path / 'records' / 'data').iterdir())
     (tmp_path / 'away').rename(image_folders / 'trainB' / '4.png')
     assert prepare() == 0
+
+
+def test_what_a_killed_run_has_left_is_named(tmp_path, prepare, capsys):
+    left = tmp_path / 'records' / 'data' / 'incomplete.ABC_1.0.0'
+    left.mkdir(parents=True)
+    prepare()
+    assert f'Note: delete {left}, which a killed run has left' in capsys.readouterr().out
 
 
 def test_images_are_not_held_in_memory(image_folders, prepare):
@@ -201,17 +205,6 @@ def test_images_are_not_held_in_memory(image_folders, prepare):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < pixels.nbytes / 3, f'{peak:,} of {pixels.nbytes:,} bytes'
-
-
-def test_few_images_are_read_ahead(image_folders):
-    for i in range(40):
-        shutil.copy(image_folders / 'trainA' / '0.png', image_folders / 'trainA' / f'copy_{i}.png')
-    (source, _), asked = sources.open_domains(str(image_folders), 'train'), []
-    counting = dataclasses.replace(source, data=lambda index: asked.append(index) or source.data(index))
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        (shard,) = record_files.make_shards(counting, 1, pool, 2)
-        assert next(shard())[1]['image'].read() == source.read(0)
-    assert sorted(asked) == list(range(2 * record_files.AHEAD))
 
 
 def test_aligned_images_are_stored_whole(tmp_path, image_folders, prepare, capsys):

@@ -356,12 +356,6 @@ def test_a_name_that_cannot_be_is_one_images_problem(runs, tmp_path, capsys):
     assert files(tmp_path / 'out') == sorted([f'{"m" * 250}.png', 'x.png/in.png', 'x_2.png'])
 
 
-def test_no_two_inputs_write_one_output():
-    names = ['a', 'A', 'b/c', 'a_2', 'a']
-    paths = translation_files.distinct_paths(names)
-    assert len({path.lower() for path in paths}) == 5 and paths[0] == 'a'
-
-
 def test_a_picture_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'replace', lambda *paths: (_ for _ in ()).throw(OSError('full')))
     with pytest.raises(OSError, match='full'):

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import signal
 import time
 
@@ -307,7 +308,10 @@ def test_wrong_uses_are_one_sentence(run, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ['a.mp4', 'b.mp4', 'text.mp4']
 
 
-def test_a_translation_that_is_stopped_leaves_no_half_file(run, tmp_path):
+@pytest.mark.parametrize(
+    'number, status', [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGKILL, -9)]
+)
+def test_a_translation_that_is_stopped_leaves_no_half_file(run, tmp_path, number, status):
     videos.write(tmp_path / 'a.mp4', videos.pan(40) * 20)
     (tmp_path / 'out.mp4').write_text('from before')
     process = program.start(
@@ -319,10 +323,14 @@ def test_a_translation_that_is_stopped_leaves_no_half_file(run, tmp_path):
         assert time.monotonic() < until and process.poll() is None, process.communicate()
         time.sleep(0.05)
     time.sleep(0.5)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) != 0
+    process.send_signal(number)
+    assert process.wait(60) == status
     assert (tmp_path / 'out.mp4').read_text() == 'from before'
-    assert sorted(os.listdir(tmp_path)) == ['a.mp4', 'out.mp4']
+    left = [name for name in os.listdir(tmp_path) if name not in ('a.mp4', 'out.mp4')]
+    if number == signal.SIGKILL:  # nobody is left to delete it; its name is hidden, and no video's
+        assert len(left) == 1 and re.fullmatch(rf'\..+-{process.pid}-\d+\.part', left[0])
+    else:
+        assert left == []
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,21 @@
 """What the page offers, and what it makes of files; without Gradio."""
 
 import dataclasses
+import itertools
 import pathlib
 import threading
 
 import imagecodecs
 import numpy as np
 import pytest
+import tensorflow as tf
 import tifffile
 from PIL import Image, ImageCms
 
 from cyclegan_tf import app
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.models import MODELS
+from cyclegan_tf.runs import checkpoint_store
 from cyclegan_tf.runtime import console
 from cyclegan_tf.settings.run_flags import load_config
 from cyclegan_tf.web import models, pictures
@@ -43,6 +47,36 @@ def test_runs_with_a_checkpoint_are_offered_with_what_they_have(place):
     assert runs.directions('both') == ['AtoB', 'BtoA'] and runs.checkpoints('both') == ['latest']
     assert [runs.weights(name) for name in runs.names] == [('average',), ('average', 'last')]
     assert ('netG', 'resnet_6blocks') in runs.about('both', 'latest', 'AtoB')[1]
+
+
+def test_the_best_checkpoint_and_those_of_epochs_are_offered_and_loaded(tmp_path):
+    directory = make_run(tmp_path, 'long')
+    config = load_config(directory)
+    model = MODELS[config.model](config, training=False)
+    saved = checkpoint_store.Checkpoints(directory, model, tf.Module(), keep=0)
+    # Each with other weights, so that it is seen which is loaded.
+    for epoch in (2, 9, 10, 11):
+        for variable in model.networks()['G_A'].trainable_variables:
+            variable.assign(variable * 1.1)
+        model.step.assign(epoch * 100)
+        if epoch == 9:
+            saved.save_best(epoch, {'psnr': 1.0})
+        if epoch == 11:
+            saved.save_latest(1100)
+        else:
+            saved.save_epoch(epoch)
+    runs = models.Runs(app.parse(['app', f'--checkpoints_dir={tmp_path}']))
+    assert runs.checkpoints('long') == ['latest', 'best', '10', '9', '2']
+    image = photograph()
+    results = {
+        epoch: runs.load('long', epoch, 'average').translator.translate(image, 'AtoB').astype(int)
+        for epoch in runs.checkpoints('long')
+    }
+    np.testing.assert_array_equal(results.pop('best'), results['9'])
+    distinct = [np.abs(one - other).max() for one, other in itertools.combinations(results.values(), 2)]
+    assert len(distinct) == 6 and min(distinct) > 0
+    steps = [dict(runs.about('long', epoch, 'AtoB')[1])['step'] for epoch in ('latest', 'best', '10')]
+    assert steps == ['1,100', '900', '1,000']
 
 
 @pytest.mark.parametrize(
@@ -155,9 +189,42 @@ def test_examples_are_the_runs_test_images(place, tmp_path):
         shown = thumbnails[1][0]
         difference = np.asarray(Image.open(file).resize(shown.size), float) - np.asarray(shown)
         assert file.name == 'chelsea.png' and np.abs(difference).mean() < 5
-    assert pictures.Examples(config, 0).thumbnails('A') == [] and examples.problem is None
+    none = pictures.Examples(config, 0)
+    assert none.thumbnails('A') == [] and none.problem('A') is examples.problem('A') is None
     gone = pictures.Examples(dataclasses.replace(config, dataroot=str(tmp_path / 'gone')), 3)
-    assert gone.thumbnails('A') == [] and "gone') is not a folder" in gone.problem
+    assert gone.thumbnails('A') == [] and "gone') is not a folder" in gone.problem('A')
+    for folder in ('testA', 'testB'):
+        (tmp_path / 'gone' / folder).mkdir(parents=True)
+        Image.fromarray(photograph()).save(tmp_path / 'gone' / folder / '0.png')
+    assert [name for _, name in gone.thumbnails('A')] == ['0'] and gone.problem('A') is None
+
+
+@pytest.mark.parametrize('mode', ['unaligned', 'aligned'])
+def test_examples_that_vanish_are_sentences(place, tmp_path, mode):
+    folders = ['test'] if mode == 'aligned' else ['testA', 'testB']
+    for folder in folders:
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            Image.fromarray(photograph(40, 80)).save(tmp_path / folder / f'{number}.png')
+    config = load_config(place / 'checkpoints' / 'both')
+    config = dataclasses.replace(config, dataroot=str(tmp_path), dataset_mode=mode)
+    examples, later = pictures.Examples(config, 3), pictures.Examples(config, 3)
+    assert [name for _, name in examples.thumbnails('A')] == ['0', '1', '2'] and examples.problem('A') is None
+    (tmp_path / folders[0] / '1.png').unlink()
+    assert [name for _, name in later.thumbnails('A')] == ['0', '2'] and later.problem('A') is None
+    for number, name in ((0, '0.png'), (2, '2.png')):
+        assert examples.file('A', number, tmp_path).name == name
+    with pytest.raises(UserError, match=r'^.*1.png: the file does not exist .*; choose another picture.$'):
+        examples.file('A', 1, tmp_path)
+    for path in (tmp_path / folders[0]).iterdir():
+        path.write_text('no picture')
+    last = pictures.Examples(config, 3)
+    assert last.thumbnails('A') == [] and last.problem('A') == (
+        f'none of 2 test images can be read; {tmp_path / folders[0] / "2.png"}: it is not an image of a known format.'
+    )
+    # Their disk comes back.
+    Image.fromarray(photograph(40, 80)).save(tmp_path / folders[0] / '0.png')
+    assert [name for _, name in last.thumbnails('A')] == ['0'] and last.problem('A') is None
 
 
 def test_values_of_a_range_come_back_as_such_and_are_shown(place, tmp_path):
@@ -195,7 +262,8 @@ def test_an_exported_model_says_what_is_too_large_for_it(place, tmp_path):
     loaded = models.Exported(settings(place, f'--model_dir={tmp_path / "small"}')).load('both_AtoB', '1', 'average')
     Image.fromarray(photograph(70, 90)).save(tmp_path / 'large.png')
     with pytest.raises(
-        UserError, match='^The image has 90x70 pixels; this model takes at most 4,096 of them: make it smaller.$'
+        UserError,
+        match='^large.png: The image has 90x70 pixels; this model takes at most 4,096 of them: make it smaller.$',
     ):
         pictures.translate(loaded, str(tmp_path / 'large.png'), 'both_AtoB', tmp_path / 'out')
 

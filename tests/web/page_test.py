@@ -15,6 +15,7 @@ import psutil
 import pytest
 from PIL import Image, ImageCms
 
+from cyclegan_tf import app
 from cyclegan_tf.settings.translation import TranslateConfig
 from cyclegan_tf.translate import main as translate_main
 from tests.helpers import program, videos
@@ -33,6 +34,13 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp('page')
     make_run(place / 'checkpoints', 'both')
     make_run(place / 'checkpoints', 'gray', output_nc=1, lambda_identity=0.0)
+    make_run(place / 'checkpoints', 'moved', dataroot=str(place / 'moved'))
+    for folder in ('kept', 'kept/testA', 'kept/testB'):
+        (place / folder).mkdir()
+    for number in range(3):
+        for domain in 'AB':
+            Image.fromarray(photograph()).save(place / 'kept' / f'test{domain}' / f'{number}.png')
+    make_run(place / 'checkpoints', 'own', dataroot=str(place / 'kept'))
     results = place / 'results' / 'both' / 'test_latest'
     results.mkdir(parents=True)
     (results / 'metrics.json').write_text(json.dumps({'step': 0, 'psnr': {'AtoB': 12.345, 'BtoA': 1}}))
@@ -44,7 +52,8 @@ def place(tmp_path_factory):
     (place / 'text.png').write_text('no picture')
     Image.fromarray(np.zeros((2000, 2000, 3), np.uint8)).save(place / 'large.png')
     (place / 'heavy.png').write_bytes(np.random.default_rng(0).bytes(2_000_000))
-    videos.write(place / 'clip.mp4', videos.pan(12))
+    times = videos.write(place / 'clip.mp4', videos.pan(12))
+    videos.damage(place / 'clip.mp4', place / 'damaged.mp4', [times[number][0] for number in (5, 6)])
     videos.write(place / 'long.mp4', videos.pan(40) * 2)
     (place / 'text.mp4').write_text('no video')
     return place
@@ -120,6 +129,13 @@ def wait(browser, selector, count=1, seconds=20, text=None):
         time.sleep(0.1)
     shown = browser.find_element('css selector', 'body').text
     raise AssertionError(f'no {count} of {selector} {text or ""}: {shown}')
+
+
+def wait_until(holds, seconds=20):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def drop(browser, path, where='#picture'):
@@ -254,6 +270,34 @@ def test_a_video_is_played_and_comes_back_with_its_sound(place, address, open_pa
     wait(browser, '#download_video[disabled]')
 
 
+def test_a_clip_that_is_damaged_is_translated_with_a_line_that_says_where(place, address, open_page):
+    browser = open_page(address)
+    open_tab(browser, 'A video')
+    drop(browser, place / 'damaged.mp4', '#video')
+    wait(browser, '#video video')
+    wait(browser, '#start_video')[0].click()
+    [line] = wait(browser, '#video_problems', text='are damaged; they are left out')
+    assert re.search(r'^damaged.mp4: 2 frames from 0:00.\d+ to 0:00.\d+ are damaged; they are left out$', line.text)
+    (place / 'received.mp4').write_bytes(download(browser, '#download_video')[1])
+    assert len(videos.decoded(place / 'received.mp4')[0]) == 10
+    # It goes with the clip.
+    wait(browser, '#video button[aria-label="Clear"]')[0].click()
+    drop(browser, place / 'clip.mp4', '#video')
+    wait_until(lambda: not line.text)
+
+
+def test_a_gif_is_a_picture_of_its_first_frame(place, address, open_page):
+    frames = [Image.fromarray(one) for one in videos.pan(5)]
+    frames[0].save(place / 'moving.gif', save_all=True, append_images=frames[1:], duration=100, loop=0)
+    with Image.open(place / 'moving.gif') as moving:
+        moving.convert('RGB').save(place / 'first.png')
+    browser = open_page(address)
+    drop(browser, place / 'moving.gif')
+    wait(browser, '#slider img', 2)
+    name, data = download(browser)
+    assert name == 'moving.png' and data == translated(place, place / 'first.png')
+
+
 def open_tab(browser, name):
     tabs = browser.find_elements('xpath', f'//button[contains(., "{name}")]')
     next(tab for tab in tabs if tab.is_displayed()).click()
@@ -274,6 +318,76 @@ def test_an_example_is_translated_and_the_model_described(place, address, open_p
     wait(browser, '#about', text='output_nc')
     gray = downloaded_until(browser, lambda found: Image.open(io.BytesIO(found)).mode == 'L')
     assert Image.open(io.BytesIO(gray)).size == (256, 256)
+
+
+def choose_run(browser, name):
+    browser.find_element('css selector', '#model input').click()
+    wait(browser, '[role=option]')
+    browser.find_element('xpath', f'//li[contains(., "{name}")]').click()
+
+
+def test_test_images_that_are_gone_are_said(place, address, open_page):
+    browser = open_page(address)
+    wait(browser, '#measures', text='12.35')  # all is there, and nothing lies over what can be chosen
+    choose_run(browser, 'moved')
+    [heading] = wait(browser, '#heading', text='There are no examples: ')
+    assert f"('{place / 'moved'}') is not a folder" in heading.text
+    assert not any(one.is_displayed() for one in browser.find_elements('css selector', '#examples button img'))
+    # And those that vanish while the page shows them.
+    choose_run(browser, 'own')
+    wait(browser, '#heading', text='Or choose one from the test set:')
+    shown = wait(browser, '#examples button img', 3)
+    shutil.rmtree(place / 'kept' / 'testA')
+    shown[1].click()
+    wait(browser, '.toast-body', text='1.png: the file does not exist (a broken link?); choose another picture.')
+
+
+class Told:
+    """Takes the place of gradio.Progress: what it is told last, and how far it got before."""
+
+    def __init__(self):
+        self.shares, self.lines = [], []
+
+    def __call__(self, share, desc):
+        if desc != 'Loading the model':
+            self.shares.append(share)
+            self.lines.append(desc)
+
+
+@pytest.mark.parametrize('what', ['pictures', 'frames'])
+def test_tiles_move_the_one_bar_of_pictures_or_frames(place, tmp_path, what):
+    from cyclegan_tf.web import models, page
+
+    settings = app.parse(['app', f'--checkpoints_dir={place / "checkpoints"}', '--max_pixels=200704'])
+    served, told = page.Page(models.Runs(settings), settings, tmp_path), Told()
+    large = [np.asarray(Image.fromarray(one).resize((600, 470))) for one in videos.pan(2)]
+    if what == 'pictures':
+        paths = [str(tmp_path / f'{number}.png') for number in range(2)]
+        for path, picture in zip(paths, large):
+            Image.fromarray(picture).save(path)
+        served.translate_all(paths, 'both', 'AtoB', 'latest', 'average', told)
+    else:
+        videos.write(tmp_path / 'large.mp4', large)
+        served.translate_video(str(tmp_path / 'large.mp4'), 'both', 'AtoB', 'latest', 'average', told)
+    assert told.lines[0] == f'0 of 2 {what}'
+    assert all(re.fullmatch(rf'[0-2] of 2 {what}(, about \d+:\d\d left)?', line) for line in told.lines)
+    assert told.shares == sorted(told.shares)
+    for number in range(2):
+        within = {share for share in told.shares if number / 2 < share < (number + 1) / 2}
+        assert len(within) >= 3, (number, told.shares)
+
+
+def test_the_time_that_is_left_is_shown(place, address, open_page):
+    for number in range(6):
+        Image.fromarray(photograph(700, 700)).save(place / f'wait{number}.jpg')
+    browser = open_page(address)
+    open_tab(browser, 'Several pictures')
+    drop(browser, '\n'.join(str(place / f'wait{number}.jpg') for number in range(6)), '#several')
+    wait(browser, '#several', text='wait5')
+    wait(browser, '#start')[0].click()
+    shown = wait(browser, '#translations', seconds=60, text=' of 6 pictures, about ')[0].text
+    assert re.search(r'[1-5] of 6 pictures, about \d+:\d\d left', shown)
+    wait(browser, '#translations img', 6, seconds=60)
 
 
 def test_a_picture_that_browsers_do_not_show_is_shown(place, address, open_page, tmp_path):
@@ -360,7 +474,7 @@ def test_an_exported_model_is_served_without_a_run_and_all_is_deleted_at_the_end
     finally:
         process.terminate()
         status, _, error = program.finish(process)
-    assert status == 130 and 'Traceback' not in error
+    assert status == 143 and 'Traceback' not in error
     assert not list(temporary.rglob('*.png'))
 
 

@@ -11,6 +11,8 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
+from cyclegan_tf.data import profiles
+from cyclegan_tf.data.pictures import MAX_PIXELS, ReadOptions
 from cyclegan_tf.errors import UserError, first_line
 
 
@@ -55,6 +57,12 @@ class ExportedTranslator:
         channels = [one.shape[-1] for one in (self._call.inputs[0], self._call.structured_outputs['images'])]
         self._translation = ExportedTranslation(name, tuple(channels))
         self.max_pixels = 2**62  # the model splits batches itself
+
+    def read_options(self, color_profile: str, max_image_pixels: Optional[int]) -> ReadOptions:
+        """How images are read for the model; see the flags of these names."""
+        channels_in, channels_out = self._translation.channels
+        kept_profile = profiles.kept(color_profile, [channels_out], None)
+        return ReadOptions((channels_in,), max_pixels=max_image_pixels or MAX_PIXELS, kept_profile=kept_profile)
 
     def translation(self, direction: Optional[str] = None) -> ExportedTranslation:
         """The only one."""
