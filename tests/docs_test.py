@@ -29,7 +29,7 @@ PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in PATHS}
 ARCHITECTURE = PAGES['docs/architecture.md']
 PROGRAMS = {'train': Config, 'translate': TranslateConfig, 'evaluate': EvaluateConfig, 'export': ExportConfig,
             'app': AppConfig}  # fmt: skip
-# Of other programs: TensorBoard, tools/test.sh, Docker, Slurm, Spark, and the PyTorch program where the pages compare with it.
+# Of other programs: TensorBoard, tools/test.sh, Docker, Slurm, Spark, and the PyTorch program with which pages compare.
 OTHERS = {'logdir', 'nightly', 'extras', 'spark', 'eval', 'build', 'gpus', 'rm', 'user', 'array', 'archives', 'conf'}
 # New files of architecture.md's sketches.
 SKETCHED = {
