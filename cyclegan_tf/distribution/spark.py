@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import pathlib
 import re
@@ -246,6 +247,8 @@ def _start(config: Settings, program: str) -> pyspark.SparkContext:
     except Exception as error:  # of Java, of Py4J, or of Python's, as something is missing on either side
         raise UserError(f"`master` ('{master}') cannot be used ({_reason(error)}); correct it.") from error
     context.setLogLevel('WARN' if config.verbose else 'OFF')
+    # Py4J logs a traceback when a signal ends the waiting for Java, which is how the user stops the program.
+    logging.getLogger().addFilter(lambda record: 'while sending command' not in record.getMessage())
     return context
 
 

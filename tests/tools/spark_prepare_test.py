@@ -149,9 +149,9 @@ def test_bad_images_are_listed_or_left_aside(photos, here, on_spark, capsys):
 def test_what_was_looked_at_is_remembered_and_what_is_there_is_never_overwritten(photos, on_spark, monkeypatch):
     done, run = [], spark.Cluster.run
 
-    def noting(self, work, items, parts, what, *rest):
+    def noting(self, work, items, parts, what, *rest, **named):
         done.append((what, len(items)))
-        return run(self, work, items, parts, what, *rest)
+        return run(self, work, items, parts, what, *rest, **named)
 
     monkeypatch.setattr(spark.Cluster, 'run', noting)
     on_spark('--name=first')

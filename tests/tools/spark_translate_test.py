@@ -211,8 +211,8 @@ def test_stopped_by_a_signal(place, tmp_path):
     wait_for_pictures(tmp_path / 'out', 5, process)
     below = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert process.returncode == 143 or process.returncode == -signal.SIGTERM
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143 and all(line.startswith(OWN_LINES[:2]) for line in err.splitlines()), err
     psutil.wait_procs(below, timeout=30)
     assert not any(one.is_running() for one in below)
 
