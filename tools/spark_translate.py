@@ -57,6 +57,8 @@ def main(settings: ArchiveConfig) -> int:
     output, started = storage.Folder('output', settings.output), time.monotonic()
     if settings.output_format == 'records':
         archive_records.target(settings)  # raises UserError
+    else:
+        archive.claim(output, settings, settings.direction)
     with spark.Cluster(settings, 'cyclegan_tf translate') as cluster:
         parts = cluster.parts(len(items))
         print(f'{count(len(items), "image")} in {count(parts, "part")}.', flush=True)
@@ -71,7 +73,8 @@ def main(settings: ArchiveConfig) -> int:
                 work = functools.partial(archive_records.translate_part, settings, folder, parts)
                 results, counts = run(work, archive_records)
                 failures = [one for one in results if isinstance(one, archive.Record)]
-                archive_records.finish(settings, folder, [one for one in results if one not in failures])
+                shards = [one for one in results if isinstance(one, archive_records.Shard)]
+                archive_records.finish(settings, folder, shards)
         for line in cluster.notes:
             print(line, file=sys.stderr)
     archive.write_failures(output, failures)

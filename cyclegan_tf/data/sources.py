@@ -21,6 +21,7 @@ from cyclegan_tf.data.pairs import match
 from cyclegan_tf.data.pictures import ReadOptions
 from cyclegan_tf.data.stacked import stack
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime import storage
 
 DATASET_MODES = ('unaligned', 'aligned', 'paired', 'single')
 
@@ -284,13 +285,16 @@ def _open_files(place: str, arrays: bool, argument: str) -> Source:
         return _folder_source(place, '', arrays)
     if tf.io.gfile.exists(place):
         return of_files([place], os.path.dirname(place))
-    paths = sorted(path for path in tf.io.gfile.glob(place) if not tf.io.gfile.isdir(path))
+    if '://' in place:
+        paths = sorted(path for path in tf.io.gfile.glob(place) if not tf.io.gfile.isdir(path))
+        folder = ''
+    else:
+        paths, folder = storage.glob(argument, place)
     if not paths:
         raise UserError(
             f"`{argument}` ('{place}') is not a file or folder, and matches no file as a pattern; correct it."
         )
-    common = os.path.commonpath([os.path.dirname(path) for path in paths]) if '://' not in place else ''
-    return of_files(paths, common)
+    return of_files(paths, folder)
 
 
 def of_files(paths: Sequence[str], folder: str, options: ReadOptions = decode.PLAIN) -> Source:

@@ -69,7 +69,7 @@ class Cluster:
     def __init__(self, config: Settings, program: str):
         self._config = config
         self._context = _start(config, program)
-        self._runs = 0
+        self._runs, self._is_gone = 0, False
         self.repeated = 0  # number of parts that failed and were repeated
 
     @property
@@ -84,7 +84,8 @@ class Cluster:
         return self
 
     def __exit__(self, *error) -> None:
-        self._context.stop()
+        if not self._is_gone:
+            self._context.stop()
 
     def parts(self, items: int, per_part: int = _PER_PART) -> int:
         """The number of parts for some items, unless the settings say it."""
@@ -137,12 +138,19 @@ class Cluster:
         try:
             with self._progress(what, unit, group, len(items), lambda: sum(one.value for one in counted), refusals):
                 results = spread.collect()
+        except OSError as error:
+            self._is_gone = True
+            raise UserError(
+                f"{what} was given up: Spark's Java has ended ({first_line(error)}); give it more memory, as by "
+                f'spark-submit --driver-memory, and repeat.'
+            ) from error
         except (Py4JError, PySparkException) as error:
             if refusals.value:
                 raise UserError(refusals.value[0]) from error
             raise UserError(f'{what} was given up ({_reason(error)}); correct that and repeat.') from error
         finally:
-            self.repeated += self._failed_parts(group)
+            if not self._is_gone:
+                self.repeated += self._failed_parts(group)
         if refusals.value:
             raise UserError(refusals.value[0])
         return results, {name: one.value for name, one in sums.items()}

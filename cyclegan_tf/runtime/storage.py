@@ -8,15 +8,16 @@ TensorFlow Datasets brings, knows all of them through packages of their own: gcs
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pathlib
+import re
+import secrets
 import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import Any
-
-import psutil
+from typing import Any, Optional
 
 from cyclegan_tf.errors import UserError, first_line
 from cyclegan_tf.runtime.files import unique_name
@@ -50,6 +51,19 @@ def open_filesystem(argument: str, url: str) -> tuple[Any, str]:
         raise UserError(f"`{argument}` ('{url}') cannot be opened ({reason}); correct that.") from error
 
 
+def kind(argument: str, place: str) -> Optional[str]:
+    """'file', 'folder', or None for what is neither, such as a pattern.
+
+    Raises:
+        UserError: there is no such kind of place, or it cannot be read.
+    """
+    if not is_remote(place):
+        return 'folder' if os.path.isdir(place) else 'file' if os.path.isfile(place) else None
+    filesystem, root = open_filesystem(argument, place)
+    with _read(argument, place):
+        return 'folder' if filesystem.isdir(root) else 'file' if filesystem.isfile(root) else None
+
+
 def walk(argument: str, folder: str) -> Iterator[tuple[str, Sequence[str], Sequence[str]]]:
     """As os.walk, for a URL: (URL of a folder, names of its folders, names of its files).
 
@@ -57,12 +71,55 @@ def walk(argument: str, folder: str) -> Iterator[tuple[str, Sequence[str], Seque
         UserError: it cannot be read.
     """
     filesystem, root = open_filesystem(argument, folder)
-    try:
+    with _read(argument, folder):
         for directory, folders, files in filesystem.walk(root, on_error='raise'):
-            yield filesystem.unstrip_protocol(directory), list(folders), [name for name in files if name]
-    except OSError as error:
-        reason = error.strerror or first_line(error)
-        raise UserError(f"`{argument}` ('{folder}') cannot be read ({reason}); correct that.") from error
+            # As the user spells it: fsspec would name s3a:// otherwise, and HDFS without its server.
+            yield folder.rstrip('/') + directory[len(root) :], list(folders), [name for name in files if name]
+
+
+def glob(argument: str, pattern: str) -> tuple[list[str], str]:
+    """The files that match a pattern with *, ? or [], in which ** stands for any number of folders, and **.jpg for the
+    files in these; but not hidden ones, unless the pattern names them.
+
+    Args:
+        argument: name of the argument that has the pattern, for messages.
+        pattern: a path or a URL.
+
+    Returns:
+        Their paths as the pattern spells them, sorted; and the folder before its first sign.
+
+    Raises:
+        UserError: the place cannot be read.
+    """
+    fixed = re.split(r'[*?\[]', pattern)[0].rpartition('/')[0]
+    folder = fixed or ('/' if pattern.startswith('/') else '.')
+    below = pattern[len(fixed) :].lstrip('/')
+    url = folder if is_remote(folder) else f'file://{os.path.abspath(folder)}'
+    filesystem, root = open_filesystem(argument, url)
+    with _read(argument, pattern):
+        # For fsspec, ** is a folder's name, so that **.jpg has to be **/*.jpg.
+        pattern = f'{glob_escape(root.rstrip("/"))}/' + re.sub(r'\*\*(?=[^/*])', '**/*', below)
+        found = filesystem.glob(pattern, detail=True)
+    inner = [path[len(root.rstrip('/')) :].lstrip('/') for path, about in found.items() if about['type'] != 'directory']
+    names = [path for path in inner if '/.' in f'/{below}' or '/.' not in f'/{path}']
+    prefix = f'{fixed}/' if fixed or pattern.startswith('/') else ''
+    return sorted(prefix + name for name in names), folder
+
+
+def glob_escape(path: str) -> str:
+    """A path as a pattern that matches it alone."""
+    return re.sub(r'([*?\[])', r'[\1]', path)
+
+
+@contextlib.contextmanager
+def _read(argument: str, place: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, 'strerror', None) or first_line(error)
+        raise UserError(f"`{argument}` ('{place}') cannot be read ({reason}); correct that.") from error
 
 
 def read(path: str) -> bytes:
@@ -97,13 +154,14 @@ class Folder:
         return os.path.join(self.place, name)
 
     def has(self, name: str) -> bool:
-        """Whether there is such a file; raises OSError if that cannot be told."""
+        """Whether there is such a file that is not empty; raises OSError if that cannot be told."""
         path = os.path.join(self._root, name)
         if self._filesystem is None:
-            return os.path.isfile(path)
+            # After a crash of the machine, a file may be there without its content.
+            return os.path.isfile(path) and os.path.getsize(path) > 0
         # What is remembered of the folder may be older than a file that another process has put there.
         self._filesystem.invalidate_cache(os.path.dirname(path))
-        return self._filesystem.isfile(path)
+        return self._filesystem.isfile(path) and self._filesystem.size(path) > 0
 
     def put(self, path: pathlib.Path, name: str) -> None:
         """Moves a local file to its place, in which it replaces another one.
@@ -151,19 +209,28 @@ class Folder:
         # On the same disk, where moving a file is renaming it.
         scratch = pathlib.Path(self._root) / SCRATCH
         _delete_orphans(scratch)
-        folder = self._make(scratch / unique_name())
+        folder, lock = self._make(scratch)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
             with contextlib.suppress(OSError):  # others are at work in it
                 scratch.rmdir()
 
-    def _make(self, folder: pathlib.Path) -> pathlib.Path:
+    def _make(self, scratch: pathlib.Path) -> tuple[pathlib.Path, int]:
+        """A new folder, and the descriptor that keeps it locked."""
         for is_last in (False, False, True):
+            # Containers may share a host's name and have numbers of processes of their own.
+            folder = scratch / f'{unique_name()}-{secrets.token_hex(4)}'
             try:
                 folder.mkdir(parents=True)
-                break
+                lock = os.open(folder, os.O_RDONLY)
+                with contextlib.suppress(OSError):  # some file systems have no locks; nothing is deleted there
+                    fcntl.flock(lock, fcntl.LOCK_SH)
+                if folder.exists():
+                    return folder, lock
+                os.close(lock)
             except FileNotFoundError:  # another process that was the last one has just deleted its parent
                 if is_last:
                     raise
@@ -171,13 +238,21 @@ class Folder:
                 raise UserError(
                     f"`{self._argument}` ('{self.place}') cannot be written ({error.strerror}); set it to another."
                 ) from error
-        return folder
+        raise UserError(f"`{self._argument}` ('{self.place}') is being deleted; set it to another folder.")
 
 
 def _delete_orphans(scratch: pathlib.Path) -> None:
-    """Deletes what processes of this machine have left that no longer exist, since they were killed."""
-    prefix = f'{socket.gethostname()}-'
-    for folder in scratch.glob(f'{prefix}*'):
-        process = folder.name.removeprefix(prefix).split('-')[0]
-        if process.isdecimal() and not psutil.pid_exists(int(process)):
+    """Deletes what processes of this machine have left that no longer exist, since they were killed: what nobody keeps
+    locked. Other machines may not see locks."""
+    for folder in scratch.glob(f'{socket.gethostname()}-*'):
+        try:
+            lock = os.open(folder, os.O_RDONLY)
+        except OSError:  # another process deletes it
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # somebody is at work in it, or there are no locks here
+            continue
+        finally:
+            os.close(lock)

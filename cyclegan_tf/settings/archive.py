@@ -11,7 +11,11 @@ from cyclegan_tf.settings.fields import same, setting, validate_epoch, validate_
 from cyclegan_tf.settings.training import Config
 from cyclegan_tf.settings.translation import TranslateConfig, parse_size, validate_eval
 
-_MASTERS = r'(local(-cluster)?(\[[^\]]+\])?|yarn|spark://.+|k8s://.+)$'
+_MASTERS = r'(local(\[([1-9]\d*|\*)(,[1-9]\d*)?\])?|local-cluster\[\d+,\d+,\d+\]|yarn|spark://.+|k8s://.+)$'
+_OF_RUNS = (
+    'direction', 'epoch', 'weights', 'batch_statistics', 'test_dropout', 'eval', 'seed', 'precision',
+    'emulate_precision', 'max_pixels',
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +53,11 @@ class SparkConfig:
             raise UserError(
                 f"`master` ('{self.master}') is none of Spark's: local[4], spark://HOST:7077, yarn, k8s://ADDRESS; "
                 f'correct it.'
+            )
+        cores = re.match(r'local\[(\d+)', self.master or '')
+        if cores and int(cores[1]) < self.cores_per_worker:
+            raise UserError(
+                f'`cores_per_worker` ({self.cores_per_worker}) is more than `master` ({self.master}) has; lower it.'
             )
 
 
@@ -150,11 +159,19 @@ class ArchiveConfig(SparkConfig):
                 raise UserError('`output_format` (records) stores PNGs; leave picture_format and output_depth out.')
             if '://' in self.output:
                 raise UserError(f"`output` ('{self.output}') has to be a path for records; mount it, or write files.")
-            for flag in ('dataset_name', 'split'):
-                if not re.fullmatch('[a-zA-Z][a-zA-Z0-9_]*', value := getattr(self, flag)):
-                    raise UserError(f"`{flag}` ('{value}') is not made of letters, digits and _; correct it.")
-        if self.model_dir and self.direction:
-            raise UserError(f'`direction` ({self.direction}) is for runs; an exported model has one: leave it out.')
+            if not re.fullmatch('[a-z][a-z0-9_]*', self.dataset_name):
+                raise UserError(
+                    f"`dataset_name` ('{self.dataset_name}') is not made of a-z, 0-9 and _ with a letter first; "
+                    f'correct it.'
+                )
+            if not re.fullmatch('[a-zA-Z][a-zA-Z0-9_]*', self.split):
+                raise UserError(f"`split` ('{self.split}') is not made of letters, digits and _; correct it.")
+        for field in dataclasses.fields(self):
+            if self.model_dir and field.name in _OF_RUNS and getattr(self, field.name) != field.default:
+                raise UserError(
+                    f'`{field.name}` ({getattr(self, field.name)}) is for runs; an exported model has its own: '
+                    f'leave it out.'
+                )
         _ = self.resized  # raises UserError if `resize` cannot be read
 
     @property

@@ -249,6 +249,8 @@ class TranslateConfig:
         _ = self.resized, parse_shard(self.shard)  # both raise UserError if they cannot be read
         if self.shard and not self.input:
             raise UserError(f'`shard` ({self.shard}) divides the images of `input`, which is not set; set it.')
+        if self.shard and not self.output:
+            raise UserError(f'`shard` ({self.shard}) needs a folder of its own as `output`, which is not set; set it.')
 
     @property
     def resized(self) -> Optional[tuple[int, int]]:

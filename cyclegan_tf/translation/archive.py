@@ -19,7 +19,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from cyclegan_tf.data.decode import ARRAY_EXTENSIONS, EXTENSIONS
 from cyclegan_tf.data.folders import find_images
@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # TensorFlow comes with them
 DONE, THERE, FAILED = 'done', 'already there', 'failed'
 COUNTERS = (DONE, THERE, FAILED, 'pixels')
 FAILURES = 'failures.jsonl'  # in the output folder
+_ABOUT = '.translation.json'  # there too: what the results are of
 
 _AT_ONCE = 1024  # files that are looked for at once before they are translated
 _ENDINGS = {'png': ('.png',), 'tiff': ('.tif',), 'auto': ('.png', '.tif')}
@@ -96,10 +97,11 @@ def find(place: str, output: str, arrays: bool = False, argument: str = 'input')
         UserError: there are none, or the output is the place itself.
     """
     paths, folder = _paths(place, arrays, argument)
-    inner = _normal(output)
-    if _normal(folder) == inner:
+    inner, outer = _normal(output), _normal(folder)
+    if outer == inner:
         raise UserError(f"`output` ('{output}') is the folder of the images themselves; set it to another.")
-    paths = [path for path in paths if not _normal(path).startswith(inner + '/')]
+    if f'{inner}/'.startswith(f'{outer}/') or f'{outer}/'.startswith(f'{inner}/'):
+        paths = [path for path in paths if not _normal(path).startswith(f'{inner}/')]
     if not paths:
         raise UserError(f"`{argument}` ('{place}') contains only images that were written to `output`; add images.")
     names = unique_names([os.path.relpath(path, folder) for path in paths])
@@ -107,58 +109,42 @@ def find(place: str, output: str, arrays: bool = False, argument: str = 'input')
 
 
 def _normal(place: str) -> str:
-    return place.rstrip('/') if storage.is_remote(place) else os.path.realpath(os.path.expanduser(place))
+    """What is equal for places that are spelled otherwise."""
+    if place.startswith('file://') or not storage.is_remote(place):
+        return os.path.realpath(os.path.expanduser(place.removeprefix('file://')))
+    filesystem, root = storage.open_filesystem('input', place)
+    return f'{type(filesystem).__name__} {root.rstrip("/")}'
 
 
 def _paths(place: str, arrays: bool, argument: str) -> tuple[Sequence[str], str]:
-    """The paths of the images, sorted, and the folder to which their names are relative."""
-    if storage.is_remote(place):
-        filesystem, root = storage.open_filesystem(argument, place)
-        url = filesystem.unstrip_protocol
-    else:
-        filesystem, root = storage.open_filesystem(argument, f'file://{os.path.abspath(os.path.expanduser(place))}')
-        place = os.path.expanduser(place)
-
-        def url(path):
-            return path if os.path.isabs(place) else os.path.relpath(path)
-
-    try:
-        if filesystem.isdir(root):
-            listing = find_images(place.rstrip('/') or '/', arrays, functools.partial(storage.walk, argument))
-            if not listing.paths:
-                beside = f' ({listing.passed_over})' if listing.passed_over else ''
-                raise UserError(f"`{argument}` ('{place}') holds no images{beside}; set it to a folder that does.")
-            return listing.paths, place.rstrip('/') or '/'
-        if filesystem.isfile(root):
-            return [place], os.path.dirname(place) or '.'
-        # In fsspec's patterns ** is a folder's name, so that **.jpg has to be **/*.jpg.
-        found = filesystem.glob(re.sub(r'\*\*(?=[^/*])', '**/*', root))
-    except (OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"`{argument}` ('{place}') cannot be read ({first_line(error)}); correct that.") from error
+    """The paths of the images, sorted, and the folder to which their names are relative. Of a pattern, that is what
+    stands before its first sign, so that names do not depend on what else there is."""
+    place = place if storage.is_remote(place) else os.path.expanduser(place)
+    kind = storage.kind(argument, place)
+    if kind == 'folder':
+        folder = place.rstrip('/') or '/'
+        listing = find_images(folder, arrays, functools.partial(storage.walk, argument))
+        if not listing.paths:
+            beside = f' ({listing.passed_over})' if listing.passed_over else ''
+            raise UserError(f"`{argument}` ('{place}') holds no images{beside}; set it to a folder that does.")
+        return listing.paths, folder
+    if kind == 'file':
+        return [place], os.path.dirname(place) or '.'
+    found, folder = storage.glob(argument, place)
     endings = EXTENSIONS + (ARRAY_EXTENSIONS if arrays else ())
-    paths = sorted(url(path) for path in found if path.lower().endswith(endings))
-    # As in folders, hidden ones are passed over, but for those that the pattern names.
-    paths = [path for path in paths if '/.' in place or '/.' not in path.removeprefix(_common_folder(paths))]
+    paths = [path for path in found if path.lower().endswith(endings)]
     if not paths:
         raise UserError(
             f"`{argument}` ('{place}') is not a file or folder, and matches no image as a pattern; correct it."
         )
-    return paths, _common_folder(paths)
-
-
-def _common_folder(paths: Sequence[str]) -> str:
-    """The innermost folder in which all paths lie; of URLs, too."""
-    first = os.path.commonprefix([os.path.dirname(path) + '/' for path in paths])
-    return first.rpartition('/')[0] or ('/' if first.startswith('/') else '.')
+    return paths, folder
 
 
 def in_shard(items: Sequence[Item], number: int, shards: int) -> list[Item]:
     """The items of one of several shards, which have no item in common and together have all.
 
     An image's shard depends on its name and their number alone, so that this holds even where images come in between
-    the starts of two jobs.
+    the starts of two jobs, unless one of them has the name of another but for its ending.
     """
     return [item for item in items if zlib.crc32(item.name.encode(errors='surrogateescape')) % shards == number]
 
@@ -192,6 +178,53 @@ def refuse_stacked(config: Any) -> None:
             f'`input_folders` ({config.input_folders}) of this run stacks the images of several folders, which only '
             f'cyclegan_tf.translate without --shard does.'
         )
+
+
+def claim(folder: storage.Folder, settings: Any, direction: Optional[str]) -> None:
+    """Notes in an output folder what its results are of; what is there is left out, and must be of the same.
+
+    Args:
+        folder: for the results.
+        settings: TranslateConfig or ArchiveConfig.
+        direction: as given or chosen; None: the model's only one.
+
+    Raises:
+        UserError: the folder has results of something else, or cannot be written.
+    """
+    about = {'model': _model(settings), 'direction': direction}
+    for name in ('weights', 'resize', 'output_depth', 'color_profile', 'batch_statistics', 'test_dropout', 'eval'):
+        about[name] = getattr(settings, name)
+    about = json.loads(json.dumps(about))
+    if folder.has(_ABOUT):
+        found = json.loads(storage.read(folder.path(_ABOUT)))
+        other = next((name for name in about if about[name] != found.get(name)), None)
+        if other is not None:
+            raise UserError(
+                f"`output` ('{folder.place}') has results of another {other} ({found.get(other)}, not {about[other]}), "
+                f'and results that are there are left out; set it to another folder.'
+            )
+        return
+    with folder.scratch() as scratch:
+        (scratch / _ABOUT).write_text(json.dumps(about))
+        try:
+            folder.put(scratch / _ABOUT, _ABOUT)
+        except OSError as error:
+            raise UserError(
+                f"`output` ('{folder.place}') cannot be written ({error.strerror or first_line(error)}); set it to "
+                f'another.'
+            ) from error
+
+
+def _model(settings: Any) -> str:
+    """Names a model and the state of its weights, wherever it lies."""
+    if getattr(settings, 'model_dir', None) is not None:
+        files = sorted(pathlib.Path(settings.model_dir).expanduser().rglob('saved_model.pb'))
+        return ' '.join(f'{path.parent.name} {zlib.crc32(path.read_bytes()):08x}' for path in files)
+    if settings.epoch not in ('latest', 'best'):
+        return f'{settings.name} epoch {settings.epoch}'
+    kept = pathlib.Path(settings.checkpoints_dir) / settings.name / settings.epoch / 'checkpoint'
+    found = re.search('model_checkpoint_path: "(.*)"', kept.read_text() if kept.is_file() else '')
+    return f'{settings.name} {settings.epoch} {found[1] if found else ""}'.strip()
 
 
 # ----------------------------------------------------------------------------------------------------------- one part
@@ -335,8 +368,7 @@ def translate_shard(settings: TranslateConfig, translator: Translator) -> Outcom
     from cyclegan_tf.translation import files
 
     refuse_stacked(translator.config)
-    default = pathlib.Path(settings.results_dir) / settings.name / f'files_{settings.epoch}'
-    output, counts, problems, started = settings.output or str(default), collections.Counter(), [], time.monotonic()
+    output, counts, problems, started = settings.output, collections.Counter(), [], time.monotonic()
     directions = [None] if settings.direction is None else [one.name for one in translator.choose(settings.direction)]
     for direction in directions:
         direction = translator.translation(direction).name
@@ -345,13 +377,15 @@ def translate_shard(settings: TranslateConfig, translator: Translator) -> Outcom
         items = find(settings.input, output, options.raw)[: settings.num_test]
         items = in_shard(items, *parse_shard(settings.shard))
         folder = storage.Folder('output', os.path.join(output, direction) if len(directions) > 1 else output)
+        claim(folder, settings, direction)
         records = translate(items, model, folder, settings)
         try:
             for record in progress_bar(records, '', len(items), keep=True):
                 counts.update(counts_of(record))
                 problems += [record.reason] * is_kept(record)
         except OSError as error:
-            raise UserError(f"'{folder.place}' can no longer be written ({error.strerror}); correct that.") from error
+            reason = error.strerror or first_line(error)
+            raise UserError(f"'{folder.place}' can no longer be written ({reason}); correct that.") from error
     print(f'Shard {settings.shard}: {in_words(counts, output, time.monotonic() - started)}')
     return files.Outcome(counts[DONE], problems)
 

@@ -1,7 +1,5 @@
 """Files come into their folder as a whole, wherever that is."""
 
-import os
-import socket
 import subprocess
 import sys
 
@@ -10,6 +8,7 @@ import pytest
 
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime import storage
+from tests.helpers.program import ROOT
 
 
 @pytest.fixture
@@ -67,20 +66,36 @@ def test_what_another_process_has_written_meanwhile_is_seen(memory):
     folder = storage.Folder('output', 'memory://bucket')
     assert not folder.has('a.png')
     memory.pipe_file('/bucket/a.png', b'')
+    assert not folder.has('a.png')  # as a crash leaves it
+    memory.pipe_file('/bucket/a.png', b'one')
     assert folder.has('a.png')
 
 
 def test_only_what_dead_processes_left_is_deleted(tmp_path):
-    ended = subprocess.Popen([sys.executable, '-c', ''])
-    ended.wait()
-    folder, host = storage.Folder('output', str(tmp_path)), socket.gethostname()
-    names = [f'{host}-{ended.pid}-0', f'{host}-{os.getppid()}-0', f'elsewhere-{ended.pid}-0', f'{host}-x']
-    for name in names:
-        (tmp_path / '.unfinished' / name).mkdir(parents=True)
-        (tmp_path / '.unfinished' / name / 'x.png').touch()
-    with folder.scratch() as scratch:
-        assert scratch.is_dir() and not list(scratch.iterdir())
-    assert sorted(path.name for path in (tmp_path / '.unfinished').iterdir()) == sorted(names[1:])
+    code = (
+        'import os, signal, sys\n'
+        'from cyclegan_tf.runtime import storage\n'
+        f'with storage.Folder("output", {str(tmp_path)!r}).scratch() as scratch:\n'
+        '    (scratch / "x.png").touch()\n'
+        '    print(scratch.name, flush=True)\n'
+        '    sys.stdin.read()\n'
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True
+        )
+        for _ in range(2)
+    ]
+    dead, alive = (process.stdout.readline().strip() for process in processes)
+    (tmp_path / '.unfinished' / 'elsewhere-1-0').mkdir()
+    processes[0].kill()
+    processes[0].wait()
+    assert (tmp_path / '.unfinished' / dead).exists()
+    with storage.Folder('output', str(tmp_path)).scratch() as scratch:
+        found = {path.name for path in (tmp_path / '.unfinished').iterdir()}
+        assert found == {alive, 'elsewhere-1-0', scratch.name} and not list(scratch.iterdir())
+    processes[1].communicate('')
+    assert [path.name for path in (tmp_path / '.unfinished').iterdir()] == ['elsewhere-1-0']
 
 
 def test_the_scratch_folder_goes_when_the_last_one_ends(tmp_path):
@@ -104,9 +119,9 @@ def test_a_url_is_walked_as_a_folder(memory):
         memory.pipe_file(f'/{name}', b'')
     walked = {where: (sorted(folders), sorted(files)) for where, folders, files in storage.walk('input', 'memory://a')}
     assert walked == {
-        'memory:///a': (['.h', 'b'], ['x.png']),
-        'memory:///a/b': ([], ['y.png']),
-        'memory:///a/.h': ([], ['z.png']),
+        'memory://a': (['.h', 'b'], ['x.png']),
+        'memory://a/b': ([], ['y.png']),
+        'memory://a/.h': ([], ['z.png']),
     }
     with pytest.raises(UserError, match=r"`input` \('memory://gone'\) cannot be read"):
         list(storage.walk('input', 'memory://gone'))

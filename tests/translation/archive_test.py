@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import fsspec
 import numpy as np
@@ -17,6 +18,8 @@ from cyclegan_tf.settings.archive import ArchiveConfig
 from cyclegan_tf.translation import archive
 from tests.helpers import program
 from tests.helpers.served_models import make_run, photograph, run_export
+
+ABOUT = '.translation.json'  # what the results are of
 
 
 @pytest.fixture(scope='module')
@@ -44,7 +47,7 @@ def translated(settings):
 
 
 def contents(folder):
-    paths = sorted(path for path in pathlib.Path(folder).rglob('*') if path.is_file())
+    paths = sorted(path for path in pathlib.Path(folder).rglob('*') if path.is_file() and path.name != ABOUT)
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
@@ -84,6 +87,37 @@ def test_patterns(place, tmp_path, monkeypatch, pattern, found):
         items = archive.find(spelled, str(tmp_path))
         assert [item.stem for item in items] == found
         assert storage.read(items[0].path)
+
+
+def test_names_of_a_pattern_do_not_depend_on_what_else_there_is(tmp_path):
+    (tmp_path / 'in' / 'a').mkdir(parents=True)
+    (tmp_path / 'in' / 'a' / 'x.jpg').touch()
+    for _ in range(2):
+        items = archive.find(str(tmp_path / 'in' / '**.jpg'), str(tmp_path / 'out'))
+        assert (f'{tmp_path}/in/a/x.jpg', 'a/x') in [(item.path, item.stem) for item in items]
+        (tmp_path / 'in' / 'x.jpg').touch()
+
+
+def test_a_pattern_is_the_same_for_the_translation(place, expected, tmp_path):
+    flags = ['--name=run', f'--input={place / "in" / "**.jpg"}', f'--output={tmp_path}']
+    with pytest.raises(UserError, match='1 image could not be translated'):
+        program.run_translation(place / 'checkpoints', *flags)
+    assert sorted(contents(tmp_path)) == ['a.png', 'sub/a.png']
+
+
+def test_a_pattern_takes_time_in_proportion_to_its_files(tmp_path):
+    for number in range(3000):
+        (tmp_path / f'{number}.jpg').touch()
+    start = time.process_time()
+    assert len(archive.find(str(tmp_path / '*.jpg'), str(tmp_path / 'out'))) == 3000
+    assert time.process_time() - start < 1.5  # it took 4 s where each file was compared with all
+
+
+def test_places_are_kept_as_they_are_spelled(place, tmp_path):
+    for spelled in (f'file://{place}/in', f'{place}/in/'):
+        assert all(item.path.startswith(spelled.rstrip('/')) for item in archive.find(spelled, str(tmp_path)))
+    with pytest.raises(UserError, match='is the folder of the images themselves'):
+        archive.find(str(place / 'in'), f'file://{place}/in')
 
 
 def test_results_within_the_images_are_left_out(place):
@@ -187,13 +221,13 @@ def test_images_and_results_may_be_elsewhere(place, expected):
         records = translated(settings)
         assert [one.outcome for one in records].count(outcome) == len(expected)
         assert [one.reason for one in records if one.reason] == [
-            'memory:///bucket/in/bad.jpg: it is not an image of a known format'
+            'memory://bucket/in/bad.jpg: it is not an image of a known format'
         ]
         found = [path for path in memory.find('/bucket/out') if '/.' not in path]
         assert {path.removeprefix('/bucket/out/'): memory.cat_file(path) for path in found} == expected
     (failed,) = [one for one in records if one.reason]
     archive.write_failures(storage.Folder('output', settings.output), [failed])
-    assert b'{"path": "memory:///bucket/in/bad.jpg", "reason": ' in memory.cat_file('/bucket/out/failures.jsonl')
+    assert b'{"path": "memory://bucket/in/bad.jpg", "reason": ' in memory.cat_file('/bucket/out/failures.jsonl')
 
 
 def test_a_name_that_cannot_be_is_one_images_problem(place, tmp_path):
@@ -239,6 +273,28 @@ def test_sentences_about_a_run():
     assert archive.in_words({'done': 0}, 'out', 1) == 'Wrote 0 pictures to out.'
 
 
+def test_results_of_something_else_are_not_taken_for_done(place, tmp_path):
+    folder = storage.Folder('output', str(tmp_path))
+    archive.claim(folder, settings_of(place, tmp_path), 'AtoB')
+    archive.claim(folder, settings_of(place, tmp_path, num_threads=5, batch_size=3), 'AtoB')
+    for settings, direction, other in (
+        (settings_of(place, tmp_path), 'BtoA', 'direction'),
+        (settings_of(place, tmp_path, resize='20x20'), 'AtoB', 'resize'),
+        (settings_of(place, tmp_path, epoch='7'), 'AtoB', 'model'),
+    ):
+        with pytest.raises(UserError, match=f'has results of another {other} .* set it to another folder'):
+            archive.claim(folder, settings, direction)
+    # A run that was trained further under its name.
+    kept = place / 'checkpoints' / 'run' / 'latest' / 'checkpoint'
+    before = kept.read_text()
+    try:
+        kept.write_text(before.replace('step-0', 'step-9'))
+        with pytest.raises(UserError, match=r'another model \(run latest step-0, not run latest step-9\)'):
+            archive.claim(folder, settings_of(place, tmp_path), 'AtoB')
+    finally:
+        kept.write_text(before)
+
+
 # -------------------------------------------------------------------------------------------------------------- shards
 def test_all_shards_together_are_the_translation(place, expected, tmp_path, capsys):
     flags = ['--name=run', f'--input={place / "in"}', f'--output={tmp_path}']
@@ -266,8 +322,12 @@ def test_shards_of_both_directions_have_a_folder_each(place, tmp_path):
 def test_what_is_no_shard(shard):
     with pytest.raises(UserError, match=r'`shard` \(.*\) is not NUMBER/SHARDS, counted from 0'):
         program.run_translation('nowhere', '--name=run', '--input=in', f'--shard={shard}')
-    with pytest.raises(UserError, match='divides the images of `input`, which is not set'):
-        program.run_translation('nowhere', '--name=run', '--shard=0/2')
+    for flags, complaint in (
+        ([], 'divides the images of `input`, which is not set'),
+        (['--input=in'], 'needs a folder of its own as `output`'),
+    ):
+        with pytest.raises(UserError, match=complaint):
+            program.run_translation('nowhere', '--name=run', '--shard=0/2', *flags)
 
 
 @pytest.mark.parametrize(
@@ -276,9 +336,13 @@ def test_what_is_no_shard(shard):
         ({'input': ''}, '`input` .* is required'),
         ({'model_dir': 'x'}, 'set exactly one of them'),
         ({'name': ''}, 'set exactly one of them'),
-        ({'name': '', 'model_dir': 'x', 'direction': 'AtoB'}, 'an exported model has one: leave it out'),
+        ({'name': '', 'model_dir': 'x', 'direction': 'AtoB'}, 'an exported model has its own: leave it out'),
         ({'output_format': 'records', 'picture_format': 'tiff'}, 'stores PNGs'),
         ({'output_format': 'records', 'split': 'a b'}, '`split` .* is not made of letters'),
+        ({'output_format': 'records', 'dataset_name': 'Foo'}, '`dataset_name` .* is not made of a-z'),
+        ({'name': '', 'model_dir': 'x', 'epoch': '3'}, r'`epoch` \(3\) is for runs'),
+        ({'master': 'local[2]', 'cores_per_worker': 4}, r'`cores_per_worker` \(4\) is more than `master`'),
+        ({'master': 'local[0]'}, "`master` .* is none of Spark's"),
         ({'output_format': 'records', 'output': 's3://b/o'}, 'has to be a path for records'),
         ({'master': 'here'}, "`master` .* is none of Spark's"),
         ({'resize': '10'}, "is not 'WIDTHxHEIGHT'"),

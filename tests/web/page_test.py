@@ -152,7 +152,8 @@ def download(browser, selector='#download'):
         if time.monotonic() - clicked > 10:
             wait(browser, f'{selector}:not([disabled])')[0].click()
             clicked = time.monotonic()
-        found = [path for path in browser.downloads.iterdir() if path.suffix not in ('.crdownload', '.tmp')]
+        # Chromium's own files are hidden, or end so.
+        found = [path for path in browser.downloads.glob('[!.]*') if path.suffix not in ('.crdownload', '.tmp')]
         if found and found[0].stat().st_size:
             return found[0].name, found[0].read_bytes()
         time.sleep(0.1)
