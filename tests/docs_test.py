@@ -30,7 +30,8 @@ ARCHITECTURE = PAGES['docs/architecture.md']
 PROGRAMS = {'train': Config, 'translate': TranslateConfig, 'evaluate': EvaluateConfig, 'export': ExportConfig,
             'app': AppConfig}  # fmt: skip
 # Of other programs: TensorBoard, tools/test.sh, Docker, Slurm, Spark, and the PyTorch program with which pages compare.
-OTHERS = {'logdir', 'nightly', 'extras', 'spark', 'eval', 'build', 'gpus', 'rm', 'user', 'array', 'archives', 'conf'}
+OTHERS = {'logdir', 'nightly', 'extras', 'spark', 'eval', 'build', 'gpus', 'rm', 'user', 'array', 'archives', 'conf',
+          'driver'}  # fmt: skip
 # New files of architecture.md's sketches.
 SKETCHED = {
     'cyclegan_tf/models/paired.py', 'tests/models/paired_test.py', 'cyclegan_tf/data/archive.py',

@@ -59,9 +59,12 @@ class SparkWorkers:
 
         def elsewhere(source, indices):
             paths = [_absolute(source.label(index)) for index in indices]
-            what, parts = f'Checking {source.where}', self._cluster.parts(len(paths))
-            checked, _ = self._cluster.run(check, paths, parts, what, lambda _: {'checked': 1}, ['checked'])
-            return checked
+            # In slices, whose findings are saved one after the other.
+            for start in range(0, len(paths), inspection.SAVED_AFTER):
+                some = paths[start : start + inspection.SAVED_AFTER]
+                what, parts = f'Checking {source.where}', self._cluster.parts(len(some))
+                checked, _ = self._cluster.run(check, some, parts, what, lambda _: {'checked': 1}, ['checked'])
+                yield from checked
 
         return inspection.inspect(source, self._threads, cache_dir, elsewhere)
 

@@ -26,6 +26,7 @@ from cyclegan_tf.runtime.files import make_folder
 from cyclegan_tf.runtime.threads import map_ahead
 
 _AHEAD = 64  # images that are read ahead, for each thread
+SAVED_AFTER = 50_000  # images that are checked anew
 _TOGETHER = 1024  # images whose stamps a thread looks at in one go
 
 # (source, indices of images) -> the stamp and the finding of each.
@@ -106,10 +107,12 @@ def inspect(
             checked = map_ahead(functools.partial(_check_stamped, source), unknown, pool, _AHEAD * threads)
         else:
             checked = check_elsewhere(source, unknown)
-        for index, (stamp, finding) in zip(unknown, checked):
+        for number, (index, (stamp, finding)) in enumerate(zip(unknown, checked), 1):
             stored.put(stamp, finding)
             findings[index] = finding
             bar.update()
+            if number % SAVED_AFTER == 0:
+                stored.save()  # for the next start, if this one is stopped
     stored.save()
     return findings
 

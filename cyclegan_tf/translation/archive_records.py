@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Union
 
 from cyclegan_tf.data import record_shards
-from cyclegan_tf.errors import UserError
+from cyclegan_tf.errors import UserError, first_line
 from cyclegan_tf.runtime import storage
 from cyclegan_tf.runtime.files import write_json
 from cyclegan_tf.settings.archive import ArchiveConfig
@@ -60,18 +60,22 @@ def unfinished(settings: ArchiveConfig, items: Sequence[archive.Item], parts: in
     Raises:
         UserError: the data set exists already, or cannot be written.
     """
+    import tensorflow as tf
+
     place, of_model = target(settings), _model_stamp(settings)
     # What does not change the results is left out: where the work is done.
     chosen = {name: value for name, value in dataclasses.asdict(settings).items() if name not in _ELSEWHERE}
     determining = json.dumps([chosen, of_model, parts, [dataclasses.astuple(item) for item in items]])
     key = hashlib.sha256(determining.encode(errors='surrogateescape')).hexdigest()[:12]
+    for folder in record_shards.leftovers(place):
+        if f'incomplete.{key}_' not in folder:
+            print(f'Note: delete {folder}, which another program has left, unless it is still writing it.', flush=True)
     try:
         with record_shards.unfinished(place, key) as folder:
             yield folder
-    except OSError as error:
-        raise UserError(
-            f"`output` ('{settings.output}') cannot be written ({error.strerror}); set it to another."
-        ) from error
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, 'strerror', None) or first_line(error)
+        raise UserError(f"`output` ('{settings.output}') cannot be written ({reason}); set it to another.") from error
 
 
 _ELSEWHERE = ('master', 'max_failures', 'verbose', 'num_threads', 'partitions')

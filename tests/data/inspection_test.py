@@ -49,6 +49,21 @@ def test_other_processes_may_look_at_what_is_not_known(bad_folder, tmp_path):
     assert len({id(header) for header in headers}) == len(set(headers)) < len(headers)  # which makes results small
 
 
+def test_what_was_found_until_the_check_is_stopped_is_remembered(image_folders, tmp_path, monkeypatch):
+    source, asked = open_a(image_folders), []
+    monkeypatch.setattr(inspection, 'SAVED_AFTER', 2)
+
+    def stopped(source, indices):
+        asked.append(list(indices))
+        yield from list(inspection.check_each(source.select(indices), 1))[:3]
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            inspection.inspect(source, 1, str(tmp_path / 'cache'), stopped)
+    assert asked == [[0, 1, 2, 3, 4], [2, 3, 4]]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason='needs the right to become somebody else')
 def test_a_file_that_may_not_be_read_is_reported_to_whom_it_is_forbidden(bad_folder):
     code = (

@@ -157,8 +157,15 @@ def test_slurm_is_asked_to_start_anew_only_what_it_has_stopped(run, status, requ
 
 @pytest.mark.parametrize('shards, expected', [({}, '3/16'), ({'SHARDS': '32'}, '3/32')])
 def test_each_job_of_an_array_translates_its_shard(run, shards, expected):
-    given = {'SLURM_ARRAY_TASK_ID': '3', 'SLURM_ARRAY_TASK_COUNT': '16', 'SLURM_CPUS_PER_TASK': '2'}
+    given = {'SLURM_ARRAY_TASK_ID': '3', 'SLURM_ARRAY_TASK_COUNT': '16', 'SLURM_CPUS_PER_TASK': '2',
+             'SLURM_ARRAY_TASK_MIN': '0', 'SLURM_ARRAY_TASK_MAX': '15'}  # fmt: skip
     flags = ['--name=run', '--input=my images', '--output=out']
     status, calls, _ = run(['bash', FOLDER / 'translate_array.sh', *flags], **given, **shards, STATUS='1')
     assert status == 1 and calls == [f'python3 -m cyclegan_tf.translate --shard={expected} {" ".join(flags)}']
     translate.parse(calls[0].split()[2:3] + [f'--shard={expected}', *flags])
+
+
+def test_an_array_that_is_not_all_shards_is_refused(run):
+    given = {'SLURM_ARRAY_TASK_ID': '3', 'SLURM_ARRAY_TASK_COUNT': '2', 'SLURM_ARRAY_TASK_MIN': '3'}
+    status, calls, err = run(['bash', FOLDER / 'translate_array.sh', '--name=run'], **given, SLURM_ARRAY_TASK_MAX='7')
+    assert (status, calls) == (2, []) and 'set SHARDS to the number of all shards' in err

@@ -16,6 +16,10 @@
 set -euo pipefail
 
 shards=${SHARDS:-$SLURM_ARRAY_TASK_COUNT}
+if [ -z "${SHARDS:-}" ] && [ "$SLURM_ARRAY_TASK_MIN $SLURM_ARRAY_TASK_MAX" != "0 $((shards - 1))" ]; then
+  echo "The jobs of --array are not 0 to $((shards - 1)); set SHARDS to the number of all shards." >&2
+  exit 2
+fi
 # TensorFlow would take all cores of the machine for its own.
 export TF_NUM_INTRAOP_THREADS=${SLURM_CPUS_PER_TASK:-1} OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
 exec "${PYTHON:-python3}" -m cyclegan_tf.translate --shard="$SLURM_ARRAY_TASK_ID/$shards" "$@"
