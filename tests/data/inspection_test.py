@@ -58,9 +58,9 @@ def test_what_was_found_until_the_check_is_stopped_is_remembered(image_folders, 
         yield from list(inspection.check_each(source.select(indices), 1))[:3]
         raise KeyboardInterrupt
 
-    for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
-            inspection.inspect(source, 1, str(tmp_path / 'cache'), stopped)
+    with pytest.raises(KeyboardInterrupt):
+        inspection.inspect(source, 1, str(tmp_path / 'cache'), stopped)
+    assert inspection.inspect(source, 1, str(tmp_path / 'cache'), stopped) == inspection.inspect(source, 1)
     assert asked == [[0, 1, 2, 3, 4], [2, 3, 4]]
 
 
