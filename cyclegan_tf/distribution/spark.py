@@ -124,7 +124,7 @@ class Cluster:
         Raises:
             UserError: a worker raised it, or a part failed too often.
         """
-        from py4j.protocol import Py4JError
+        from py4j.protocol import Py4JError, Py4JNetworkError
         from pyspark.errors import PySparkException
 
         sums = {name: self._context.accumulator(0) for name in counters}
@@ -138,7 +138,10 @@ class Cluster:
         try:
             with self._progress(what, unit, group, len(items), lambda: sum(one.value for one in counted), refusals):
                 results = spread.collect()
-        except OSError as error:
+        except (OSError, Py4JNetworkError) as error:
+            # On the way out of the waiting that a signal ends, PySpark asks Java once more, which may no longer answer.
+            if interruption := _interruption(error):
+                raise interruption from None
             self._is_gone = True
             raise UserError(
                 f"{what} was given up: Spark's Java has ended ({first_line(error)}); give it more memory, as by "
@@ -149,7 +152,7 @@ class Cluster:
                 raise UserError(refusals.value[0]) from error
             raise UserError(f'{what} was given up ({_reason(error)}); correct that and repeat.') from error
         finally:
-            if not self._is_gone:
+            with contextlib.suppress(OSError, Py4JError):  # Java has ended, or does
                 self.repeated += self._failed_parts(group)
         if refusals.value:
             raise UserError(refusals.value[0])
@@ -292,6 +295,13 @@ def _prepare_this_machine() -> None:
     paths = os.environ.get('PYTHONPATH', '').split(os.pathsep)
     if root not in paths:
         os.environ['PYTHONPATH'] = os.pathsep.join([root, *filter(None, paths)])
+
+
+def _interruption(error: Optional[BaseException]) -> Optional[KeyboardInterrupt]:
+    """The signal during whose handling an error came up, if it did."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error
 
 
 def _reason(error: Exception) -> str:

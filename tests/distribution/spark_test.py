@@ -12,6 +12,7 @@ import pytest
 
 from cyclegan_tf.distribution import spark
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime import signals
 from cyclegan_tf.settings.archive import SparkConfig
 
 ONE = lambda result: {'done': 1, 'pixels': 10, 'unknown': 5}  # noqa: E731
@@ -182,6 +183,17 @@ def test_what_a_worker_raised_is_found_between_the_traces():
     without = text.replace('ValueError: what it was\n', '')
     assert spark._reason(RuntimeError(without)).startswith('org.apache.spark.SparkException: Job aborted due to')
     assert spark._reason(RuntimeError('short')) == 'short'
+
+
+def test_a_signal_is_found_behind_what_it_caused():
+    try:
+        try:
+            raise signals.Interruption(signal.SIGTERM)
+        except BaseException:
+            raise ConnectionError('Answer from Java side is empty')  # noqa: B904 (as PySpark does it)
+    except ConnectionError as error:
+        assert spark._interruption(error).number == signal.SIGTERM
+    assert spark._interruption(ConnectionError()) is None
 
 
 def test_spark_that_is_not_installed_is_a_sentence(monkeypatch):

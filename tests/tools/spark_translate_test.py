@@ -1,5 +1,6 @@
 """An archive is translated on Spark as cyclegan_tf.translate does it, whatever is killed meanwhile."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -99,8 +100,13 @@ def test_the_same_files_and_a_line_for_the_bad_one(place, tmp_path):
 
 def workers(process):
     """The Python processes that Spark has forked for tasks."""
-    below = psutil.Process(process.pid).children(recursive=True)
-    return [one for one in below if 'pyspark.daemon' in ' '.join(one.cmdline()) and one.parent().name() != 'java']
+
+    def is_worker(one):
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            return 'pyspark.daemon' in ' '.join(one.cmdline()) and one.parent().name() != 'java'
+        return False
+
+    return list(filter(is_worker, psutil.Process(process.pid).children(recursive=True)))
 
 
 def wait_for_pictures(folder, number, process):
@@ -204,6 +210,16 @@ def test_spark_submit(place, tmp_path):
     )  # fmt: skip
     assert done.returncode == 1 and f'Wrote {IMAGES} pictures' in done.stdout, done.stderr
     require_close(tmp_path / 'out', place / 'expected')
+
+
+def test_java_that_dies_is_a_sentence(place, tmp_path):
+    process = start(place, tmp_path / 'out', '--partitions=10', '--batch_size=1')
+    wait_for_pictures(tmp_path / 'out', 5, process)
+    (java,) = [one for one in psutil.Process(process.pid).children(recursive=True) if one.name() == 'java']
+    java.kill()
+    _, err = finish(process)
+    (said,) = [line for line in err.splitlines() if not line.startswith(OWN_LINES[:2])]
+    assert "Translating was given up: Spark's Java has ended (" in said and 'give it more memory' in said
 
 
 def test_stopped_by_a_signal(place, tmp_path):
