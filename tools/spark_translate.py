@@ -58,7 +58,7 @@ def main(settings: ArchiveConfig) -> int:
     if settings.output_format == 'records':
         archive_records.target(settings)  # raises UserError
     else:
-        archive.claim(output, settings, settings.direction)
+        archive.claim(output, settings, archive.direction_of(settings))
     with spark.Cluster(settings, 'cyclegan_tf translate') as cluster:
         parts = cluster.parts(len(items))
         print(f'{count(len(items), "image")} in {count(parts, "part")}.', flush=True)

@@ -168,7 +168,14 @@ def takes_arrays(settings: ArchiveConfig) -> bool:
             f'{config.model} of this run.'
         )
     ranges = dict(zip(config.domains, config.value_ranges.values()))
-    return ranges[(settings.direction or directions[0])[0]] is not None
+    return ranges[direction_of(settings)[0]] is not None
+
+
+def direction_of(settings: ArchiveConfig) -> Optional[str]:
+    """The direction that is given, or the run's first; None: an exported model has only one."""
+    if settings.model_dir is not None or settings.direction is not None:
+        return settings.direction
+    return next(iter(load_config(pathlib.Path(settings.checkpoints_dir) / settings.name).translating_networks))
 
 
 def refuse_stacked(config: Any) -> None:

@@ -273,6 +273,12 @@ def test_sentences_about_a_run():
     assert archive.in_words({'done': 0}, 'out', 1) == 'Wrote 0 pictures to out.'
 
 
+def test_the_direction_is_the_runs_first_unless_it_is_given(place, tmp_path):
+    assert archive.direction_of(settings_of(place, tmp_path)) == 'AtoB'
+    assert archive.direction_of(settings_of(place, tmp_path, direction='BtoA')) == 'BtoA'
+    assert archive.direction_of(settings_of(place, tmp_path, name='', model_dir='exported')) is None
+
+
 def test_results_of_something_else_are_not_taken_for_done(place, tmp_path):
     folder = storage.Folder('output', str(tmp_path))
     archive.claim(folder, settings_of(place, tmp_path), 'AtoB')
