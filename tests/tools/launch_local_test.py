@@ -42,7 +42,8 @@ def test_workers_of_which_the_chief_alone_writes_stop_together(image_folders, tm
     run = tmp_path / 'run'
     step = checkpoints.find(run, 'latest').step
     assert step >= 2
-    assert {path.name.split('.')[0] for path in run.iterdir()} == {'flags', 'events', 'epochs', 'latest', 'best'}
+    names = {path.name.split('.')[0] for path in run.iterdir()}
+    assert names == {'flags', 'events', 'epochs', 'latest', 'best', 'index', 'pictures'}  # the last two: its page
     assert len(list(run.glob('events.*'))) == 1
     seen = program.events(run)
     epochs = sorted({epoch for epoch, _ in seen['eval/cycle_AtoB']})
