@@ -17,6 +17,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
+from glob import escape
 from typing import Any, Optional
 
 from cyclegan_tf.errors import UserError, first_line
@@ -98,17 +99,12 @@ def glob(argument: str, pattern: str) -> tuple[list[str], str]:
     filesystem, root = open_filesystem(argument, url)
     with _read(argument, pattern):
         # For fsspec, ** is a folder's name, so that **.jpg has to be **/*.jpg.
-        pattern = f'{glob_escape(root.rstrip("/"))}/' + re.sub(r'\*\*(?=[^/*])', '**/*', below)
+        pattern = f'{escape(root.rstrip("/"))}/' + re.sub(r'\*\*(?=[^/*])', '**/*', below)
         found = filesystem.glob(pattern, detail=True)
     inner = [path[len(root.rstrip('/')) :].lstrip('/') for path, about in found.items() if about['type'] != 'directory']
     names = [path for path in inner if '/.' in f'/{below}' or '/.' not in f'/{path}']
     prefix = f'{fixed}/' if fixed or pattern.startswith('/') else ''
     return sorted(prefix + name for name in names), folder
-
-
-def glob_escape(path: str) -> str:
-    """A path as a pattern that matches it alone."""
-    return re.sub(r'([*?\[])', r'[\1]', path)
 
 
 @contextlib.contextmanager

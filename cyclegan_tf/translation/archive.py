@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import re
+import sys
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -44,6 +45,11 @@ COUNTERS = (DONE, THERE, FAILED, 'pixels')
 FAILURES = 'failures.jsonl'  # in the output folder
 _ABOUT = '.translation.json'  # there too: what the results are of
 
+# Settings that change results, besides the model and the direction.
+_DETERMINING = (
+    'weights', 'resize', 'output_depth', 'color_profile', 'batch_statistics', 'test_dropout', 'eval', 'seed',
+    'precision',
+)  # fmt: skip
 _AT_ONCE = 1024  # files that are looked for at once before they are translated
 _ENDINGS = {'png': ('.png',), 'tiff': ('.tif',), 'auto': ('.png', '.tif')}
 
@@ -199,7 +205,7 @@ def claim(folder: storage.Folder, settings: Any, direction: Optional[str]) -> No
         UserError: the folder has results of something else, or cannot be written.
     """
     about = {'model': _model(settings), 'direction': direction}
-    for name in ('weights', 'resize', 'output_depth', 'color_profile', 'batch_statistics', 'test_dropout', 'eval'):
+    for name in _DETERMINING:
         about[name] = getattr(settings, name)
     about = json.loads(json.dumps(about))
     if folder.has(_ABOUT):
@@ -278,7 +284,9 @@ def load(settings: ArchiveConfig) -> Model:
         return Model(translator, name, options, Output(*settings.output_of(None)))
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name
     config, checkpoint = load_config(run_directory), checkpoints.find(run_directory, settings.epoch)
-    precision, _ = hardware.choose_precision(settings.precision, settings.emulate_precision)
+    precision, slow = hardware.choose_precision(settings.precision, settings.emulate_precision)
+    if slow:
+        print(slow, file=sys.stderr)
     directions = Translator.directions_of_files(config, checkpoint, settings.direction)
     translator = Translator.from_checkpoint(
         config, checkpoint, settings.max_pixels, precision, directions=directions, **at_test_time(settings)

@@ -1,6 +1,5 @@
 """FID and KID of two folders on Spark are those of cyclegan_tf.evaluate, whatever is killed meanwhile."""
 
-import contextlib
 import json
 import os
 import signal
@@ -17,6 +16,7 @@ from PIL import Image
 from cyclegan_tf import evaluate
 from cyclegan_tf.errors import UserError
 from tests.helpers import program
+from tests.helpers.spark_workers import workers
 
 pytestmark = pytest.mark.spark
 
@@ -105,17 +105,6 @@ def wait_for_features(results_dir, number, process):
 
 def features(results_dir):
     return list((results_dir / 'folders').glob('.unfinished/*/*.npy'))
-
-
-def workers(process):
-    """The Python processes that Spark has forked for tasks."""
-
-    def is_worker(one):
-        with contextlib.suppress(psutil.Error):  # it has just ended
-            return 'pyspark.daemon' in ' '.join(one.cmdline()) and one.parent().name() != 'java'
-        return False
-
-    return list(filter(is_worker, psutil.Process(process.pid).children(recursive=True)))
 
 
 def test_a_killed_program_and_killed_workers(place, tmp_path):

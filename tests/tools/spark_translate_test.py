@@ -1,6 +1,5 @@
 """An archive is translated on Spark as cyclegan_tf.translate does it, whatever is killed meanwhile."""
 
-import contextlib
 import json
 import os
 import pathlib
@@ -18,6 +17,7 @@ from cyclegan_tf.data import records
 from cyclegan_tf.errors import UserError
 from tests.helpers import program
 from tests.helpers.served_models import make_run, photograph
+from tests.helpers.spark_workers import workers
 
 pytestmark = pytest.mark.spark
 
@@ -96,17 +96,6 @@ def test_the_same_files_and_a_line_for_the_bad_one(place, tmp_path):
     assert json.loads(line) == {'path': bad, 'reason': f'{bad}: it is not an image of a known format'}
     out, _ = finish(start(place, tmp_path / 'out', '--partitions=3'))
     assert f'Wrote 0 pictures to {tmp_path / "out"}; {IMAGES} were there already; 1 image could not' in out
-
-
-def workers(process):
-    """The Python processes that Spark has forked for tasks."""
-
-    def is_worker(one):
-        with contextlib.suppress(psutil.Error):  # it has just ended
-            return 'pyspark.daemon' in ' '.join(one.cmdline()) and one.parent().name() != 'java'
-        return False
-
-    return list(filter(is_worker, psutil.Process(process.pid).children(recursive=True)))
 
 
 def wait_for_pictures(folder, number, process):

@@ -287,6 +287,7 @@ def test_results_of_something_else_are_not_taken_for_done(place, tmp_path):
         (settings_of(place, tmp_path), 'BtoA', 'direction'),
         (settings_of(place, tmp_path, resize='20x20'), 'AtoB', 'resize'),
         (settings_of(place, tmp_path, epoch='7'), 'AtoB', 'model'),
+        (settings_of(place, tmp_path, precision='bfloat16'), 'AtoB', 'precision'),
     ):
         with pytest.raises(UserError, match=f'has results of another {other} .* set it to another folder'):
             archive.claim(folder, settings, direction)
