@@ -85,6 +85,9 @@ class BaseModel(tf.Module):
     plateau_losses: ClassVar[Sequence[str]]
     """Losses whose sum lr_policy plateau expects to fall."""
 
+    most_pixels_in_one_batch: ClassVar[Mapping[str, int]] = {'generator': 1 << 14, 'discriminator': 1 << 13}
+    """Kind of network -> maximum number of pixels up to which batches are joined, see in_one_batch; measured."""
+
     def __init__(
         self,
         config: Config,
@@ -309,9 +312,30 @@ class BaseModel(tf.Module):
         judged = self._config.channels[self._config.networks[name].inputs[-1]]
 
         def logits(images):
-            return discriminator(diffaugment.augment(images, seeds, changes, judged), training=True)
+            if changes:  # of several batches in one, each image is changed as that of the same place in the others
+                repeated = tf.tile(seeds, [images.shape[0] // seeds.shape[0], 1])
+                images = diffaugment.augment(images, repeated, changes, judged)
+            return discriminator(images, training=True)
 
         return logits
+
+    def in_one_batch(self, kind: str, *batches: tf.Tensor) -> bool:
+        """Whether a network should be called once on all of these images instead of once on each batch.
+
+        It computes the same then, but for rounding: norms have statistics of each image. Small images have so few
+        pixels that much of a convolution's time goes into its weights, which are brought into another order for each
+        call; with large ones nothing is gained, and the activations of all would be in memory at once.
+
+        Args:
+            kind: of the network, 'generator' or 'discriminator'.
+            batches: images [b, h, w, c].
+        """
+        shapes = {tuple(images.shape) for images in batches}
+        known = len(shapes) == 1 and batches[0].shape.is_fully_defined()
+        if not known or self._config.norms[kind] == 'batch':
+            return False
+        count, height, width, _ = batches[0].shape
+        return len(batches) * count * height * width <= self.most_pixels_in_one_batch[kind]
 
     def rows_of_replica(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
         """This replica's rows of tensors [global_batch, ...]."""
@@ -346,7 +370,7 @@ class BaseModel(tf.Module):
             The loss, and the mean outputs on real and on fake images; all are these examples' contributions to the
             means.
         """
-        on_real, on_fake = discriminator(real), discriminator(fake)
+        on_real, on_fake = self._logits_of_both(discriminator, real, fake)
         loss = self.adversarial.of_discriminator(on_real, on_fake)
         loss += self._penalty(discriminator, real, fake, mix)
         outputs = losses.mean_of_logits(on_real), losses.mean_of_logits(on_fake)
@@ -364,8 +388,7 @@ class BaseModel(tf.Module):
             The loss; and by their tags its two terms, D_fake and D_real, and the mean outputs. All are these examples'
             contributions to the means.
         """
-        on_fake = discriminator(fake)
-        on_real = discriminator(real)
+        on_fake, on_real = self._logits_of_both(discriminator, fake, real)
         loss = self.adversarial.of_discriminator(on_real, on_fake) + self._penalty(discriminator, real, fake, mix)
         values = {
             'loss/D_real': losses.mean_of_logits(on_real, self.adversarial.real),
@@ -374,6 +397,14 @@ class BaseModel(tf.Module):
             'discriminator/D_fake': losses.mean_of_logits(on_fake),
         }
         return self.mean(loss), {tag: self.mean(value) for tag, value in values.items()}
+
+    def _logits_of_both(self, discriminator: Callable, first: tf.Tensor, second: tf.Tensor) -> list[losses.Logits]:
+        """The logits of two batches, judged in this order, or both at once."""
+        if not self.in_one_batch('discriminator', first, second):
+            return [discriminator(first), discriminator(second)]
+        logits = discriminator(tf.concat([first, second], axis=0))
+        halves = [tf.split(of_scale, 2) for of_scale in tf.nest.flatten(logits)]
+        return [tf.nest.pack_sequence_as(logits, of_one) for of_one in zip(*halves)]
 
     def _penalty(self, discriminator, real, fake, mix) -> tf.Tensor:
         """The gradient penalties with their weights, [b]; 0 if there are none."""

@@ -66,8 +66,8 @@ class CycleGAN(BaseModel):
         """Forward pass, losses and gradients of both generators on a micro-batch of this replica.
 
         The cycles and then the identity losses are computed one after another, each with its gradients, so that only
-        one is in memory at a time. Each generator is called in the reference's order, on which the running statistics
-        of batch norm depend.
+        one is in memory at a time; of small images, each identity loss together with a cycle, see in_one_batch. Each
+        generator is called in the reference's order, on which the running statistics of batch norm depend.
 
         Args:
             real_a, real_b: images [b, h, w, c].
@@ -79,23 +79,34 @@ class CycleGAN(BaseModel):
             means over the global batch.
         """
         critics = [self.critic(name, augment_seeds[:, i]) for i, name in enumerate(self.players_of['D'])]
-        fake_b, total = self._cycle('A', self.g_a, self.g_b, critics[0], real_a, seeds[:, 0], seeds[:, 1])
+        identity = self._config.lambda_identity > 0
+        with_cycle = identity and self.in_one_batch('generator', real_a, real_b)
+        own_a, own_b = [(real_b, seeds[:, 4]), (real_a, seeds[:, 5])] if with_cycle else [None, None]
+        fake_b, total = self._cycle('A', self.g_a, self.g_b, critics[0], real_a, seeds[:, 0], seeds[:, 1], own_a)
         (then_b,) = after(gradients.tensors(total), [real_b])
-        fake_a, part = self._cycle('B', self.g_b, self.g_a, critics[1], then_b, seeds[:, 2], seeds[:, 3])
+        fake_a, part = self._cycle('B', self.g_b, self.g_a, critics[1], then_b, seeds[:, 2], seeds[:, 3], own_b)
         total = gradients.add(total, part)
-        if self._config.lambda_identity > 0:
+        if identity and not with_cycle:
             # Each generator on images of its target domain.
             calls = ('A', self.g_a, real_b, seeds[:, 4]), ('B', self.g_b, real_a, seeds[:, 5])
             for domain, generator, real, seed in calls:
                 (then_real,) = after(gradients.tensors(total), [real])
                 total = gradients.add(total, self._identity(domain, generator, then_real, seed))
-        else:
+        elif not identity:
             total[0].update(dict.fromkeys(('loss/idt_A', 'loss/idt_B'), tf.zeros_like(total[0]['loss/cycle_A'])))
         values, grads = total
         return (fake_a, fake_b), (values, [grads[variable.ref()] for variable in self.variables_of('G')])
 
-    def _cycle(self, domain, generator, inverse, critic, real, seeds, inverse_seeds):
+    def _cycle(self, domain, generator, inverse, critic, real, seeds, inverse_seeds, own=None):
         """Translates images of one domain to the other and back.
+
+        Args:
+            domain: of the images, 'A' or 'B'.
+            generator, inverse: from the domain, and back.
+            critic: judges the translated images.
+            real: the images.
+            seeds, inverse_seeds: for the dropout.
+            own: images of the generator's target domain, and their seeds, for its identity loss; None: without it.
 
         Returns:
             The translated images; and (losses by tag, gradients by variable), as these images' contributions.
@@ -103,27 +114,35 @@ class CycleGAN(BaseModel):
         variables = generator.trainable_variables + inverse.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            fake = generator(real, training=True, seed=seeds)
+            if own is None:
+                fake = generator(real, training=True, seed=seeds)
+            else:
+                images, all_seeds = (tf.concat(pair, axis=0) for pair in zip((real, seeds), own))
+                fake, same = tf.split(generator(images, training=True, seed=all_seeds), 2)
             rec = inverse(fake, training=True, seed=inverse_seeds)
             weight = {'A': self._config.lambda_A, 'B': self._config.lambda_B}[domain]
             values = {
                 f'loss/G_{domain}': self.mean(self.adversarial.of_generator(critic(fake))),
                 f'loss/cycle_{domain}': self.mean(losses.l1(rec, real) * weight),
             }
+            if own is not None:
+                values[f'loss/idt_{domain}'] = self._identity_loss(domain, same, own[0])
             total = self.scaled('G', tf.add_n(list(values.values())))
         return fake, gradients.make_part(values, tape.gradient(total, variables), variables)
 
     def _identity(self, domain, generator, real, seeds):
         """Applies a generator to images of its target domain; returns losses and gradients as _cycle does."""
-        config = self._config
-        # The weights are crossed, as in the reference.
-        weight = {'A': config.lambda_B, 'B': config.lambda_A}[domain] * config.lambda_identity
         variables = generator.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            value = self.mean(losses.l1(generator(real, training=True, seed=seeds), real) * weight)
+            value = self._identity_loss(domain, generator(real, training=True, seed=seeds), real)
             scaled = self.scaled('G', value)
         return gradients.make_part({f'loss/idt_{domain}': value}, tape.gradient(scaled, variables), variables)
+
+    def _identity_loss(self, domain, same, real):
+        # The weights are crossed, as in the reference.
+        config, weight = self._config, {'A': self._config.lambda_B, 'B': self._config.lambda_A}[domain]
+        return self.mean(losses.l1(same, real) * weight * config.lambda_identity)
 
     # --------------------------------------------------------------------------------------------- the discriminators
     def discriminator_gradients(self, real_a, real_b, fake_a, fake_b, mix_a, mix_b, augment_seeds):

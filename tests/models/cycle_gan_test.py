@@ -4,7 +4,24 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cyclegan_tf.models.base import BaseModel
 from tests.helpers.small_models import images, make, snapshot, xla_modules
+
+
+def count_calls(monkeypatch, model):
+    """Returns a function: -> name of a network -> number of its calls, while steps were traced."""
+    counts = dict.fromkeys(model.networks(), 0)
+
+    def counting(name, call):
+        def counted(*args, **kwargs):
+            counts[name] += 1
+            return call(*args, **kwargs)
+
+        return counted
+
+    for name, network in model.networks().items():
+        monkeypatch.setattr(network, 'call', counting(name, network.call))
+    return lambda: dict(counts)
 
 
 @pytest.mark.parametrize('still, moving', [('generator', 'discriminator'), ('discriminator', 'generator')])
@@ -49,6 +66,52 @@ def test_batch_norm_is_synchronised_over_replicas(float64, photographs):
     assert results[1][0] == pytest.approx(results[0][0], rel=1e-9)
     for one, two in zip(results[0][1], results[1][1]):
         np.testing.assert_allclose(two, one, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(model='tiny_cycle_gan'),
+        dict(model='tiny_cycle_gan', no_dropout=False, accumulate_steps=2, batch_size=2, diffaugment='color,cutout'),
+        dict(model='tiny_pix2pix', gan_mode='wgangp'),
+        dict(num_D=2, n_layers_D=1, netD='n_layers', spectral_norm=True, recompute_grads=True),
+    ],
+    ids=['plain', 'dropout, micro-batches, augmentation', 'pix2pix', 'scales, spectral norm'],
+)
+def test_small_images_in_one_batch_give_the_step_of_one_pass_after_another(float64, photographs, monkeypatch, settings):
+    count = settings.get('batch_size', 1) * settings.get('accumulate_steps', 1)
+    pair, found = images(photographs, min(count, 2), dtype=np.float64), []
+    pair = [tf.concat([x] * (count // len(x)), axis=0) for x in pair]
+    for most in (0, 2**20):
+        monkeypatch.setattr(BaseModel, 'most_pixels_in_one_batch', {'generator': most, 'discriminator': most})
+        model, step = make(lr=2e-5, pool_size=0, **settings)
+        calls = count_calls(monkeypatch, model)
+        values = [step(*pair) for _ in range(2)]
+        variables = (variable for player in model.players.values() for variable in player.variables)
+        found.append(([x for of_step in values for x in of_step.values()] + snapshot(variables), calls()))
+    (separate, many), (together, few) = found
+    assert all(few[name] < many[name] for name in model.networks() if name != 'G'), (few, many)
+    for one, other in zip(separate, together):
+        np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    'side, settings, joined',
+    [
+        (64, {}, True),
+        (128, {}, False),
+        (64, dict(norm='batch'), False),
+        (64, dict(norm='none'), True),
+        (64, dict(normD='batch'), True),
+        (None, {}, False),
+    ],
+    ids=['small', 'large', 'batch norm', 'no norm', 'batch norm elsewhere', 'sides not known'],
+)
+def test_images_are_in_one_batch_where_they_are_small_and_norms_are_of_each(side, settings, joined):
+    pair = [tf.TensorSpec([1, side, side, 3]) for _ in 'AB']
+    model, _ = make(model='tiny_cycle_gan', **settings)
+    assert model.in_one_batch('generator', *pair) == joined
+    assert not model.in_one_batch('generator', pair[0], tf.zeros([1, 32, 32, 3]))
 
 
 def test_gpus_hold_all_variables():
