@@ -107,6 +107,8 @@ class BaseModel(tf.Module):
             for (name, role), seed in zip(config.networks.items(), seeds):
                 if role.kind == 'generator':
                     setattr(self, averages.attribute(name), self.make_network(name, int(seed)))
+        self.kinds_in_one_batch: set[str] = set()
+        """Kinds of networks for which in_one_batch joined batches."""
         self._infer = _Inference({**self.networks(), **self.averages()}, self._dtype, config)
         self.step = tf.Variable(
             0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
@@ -335,7 +337,9 @@ class BaseModel(tf.Module):
         if not known or self._config.norms[kind] == 'batch':
             return False
         count, height, width, _ = batches[0].shape
-        return len(batches) * count * height * width <= self.most_pixels_in_one_batch[kind]
+        is_few = len(batches) * count * height * width <= self.most_pixels_in_one_batch[kind]
+        self.kinds_in_one_batch |= {kind} if is_few else set()
+        return is_few
 
     def rows_of_replica(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
         """This replica's rows of tensors [global_batch, ...]."""

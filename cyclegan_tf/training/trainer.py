@@ -228,7 +228,7 @@ class Trainer:
             self._times.mark('compiling the step and running it once')
             if self._config.verbose:
                 self._console.line(self._times.describe('the first step'))
-                self._console.line(choices.describe(self._model.networks().values()))
+                self._console.line(choices.describe(self._model.networks().values(), self._model.kinds_in_one_batch))
             self._times = None
         self._waited += np.array([waited, seconds])
         seconds_per_step = seconds / count

@@ -111,6 +111,7 @@ def test_images_are_in_one_batch_where_they_are_small_and_norms_are_of_each(side
     pair = [tf.TensorSpec([1, side, side, 3]) for _ in 'AB']
     model, _ = make(model='tiny_cycle_gan', **settings)
     assert model.in_one_batch('generator', *pair) == joined
+    assert model.kinds_in_one_batch == ({'generator'} if joined else set())
     assert not model.in_one_batch('generator', pair[0], tf.zeros([1, 32, 32, 3]))
 
 

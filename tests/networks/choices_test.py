@@ -43,3 +43,13 @@ def test_onednn_is_told_as_it_was_asked_for(monkeypatch, value, words):
     else:
         monkeypatch.setenv('TF_ENABLE_ONEDNN_OPTS', value)
     assert words in choices.describe([generator('float32', 4)])
+
+
+@pytest.mark.parametrize(
+    'kinds, words',
+    [({'generator', 'discriminator'}, 'discriminators and generators'), ({'generator'}, 'generators'), ((), 'no net')],
+)
+def test_networks_that_are_called_once_for_several_passes_are_told_of_a_step(kinds, words):
+    network = generator('float32', 4)
+    assert f'; images of several passes in one batch: {words}' in choices.describe([network], kinds)
+    assert 'several passes' not in choices.describe([network])

@@ -3,7 +3,8 @@
 Ours runs in each precision, with --recompute_grads and with XLA. If torch is installed, the reference's step runs in
 its order (torch_mirror.py): with defaults, in channels_last, in autocast (bfloat16) and compiled. Each kind has a
 separate process, which reports its peak memory; they take turns, step by step, and medians are reported. The start of
-the real training program on the demo, up to the first step, is measured too.
+the real training program on the demo, up to the first step, is measured too; in turns with it that of a program that
+does no more than one step with PyTorch, without reading images.
 
 On a GPU, where both sides compute float32 in TF32, memory is the peak of tensors on the GPU in a step; there 'float32
 xla' is the default of the training program.
@@ -12,6 +13,7 @@ xla' is the default of the training program.
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import signal
 import subprocess
@@ -19,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Optional
 
 from benchmark import common
 from benchmark.settings import DEFAULT_STEPS, OUR_STEPS, THEIR_STEPS, TrainConfig, choose_kinds
@@ -52,7 +54,8 @@ def measure(config: TrainConfig) -> dict[str, Any]:
         'ratios': common.ratios(rows, {'step': 'seconds', 'memory': 'peak_bytes'}, _pairs(kinds)),
     }
     if config.starts:
-        result['start'] = measure_starts(config)
+        step_of_theirs = rows['torch']['seconds'] if 'torch' in rows else None
+        result['start'] = measure_starts(config, values, step_of_theirs)
     return result
 
 
@@ -88,14 +91,28 @@ def _pairs(kinds: Sequence[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def measure_starts(config: TrainConfig) -> dict[str, dict[str, float]]:
-    """Seconds from the start of the training program to the end of its first step, and the same minus one step."""
-    first, less = [], []
+def measure_starts(
+    config: TrainConfig, values: Mapping[str, Any], step_of_theirs: Optional[float] = None
+) -> dict[str, Any]:
+    """Seconds from the start of the training program to the end of its first step, and the same minus one step.
+
+    Args:
+        config: the settings.
+        values: those for a worker process.
+        step_of_theirs: seconds of PyTorch's step, whose start is measured in turns with ours; None: it is not.
+    """
+    first, less, theirs = [], [], []
     for _ in range(config.starts):
         seconds, step = _start(config)
         first.append(seconds)
         less.append(seconds - step)
-    return {'first_step': common.summary(first), 'less_a_step': common.summary(less)}
+        if step_of_theirs is not None:
+            theirs.append(_start_of_theirs(config, values) - step_of_theirs)
+    result: dict[str, Any] = {'first_step': common.summary(first), 'less_a_step': common.summary(less)}
+    if theirs:
+        result['torch_less_a_step'] = common.summary(theirs)
+        result['ratio'] = result['less_a_step']['seconds'] / result['torch_less_a_step']['seconds']
+    return result
 
 
 def _start(config: TrainConfig) -> tuple[float, float]:
@@ -131,6 +148,19 @@ def _start(config: TrainConfig) -> tuple[float, float]:
     if len(reports) < 3:
         raise UserError('the training program ended before its third step; run it by itself to see why.')
     return reports[0][0], config.batch_size / reports[2][1]
+
+
+def _start_of_theirs(config: TrainConfig, values: Mapping[str, Any]) -> float:
+    """Seconds of a program that does one step with PyTorch on images that it makes, and no more."""
+    start = time.perf_counter()
+    subprocess.run(
+        common.program('once', 'train', 'torch', json.dumps(dict(values))),
+        cwd=common.ROOT,
+        env=common.environment(config.device == 'gpu'),
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    return time.perf_counter() - start
 
 
 # ------------------------------------------------------------------------------------------------------ worker process

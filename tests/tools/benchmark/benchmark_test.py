@@ -82,6 +82,8 @@ def test_train_measures_both_in_turns_and_the_start(tmp_path):
     assert result['ratios']['memory float32 / torch'] > 0 and result['settings']['crop_size'] == 32
     first, less = result['start']['first_step'], result['start']['less_a_step']
     assert 1 < less['least'] <= less['seconds'] <= less['most'] < first['most']
+    theirs = result['start']['torch_less_a_step']['seconds']
+    assert theirs > 0.5 and result['start']['ratio'] == pytest.approx(less['seconds'] / theirs)
     assert 'PyTorch' in result['machine']
 
 
