@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar, Optional, Protocol
 
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from cyclegan_tf.data import decode, inspection, record_shards, sources
 from cyclegan_tf.data.pictures import MAX_PIXELS, ReadOptions
@@ -101,9 +100,7 @@ def check_output(config: RecordsConfig) -> None:
     if tf.io.gfile.exists(config.directory):
         existing = f'{name}/{VERSION}'
         raise UserError(f"`output` ('{config.output}') holds {existing} already; set another --name or --output.")
-    if name in tfds.list_builders(with_community_datasets=False):
-        # tfds:NAME would open that data set.
-        raise UserError(f"`name` ('{name}') is that of a data set of TensorFlow Datasets; set --name to another.")
+    record_shards.refuse_taken_name('name', name)
     with writing_to(config):
         tf.io.gfile.makedirs(config.data_dir)
 

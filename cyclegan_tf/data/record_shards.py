@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Optional
 
+from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime.console import progress_bar
 from cyclegan_tf.runtime.files import sync, unique_name
 from cyclegan_tf.runtime.threads import map_ahead
@@ -32,6 +33,21 @@ _INCOMPLETE, _PARTIAL = 'incomplete.', '.part'  # how names of what is not compl
 
 
 # -------------------------------------------------------------------------------------------------------- any data set
+def refuse_taken_name(argument: str, name: str) -> None:
+    """Raises UserError if a data set of TensorFlow Datasets has this name, as --dataroot=tfds:NAME would open that.
+
+    Args:
+        argument: of the user, for the message.
+        name: of the data set to write.
+    """
+    import tensorflow_datasets as tfds
+
+    if name in tfds.list_builders(with_community_datasets=False):
+        raise UserError(
+            f"`{argument}` ('{name}') is that of a data set of TensorFlow Datasets; set --{argument} to another."
+        )
+
+
 @contextlib.contextmanager
 def unfinished(target: str, key: Optional[str] = None) -> Iterator[str]:
     """A context with a folder to write a data set to, which becomes `target` when the context ends without an error.

@@ -41,8 +41,9 @@ def target(settings: ArchiveConfig) -> str:
     """The folder of the data set.
 
     Raises:
-        UserError: it exists already.
+        UserError: it exists already, or its name is taken.
     """
+    record_shards.refuse_taken_name('dataset_name', settings.dataset_name)
     folder = os.path.join(os.path.expanduser(settings.output), settings.dataset_name, VERSION)
     if os.path.exists(folder):
         raise UserError(

@@ -15,7 +15,7 @@ from PIL import Image
 from cyclegan_tf.errors import UserError
 from cyclegan_tf.runtime import storage
 from cyclegan_tf.settings.archive import ArchiveConfig
-from cyclegan_tf.translation import archive
+from cyclegan_tf.translation import archive, archive_records
 from tests.helpers import program
 from tests.helpers.served_models import make_run, photograph, run_export
 
@@ -360,3 +360,17 @@ def test_settings_that_cannot_be(given, complaint):
     with pytest.raises(UserError, match=complaint):
         ArchiveConfig(**{'name': 'run', 'input': 'in', 'output': 'out', **given})
     assert dataclasses.asdict(ArchiveConfig(name='run', input='in', output='out'))['partitions'] is None
+
+
+def test_records_have_a_name_and_a_folder_of_their_own(tmp_path):
+    def target(name):
+        chosen = dict(name='run', input='in', output=str(tmp_path), output_format='records', dataset_name=name)
+        return archive_records.target(ArchiveConfig(**chosen))
+
+    assert target('ours') == str(tmp_path / 'ours' / '1.0.0')
+    (tmp_path / 'ours' / '1.0.0').mkdir(parents=True)
+    with pytest.raises(UserError, match='holds ours/1.0.0 already; set another --dataset_name or --output'):
+        target('ours')
+    taken = "`dataset_name` .'mnist'. is that of a data set of TensorFlow Datasets; set --dataset_name to another"
+    with pytest.raises(UserError, match=taken):
+        target('mnist')
