@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
+import functools
 import os
 import typing
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,16 @@ class _RefusingParser(flags.ArgumentParser):
 
     def flag_type(self):
         return 'refused'
+
+
+class _TextParser(flags.ArgumentParser):
+    """Accepts any text; what begins with ~/ lies in the user's home folder: a shell leaves that in --name=~/folder."""
+
+    def parse(self, argument):
+        return os.path.expanduser(argument) if argument.startswith('~/') else argument
+
+    def flag_type(self):
+        return 'string'
 
 
 class _ChoiceParser(flags.EnumParser):
@@ -199,7 +210,7 @@ def define_flag(
             bool: flags.DEFINE_boolean,
             int: flags.DEFINE_integer,
             float: flags.DEFINE_float,
-            str: flags.DEFINE_string,
+            str: functools.partial(flags.DEFINE, _TextParser(), serializer=flags.ArgumentSerializer()),
         }[kind]
         define(name, default, meaning, flag_values=values, module_name=group)
 

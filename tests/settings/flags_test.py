@@ -521,6 +521,15 @@ def sketch():
 SKETCH = ('--model=sketch', '--dataroot=demo')
 
 
+def test_paths_in_the_home_folder_are_what_they_mean(monkeypatch, tmp_path):
+    # A shell replaces ~ at the beginning of an argument, not behind a =.
+    monkeypatch.setenv('HOME', '/home/me')
+    (tmp_path / 'f.cfg').write_text('--checkpoints_dir=~/runs\n')
+    config = parse('--dataroot=~/images', f'--flagfile={tmp_path}/f.cfg', '--name=~', '--suffix=a~/b')
+    assert (config.dataroot, config.checkpoints_dir) == ('/home/me/images', '/home/me/runs')
+    assert (config.name, config.suffix) == ('~', 'a~/b')
+
+
 def test_a_model_has_its_own_defaults_and_all_others_of_training(sketch):
     made = SketchConfig(dataroot='demo', model='sketch')
     assert parse(*SKETCH) == made
