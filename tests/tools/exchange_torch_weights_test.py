@@ -139,7 +139,7 @@ SMALL = ('--load_size=36', '--crop_size=32', '--pool_size=3', '--num_threads=2',
 def test_training_from_imported_weights_is_training_from_those_weights(tmp_path, monkeypatch):
     for name, value in FEW_BLOCKS.items():
         monkeypatch.setitem(GENERATORS, name, value)
-    architecture = ('--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--norm=batch')
+    architecture = ('--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--norm=batch', '--netD=n_layers', '--n_layers_D=1')
     argv = ['train', f'--checkpoints_dir={tmp_path / "new"}', '--name=run', *SMALL, *architecture]
     config, _ = parse_training(argv)
     flags = []
@@ -147,7 +147,7 @@ def test_training_from_imported_weights_is_training_from_those_weights(tmp_path,
         if config.networks[name].kind == 'generator':
             slots = torch_weights.generator_slots('resnet_6blocks', use_dropout=True)
         else:
-            slots = torch_weights.discriminator_slots('basic', 3)
+            slots = torch_weights.discriminator_slots('n_layers', 1)
         state = {key: torch.from_numpy(value) for key, value in torch_weights.state_dict(network, slots).items()}
         torch.save(state, tmp_path / name)
         flags.append(f'--{name.lower()}={tmp_path / name}')
