@@ -86,7 +86,8 @@ class BaseModel(tf.Module):
     """Losses whose sum lr_policy plateau expects to fall."""
 
     most_pixels_in_one_batch: ClassVar[Mapping[str, int]] = {'generator': 1 << 14, 'discriminator': 1 << 13}
-    """Kind of network -> maximum number of pixels up to which batches are joined, see in_one_batch; measured."""
+    """Kind of network -> maximum number of pixels up to which batches are joined, see in_one_batch; measured. A model
+    whose networks look at several images at once, other than by batch norm, sets 0."""
 
     def __init__(
         self,
