@@ -30,6 +30,7 @@ from cyclegan_tf.errors import UserError
 
 TOOLS = pathlib.Path(__file__).resolve().parent.parent
 ROOT = TOOLS.parent
+_LEAST = 1.0  # seconds of a turn
 _NO_SETTINGS = ('json', 'verbose', 'only')  # these do not affect what is measured
 
 
@@ -211,18 +212,23 @@ class Served:
         self._process.kill()
         self._process.communicate()
 
-    def ask(self) -> dict[str, Any]:
-        """Has the work done once, and waits for that.
+    def ask(self, least: float = 0) -> dict[str, Any]:
+        """Has the work done, and waits for that.
+
+        Args:
+            least: work that takes fewer seconds is repeated for as many, and the first time does not count. So steps
+                are measured as a training does them, one after another, and not with caches that other processes have
+                filled in the meantime.
 
         Returns:
-            'seconds' that it took, 'peak_bytes' of the process so far, and what the work itself returned, which can
+            'seconds' that it took, the mean of several; 'peak_bytes' of the process so far, and what the work itself returned, which can
             override these.
 
         Raises:
             UserError: the process has ended.
         """
         with contextlib.suppress(BrokenPipeError):  # then the answer is missing too, which is reported
-            print('go', file=self._process.stdin, flush=True)
+            print(least, file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
         if not line:
             status = self._process.wait()
@@ -231,7 +237,7 @@ class Served:
 
 
 def serve(make: Callable[[str, Mapping[str, Any]], Callable[[], Optional[Mapping[str, Any]]]]) -> None:
-    """Does the work of this process once for each line on standard input, and prints the answer for Served.ask.
+    """Does the work of this process for each line on standard input, and prints the answer for Served.ask.
 
     Args:
         make: (kind, values) -> the work, a function; what it returns becomes part of the answer.
@@ -240,12 +246,22 @@ def serve(make: Callable[[str, Mapping[str, Any]], Callable[[], Optional[Mapping
     with contextlib.redirect_stdout(sys.stderr):  # for output of the work
         kind, values = sys.argv[-2:]  # as Served passes them
         work = make(kind, json.loads(values))
-        for _ in sys.stdin:
-            start = time.perf_counter()
-            result = work()
-            seconds = time.perf_counter() - start
+        for line in sys.stdin:
+            result, seconds = _timed(work, 0)
+            if seconds < float(line):
+                result, seconds = _timed(work, float(line))
             answer = {'seconds': seconds, 'peak_bytes': peak_bytes(), **(result or {})}
             print(json.dumps(answer), file=answers, flush=True)
+
+
+def _timed(work: Callable[[], Any], least: float) -> tuple[Any, float]:
+    """What the work returns at last, and the mean of its seconds, repeated until it has taken `least` seconds."""
+    start, count = time.perf_counter(), 0
+    while True:
+        result, count = work(), count + 1
+        seconds = time.perf_counter() - start
+        if seconds >= least:
+            return result, seconds / count
 
 
 def in_turns(
@@ -270,7 +286,7 @@ def in_turns(
             processes[kind].ask()  # builds and compiles while no other process works
             found[kind] = []
         for _, kind in itertools.product(range(repeats), values):
-            found[kind].append(processes[kind].ask())
+            found[kind].append(processes[kind].ask(_LEAST))
             say(f'{kind}: {found[kind][-1]["seconds"]:.2f} s {unit}')
     rows = {
         kind: {**summary([one['seconds'] for one in of_one]), 'peak_bytes': of_one[-1]['peak_bytes']}

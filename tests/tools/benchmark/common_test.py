@@ -104,7 +104,7 @@ def test_the_step_is_compiled_if_it_is_to_be(monkeypatch, compiled):
     assert asked == [compiled == 'true']
 
 
-def test_processes_answer_in_turns(tmp_path):
+def test_processes_answer_in_turns(tmp_path, monkeypatch):
     script = tmp_path / 'counting.py'
     script.write_text(
         f'import sys; sys.path[:0] = {sys.path!r}\n'
@@ -118,11 +118,37 @@ def test_processes_answer_in_turns(tmp_path):
         '    return work\n'
         'common.serve(make)\n'
     )
+    monkeypatch.setattr(common, '_LEAST', 0)
     values = {'some': {'of': 1}, 'others': {'of': 2}}
     rows, last = common.in_turns([sys.executable, str(script)], values, 3, 'of nothing')
     assert [(answer['calls'], answer['of']) for answer in last.values()] == [(4, 1), (4, 2)]
     for row in rows.values():
         assert 0 < row['least'] <= row['seconds'] <= row['most'] and row['peak_bytes'] > 5e6
+
+
+def test_short_work_is_repeated_in_a_turn_and_its_first_time_does_not_count(tmp_path):
+    script = tmp_path / 'slow_at_first.py'
+    script.write_text(
+        f'import sys, time; sys.path[:0] = {sys.path!r}\n'
+        'from benchmark import common\n'
+        'def make(kind, values):\n'
+        '    last, calls = [0], [0]\n'
+        '    def work():\n'
+        '        is_first = time.monotonic() - last[0] > 0.15\n'
+        '        time.sleep(values["seconds"] + 0.4 * is_first)\n'
+        '        last[0], calls[0] = time.monotonic(), calls[0] + 1\n'
+        '        return {"calls": calls[0]}\n'
+        '    return work\n'
+        'common.serve(make)\n'
+    )
+    with common.Served([sys.executable, str(script)], 'short', {'seconds': 0.02}) as process:
+        assert process.ask()['calls'] == 1
+        time.sleep(0.3)
+        answer = process.ask(0.5)
+        assert 0.02 <= answer['seconds'] < 0.1 and 5 < answer['calls'] <= 27
+        time.sleep(0.3)
+        long = process.ask(0.3)
+        assert long['seconds'] > 0.4 and long['calls'] == answer['calls'] + 1
 
 
 def test_a_process_that_ends_is_named(tmp_path):
