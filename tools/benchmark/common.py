@@ -221,8 +221,8 @@ class Served:
                 filled in the meantime.
 
         Returns:
-            'seconds' that it took, the mean of several; 'peak_bytes' of the process so far, and what the work itself returned, which can
-            override these.
+            'seconds' that it took, the mean of several; 'peak_bytes' of the process so far; and what the work itself
+            returned, which can override these.
 
         Raises:
             UserError: the process has ended.
