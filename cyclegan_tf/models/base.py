@@ -86,8 +86,9 @@ class BaseModel(tf.Module):
     """Losses whose sum lr_policy plateau expects to fall."""
 
     most_pixels_in_one_batch: ClassVar[Mapping[str, int]] = {'generator': 1 << 14, 'discriminator': 1 << 13}
-    """Kind of network -> maximum number of pixels up to which batches are joined, see in_one_batch; measured. A model
-    whose networks look at several images at once, other than by batch norm, sets 0."""
+    """Kind of network -> maximum number of pixels up to which batches are joined, see in_one_batch; measured on
+    two CPU cores with 16 and 32 filters. A model whose networks look at several images at once, other than by batch
+    norm, has 0 for their kind."""
 
     def __init__(
         self,
@@ -109,7 +110,7 @@ class BaseModel(tf.Module):
                 if role.kind == 'generator':
                     setattr(self, averages.attribute(name), self.make_network(name, int(seed)))
         self.kinds_in_one_batch: set[str] = set()
-        """Kinds of networks for which in_one_batch joined batches."""
+        """Kinds of networks that a step which was traced calls once on images of several passes."""
         self._infer = _Inference({**self.networks(), **self.averages()}, self._dtype, config)
         self.step = tf.Variable(
             0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
@@ -309,13 +310,14 @@ class BaseModel(tf.Module):
 
         Args:
             name: name of the discriminator.
-            seeds: int [b, 2], one of the calls of augment_seeds.
+            seeds: int [b, 2], one of the calls of augment_seeds; of joined batches, [2b, h, w, c], image i of each has
+                seed i.
         """
         discriminator, changes = self.networks()[name], self._config.diffaugmentations
         judged = self._config.channels[self._config.networks[name].inputs[-1]]
 
         def logits(images):
-            if changes:  # of several batches in one, each image is changed as that of the same place in the others
+            if changes:
                 repeated = tf.tile(seeds, [images.shape[0] // seeds.shape[0], 1])
                 images = diffaugment.augment(images, repeated, changes, judged)
             return discriminator(images, training=True)
@@ -338,9 +340,7 @@ class BaseModel(tf.Module):
         if not known or self._config.norms[kind] == 'batch':
             return False
         count, height, width, _ = batches[0].shape
-        is_few = len(batches) * count * height * width <= self.most_pixels_in_one_batch[kind]
-        self.kinds_in_one_batch |= {kind} if is_few else set()
-        return is_few
+        return len(batches) * count * height * width <= self.most_pixels_in_one_batch[kind]
 
     def rows_of_replica(self, *tensors: tf.Tensor) -> list[tf.Tensor]:
         """This replica's rows of tensors [global_batch, ...]."""
@@ -367,7 +367,8 @@ class BaseModel(tf.Module):
         """Half the sum of the adversarial losses on real and fake images, plus the gradient penalties.
 
         Args:
-            discriminator: images [b, h, w, c] -> logits, in training mode.
+            discriminator: images [b, h, w, c] -> logits, in training mode; b may be twice that of `real`, see
+                in_one_batch.
             real, fake: images; no gradient flows into the fakes.
             mix: float [b] in [0, 1], for the penalty.
 
@@ -407,6 +408,7 @@ class BaseModel(tf.Module):
         """The logits of two batches, judged in this order, or both at once."""
         if not self.in_one_batch('discriminator', first, second):
             return [discriminator(first), discriminator(second)]
+        self.kinds_in_one_batch.add('discriminator')
         logits = discriminator(tf.concat([first, second], axis=0))
         halves = [tf.split(of_scale, 2) for of_scale in tf.nest.flatten(logits)]
         return [tf.nest.pack_sequence_as(logits, of_one) for of_one in zip(*halves)]

@@ -154,6 +154,7 @@ class CUT(BaseModel):
             # Images that may differ in size do not fit into one batch, which makes a difference for batch norm alone.
             of_each = list(map(outputs, images, of_images))
         else:
+            self.kinds_in_one_batch |= {'generator'} if len(images) > 1 else set()
             together = outputs(tf.concat(images, axis=0), tf.concat(of_images, axis=0))
             of_each = list(zip(*(tf.split(x, len(images)) for x in together)))
         features = [[tf.stop_gradient(x) for x in maps] for *maps, _ in of_each]

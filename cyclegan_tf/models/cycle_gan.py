@@ -66,8 +66,9 @@ class CycleGAN(BaseModel):
         """Forward pass, losses and gradients of both generators on a micro-batch of this replica.
 
         The cycles and then the identity losses are computed one after another, each with its gradients, so that only
-        one is in memory at a time; of small images, each identity loss together with a cycle, see in_one_batch. Each
-        generator is called in the reference's order, on which the running statistics of batch norm depend.
+        one is in memory at a time. Each generator is called in the reference's order, on which the running statistics
+        of batch norm depend. With small images, a cycle and the identity loss of its first generator share a batch, see
+        in_one_batch.
 
         Args:
             real_a, real_b: images [b, h, w, c].
@@ -117,6 +118,7 @@ class CycleGAN(BaseModel):
             if own is None:
                 fake = generator(real, training=True, seed=seeds)
             else:
+                self.kinds_in_one_batch.add('generator')
                 images, all_seeds = (tf.concat(pair, axis=0) for pair in zip((real, seeds), own))
                 fake, same = tf.split(generator(images, training=True, seed=all_seeds), 2)
             rec = inverse(fake, training=True, seed=inverse_seeds)

@@ -39,9 +39,16 @@ def test_an_update_touches_its_own_networks_only(photographs, still, moving):
     assert model.step.numpy() == 1
 
 
+@pytest.fixture(params=['in one batch', 'apart'])
+def passes(request, monkeypatch):
+    """Both ways of a step, of which small images alone would have the first."""
+    if request.param == 'apart':
+        monkeypatch.setattr(BaseModel, 'most_pixels_in_one_batch', {'generator': 0, 'discriminator': 0})
+
+
 @pytest.mark.nightly
 @pytest.mark.own_process
-def test_two_replicas_equal_one_with_a_gradient_penalty(float64, photographs):
+def test_two_replicas_equal_one_with_a_gradient_penalty(float64, photographs, passes):
     pair = images(photographs, batch=2, dtype=np.float64)
     results = []
     for devices in (('/cpu:0',), ('/cpu:0', '/cpu:1')):
@@ -87,6 +94,9 @@ def test_small_images_in_one_batch_give_the_step_of_one_pass_after_another(float
         model, step = make(lr=2e-5, pool_size=0, **settings)
         calls = count_calls(monkeypatch, model)
         values = [step(*pair) for _ in range(2)]
+        has_generators = settings.get('model') != 'tiny_pix2pix'
+        joined = {'discriminator', *(['generator'] if has_generators else [])}
+        assert model.kinds_in_one_batch == (joined if most else set())
         variables = (variable for player in model.players.values() for variable in player.variables)
         found.append(([x for of_step in values for x in of_step.values()] + snapshot(variables), calls()))
     (separate, many), (together, few) = found
@@ -96,23 +106,23 @@ def test_small_images_in_one_batch_give_the_step_of_one_pass_after_another(float
 
 
 @pytest.mark.parametrize(
-    'side, settings, joined',
+    'shape, settings, kinds',
     [
-        (64, {}, True),
-        (128, {}, False),
-        (64, dict(norm='batch'), False),
-        (64, dict(norm='none'), True),
-        (64, dict(normD='batch'), True),
-        (None, {}, False),
+        ([1, 64, 64], {}, {'generator', 'discriminator'}),
+        ([2, 64, 64], {}, {'generator'}),
+        ([1, 96, 96], {}, set()),
+        ([1, 32, 32], dict(norm='batch'), set()),
+        ([1, 32, 32], dict(normG='batch'), {'discriminator'}),
+        ([1, 32, 32], dict(normD='batch'), {'generator'}),
+        ([1, 32, 32], dict(norm='none'), {'generator', 'discriminator'}),
+        ([1, None, None], {}, set()),
     ],
-    ids=['small', 'large', 'batch norm', 'no norm', 'batch norm elsewhere', 'sides not known'],
 )
-def test_images_are_in_one_batch_where_they_are_small_and_norms_are_of_each(side, settings, joined):
-    pair = [tf.TensorSpec([1, side, side, 3]) for _ in 'AB']
+def test_images_are_in_one_batch_where_they_are_small_and_norms_are_of_each(shape, settings, kinds):
+    pair = [tf.TensorSpec([*shape, 3]) for _ in 'AB']
     model, _ = make(model='tiny_cycle_gan', **settings)
-    assert model.in_one_batch('generator', *pair) == joined
-    assert model.kinds_in_one_batch == ({'generator'} if joined else set())
-    assert not model.in_one_batch('generator', pair[0], tf.zeros([1, 32, 32, 3]))
+    assert {kind for kind in ('generator', 'discriminator') if model.in_one_batch(kind, *pair)} == kinds
+    assert not model.in_one_batch('generator', pair[0], tf.TensorSpec([1, 16, 16, 3]))
 
 
 def test_gpus_hold_all_variables():
@@ -125,7 +135,7 @@ def test_gpus_hold_all_variables():
 
 @pytest.mark.nightly
 @pytest.mark.own_process
-def test_xla_changes_the_first_step_by_rounding_only(photographs, tmp_path, monkeypatch):
+def test_xla_changes_the_first_step_by_rounding_only(photographs, tmp_path, monkeypatch, passes):
     modules = xla_modules(monkeypatch, tmp_path)
     pair = images(photographs)
     (plain, step), (compiled, fast) = make(), make(jit_compile=True)

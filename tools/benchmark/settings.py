@@ -101,7 +101,9 @@ class TrainConfig:
         group='devices',
         choices=('auto', 'cpu', 'gpu'),
     )
-    repeats: int = setting(5, 'number of measured steps of each kind, after a warm-up', minimum=1)
+    repeats: int = setting(
+        5, 'number of measured turns of each kind, of a second or a step, after a warm-up', minimum=1
+    )
     kinds: Optional[str] = setting(
         None,
         f'kinds of steps to measure, separated by commas, from {", ".join(OUR_STEPS + THEIR_STEPS)}; all are in memory '
@@ -149,7 +151,9 @@ class ModelsConfig:
     ndf: int = same(Config, 'ndf')
     crop_size: int = setting(256, 'side of the images, in pixels', group='data', minimum=32)
     batch_size: int = same(Config, 'batch_size')
-    repeats: int = setting(5, 'number of measured steps of each kind, after a warm-up', minimum=1)
+    repeats: int = setting(
+        5, 'number of measured turns of each kind, of a second or a step, after a warm-up', minimum=1
+    )
     kinds: Optional[str] = setting(
         None,
         f'kinds of steps to measure, separated by commas, from {", ".join(MODEL_KINDS)}; all are in memory at once, 20 '
@@ -299,7 +303,9 @@ class GrowthConfig:
     crop_size: int = setting(
         256, 'side of the images in the measurements of replicas and parts, in pixels', group='data', minimum=32
     )
-    repeats: int = setting(5, 'number of measured steps, or calls of each part, after a warm-up', minimum=1)
+    repeats: int = setting(
+        5, 'number of measured turns of a second or a step, or calls of each part, after a warm-up', minimum=1
+    )
     peak_side: int = setting(
         4096, 'number of rows and of columns of the matrices whose product measures the peak of the machine', minimum=8
     )

@@ -2,9 +2,9 @@
 
 Ours runs in each precision, with --recompute_grads and with XLA. If torch is installed, the reference's step runs in
 its order (torch_mirror.py): with defaults, in channels_last, in autocast (bfloat16) and compiled. Each kind has a
-separate process, which reports its peak memory; they take turns, step by step, and medians are reported. The start of
-the real training program on the demo, up to the first step, is measured too; in turns with it that of a program that
-does no more than one step with PyTorch, without reading images.
+separate process, which reports its peak memory; they take turns of a second or a step, and medians are reported. The
+start of the real training program on the demo, up to the first step, is measured too; in turns with it that of a
+program that does no more than one step with PyTorch, without reading images.
 
 On a GPU, where both sides compute float32 in TF32, memory is the peak of tensors on the GPU in a step; there 'float32
 xla' is the default of the training program.
@@ -153,13 +153,14 @@ def _start(config: TrainConfig) -> tuple[float, float]:
 def _start_of_theirs(config: TrainConfig, values: Mapping[str, Any]) -> float:
     """Seconds of a program that does one step with PyTorch on images that it makes, and no more."""
     start = time.perf_counter()
-    subprocess.run(
+    done = subprocess.run(
         common.program('once', 'train', 'torch', json.dumps(dict(values))),
         cwd=common.ROOT,
         env=common.environment(config.device == 'gpu'),
         stdout=subprocess.DEVNULL,
-        check=True,
     )
+    if done.returncode:
+        raise UserError(f'the program that does a step with PyTorch failed (status {done.returncode}); see above.')
     return time.perf_counter() - start
 
 

@@ -119,7 +119,7 @@ def test_processes_answer_in_turns(tmp_path, monkeypatch):
         '    return work\n'
         'common.serve(make)\n'
     )
-    monkeypatch.setattr(common, '_LEAST', 0)
+    monkeypatch.setattr(common, '_LEAST_COLD', 0)
     values = {'some': {'of': 1}, 'others': {'of': 2}}
     rows, last = common.in_turns([sys.executable, str(script)], values, 3, 'of nothing')
     assert [(answer['calls'], answer['of']) for answer in last.values()] == [(4, 1), (4, 2)]
@@ -145,10 +145,10 @@ def test_short_work_is_repeated_in_a_turn_and_its_first_time_does_not_count(tmp_
     with common.Served([sys.executable, str(script)], 'short', {'seconds': 0.02}) as process:
         assert process.ask()['calls'] == 1
         time.sleep(0.3)
-        answer = process.ask(0.5)
+        answer = process.ask(0.5, 1)
         assert 0.02 <= answer['seconds'] < 0.1 and 5 < answer['calls'] <= 27
         time.sleep(0.3)
-        long = process.ask(0.3)
+        long = process.ask(0.3, 0.3)
         assert long['seconds'] > 0.4 and long['calls'] == answer['calls'] + 1
 
 
