@@ -88,6 +88,7 @@ def test_the_identity_in_passes_of_its_own_gives_the_step_of_both_together(float
         assert model._identity_apart == apart
         for _ in range(2):
             values = step(*pair)
+        assert ('generator' in model.kinds_in_one_batch) == (not apart)
         variables = (variable for player in model.players.values() for variable in player.variables)
         found.append([*values.values(), *snapshot(variables)])
     for one, other in zip(*found):
