@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from cyclegan_tf.runtime import garbage
+from cyclegan_tf.runtime import allocator, garbage
 from cyclegan_tf.runtime.program import run_program
 from cyclegan_tf.runtime.start_times import StartTimes
 from cyclegan_tf.settings.run_flags import parse_training
@@ -24,4 +24,5 @@ def main(settings: tuple[Config, Optional[Config]]) -> int:
 
 
 if __name__ == '__main__':
+    allocator.restart_with_huge_pages('cyclegan_tf.train')
     run_program('cyclegan_tf.train', parse_training, main)

@@ -21,6 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from benchmark import settings  # noqa: E402  (the folder beside this file; Python prefers it to a file of that name)
 
 from cyclegan_tf.errors import UserError  # noqa: E402
+from cyclegan_tf.runtime import allocator  # noqa: E402
 
 # The settings of each benchmark. The benchmark itself is in the file of its name in benchmark/. Only the one that is
 # asked for is imported, and nothing below imports more than it needs: this program also runs in each process that is
@@ -35,6 +36,9 @@ BENCHMARKS = {
     'gpu': settings.GpuConfig,
     'all': settings.AllConfig,
 }
+
+# Benchmarks whose processes do our training steps, with memory as in the training program.
+_TRAIN = ('train', 'models', 'growth')
 
 
 def load(name: str) -> Any:
@@ -81,6 +85,8 @@ def work(how: str, name: str, kind: str, values: str) -> None:
         name: the benchmark's name.
         kind, values: the kind of work, and what it is made from, in JSON.
     """
+    if name in _TRAIN and not kind.startswith('torch'):
+        allocator.restart_with_huge_pages(how)
     make = load(name).work
     if how == 'once':
         make(kind, json.loads(values))()

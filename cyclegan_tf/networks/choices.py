@@ -9,12 +9,13 @@ from typing import Optional
 import tensorflow as tf
 
 from cyclegan_tf.networks.convolutions import Conv3x3
+from cyclegan_tf.runtime import allocator
 
 _ONEDNN = {'0': 'off', '1': 'on'}
 
 
 def describe(networks: Iterable[tf.keras.Model], kinds_in_one_batch: Optional[Collection[str]] = None) -> str:
-    """The precision, the implementations of convolutions, and the threads, in one line.
+    """The precision, the implementations of convolutions, the memory's pages, and the threads, in one line.
 
     Args:
         networks: networks that have been called, or traced.
@@ -33,9 +34,10 @@ def describe(networks: Iterable[tf.keras.Model], kinds_in_one_batch: Optional[Co
         f'{tf.config.threading.get_intra_op_parallelism_threads() or "as many as cores"} within an operation',
     ]
     joined = ' and '.join(f'{kind}s' for kind in sorted(kinds_in_one_batch or [])) or 'no networks'
+    pages = 'huge pages' if allocator.has_huge_pages() else 'pages of the usual size'
     batches = '' if kinds_in_one_batch is None else f'; images of several passes in one batch: {joined}'
     return (
         f'Chosen for this machine: convolutions in {", ".join(sorted(precisions))}, {sum(chosen)} of {len(chosen)} of '
         f"3x3 and stride 1 by Winograd's algorithm; oneDNN {_ONEDNN.get(onednn, 'as TensorFlow decides')} "
-        f'(TF_ENABLE_ONEDNN_OPTS){batches}; threads: {", ".join(threads)}.'
+        f'(TF_ENABLE_ONEDNN_OPTS){batches}; memory in {pages}; threads: {", ".join(threads)}.'
     )
