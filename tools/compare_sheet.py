@@ -68,7 +68,8 @@ def main(config: SheetConfig) -> int:
     Raises:
         UserError: a run is not found, or has no such translations.
     """
-    compared, runs = [pathlib.Path(path) for path in config.compared.split(',')], config.runs.split(',')
+    compared = [pathlib.Path(path).expanduser() for path in config.compared.split(',')]
+    runs = config.runs.split(',')
     names = config.headings.split(',') if config.headings else ['A', 'B', *(run.partition(':')[0] for run in runs)]
     halves = []
     for direction, endings in DIRECTIONS.items():

@@ -39,6 +39,12 @@ def test_a_row_has_an_image_of_each_domain_and_its_translations(compared, tmp_pa
     assert (pixels[:HEADING] < 128).any()
 
 
+def test_each_folder_may_begin_with_the_home_folder(compared, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    flags = ['--compared=~/0,~/1', '--runs=one,two:average', f'--output={tmp_path / "home.png"}']
+    assert compare_sheet.main(compare_sheet.parse(['compare_sheet', *flags])) == 0
+
+
 @pytest.mark.parametrize(
     'flags, message',
     [
