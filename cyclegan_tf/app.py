@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.runtime import garbage, signals
+from cyclegan_tf.runtime import importing, signals
 from cyclegan_tf.runtime.program import run_program
 from cyclegan_tf.settings import flags
 from cyclegan_tf.settings.app import AppConfig
@@ -28,7 +28,7 @@ def main(settings: AppConfig) -> int:
         UserError: there is no such model, the port is taken, or the extra `app` is not installed.
     """
     # Imported here: both take seconds to import, for which --help and wrong flags should not wait.
-    with garbage.importing():
+    with importing.tensorflow():
         from cyclegan_tf.runtime import hardware
         from cyclegan_tf.web.models import Exported, Runs
 
@@ -36,7 +36,7 @@ def main(settings: AppConfig) -> int:
     settings = dataclasses.replace(settings, precision=precision)
     models = Exported(settings) if settings.model_dir else Runs(settings)
     try:
-        with garbage.importing():
+        with importing.tensorflow():
             from cyclegan_tf.web import page
     except ModuleNotFoundError as error:
         if error.name != 'gradio':

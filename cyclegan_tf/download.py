@@ -11,6 +11,7 @@ from typing import Optional, Union
 
 from cyclegan_tf.downloads import catalogue
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime import importing
 from cyclegan_tf.runtime.program import run_program
 from cyclegan_tf.settings import flags
 from cyclegan_tf.settings.download import DataConfig, ListConfig, WeightsConfig
@@ -85,7 +86,8 @@ def main(parsed: Parsed) -> int:
         return 0
     # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
     if word == 'weights':
-        from cyclegan_tf.downloads import weights
+        with importing.tensorflow():
+            from cyclegan_tf.downloads import weights
 
         weights.download(name, settings)
     else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cyclegan_tf.runtime import garbage
+from cyclegan_tf.runtime import importing
 from cyclegan_tf.runtime.program import run_program
 from cyclegan_tf.settings import flags
 from cyclegan_tf.settings.evaluation import EvaluateConfig
@@ -22,7 +22,7 @@ def parse(argv: Sequence[str]) -> EvaluateConfig:
 def main(settings: EvaluateConfig) -> int:
     """Measures, prints, writes; returns the exit status."""
     # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
-    with garbage.importing():
+    with importing.tensorflow():
         from cyclegan_tf.evaluation import run, two_folders
         from cyclegan_tf.runtime import hardware
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Sequence
 
-from cyclegan_tf.runtime import garbage
+from cyclegan_tf.runtime import importing
 from cyclegan_tf.runtime.program import run_program
 from cyclegan_tf.settings import flags, run_flags
 from cyclegan_tf.settings.export import ExportConfig
@@ -25,7 +25,7 @@ def main(settings: ExportConfig) -> int:
             already; or the output cannot be written. In all these cases, nothing is written.
     """
     # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
-    with garbage.importing():
+    with importing.tensorflow():
         from cyclegan_tf.runs import checkpoints
         from cyclegan_tf.serving import warmup
         from cyclegan_tf.serving.card import Exported

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from cyclegan_tf.runtime import allocator, garbage
+from cyclegan_tf.runtime import allocator, importing
 from cyclegan_tf.runtime.program import run_program
 from cyclegan_tf.runtime.start_times import StartTimes
 from cyclegan_tf.settings.run_flags import parse_training
@@ -16,7 +16,7 @@ def main(settings: tuple[Config, Optional[Config]]) -> int:
     times = StartTimes()
     times.mark('starting Python and reading flags')
     # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
-    with garbage.importing():
+    with importing.tensorflow():
         from cyclegan_tf.training import session
 
     times.mark('importing TensorFlow')

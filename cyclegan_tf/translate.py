@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.runtime import garbage
+from cyclegan_tf.runtime import garbage, importing
 from cyclegan_tf.runtime.program import run_program
 from cyclegan_tf.settings import flags, run_flags
 from cyclegan_tf.settings.reference_flags import REFUSED_WITH_A_RUN
@@ -23,7 +23,7 @@ def parse(argv: Sequence[str]) -> TranslateConfig:
 def main(settings: TranslateConfig) -> int:
     """Translates; returns the exit status."""
     # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
-    with garbage.importing():
+    with importing.tensorflow():
         from cyclegan_tf.data.video import find_videos
         from cyclegan_tf.evaluation.metrics import PairMeasures
         from cyclegan_tf.networks import choices

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from cyclegan_tf.errors import UserError  # noqa: E402
+from cyclegan_tf.runtime import importing  # noqa: E402
 from cyclegan_tf.runtime.files import whole_file  # noqa: E402
 from cyclegan_tf.runtime.program import run_program  # noqa: E402
 from cyclegan_tf.settings import flags  # noqa: E402
@@ -60,9 +61,10 @@ def main(settings: ExportConfig) -> int:
         UserError: PyTorch is missing; the run or checkpoint does not exist; a file exists already or cannot be written.
     """
     # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
-    from cyclegan_tf.models import MODELS
-    from cyclegan_tf.networks import torch_weights
-    from cyclegan_tf.runs import checkpoints, torch_files
+    with importing.tensorflow():
+        from cyclegan_tf.models import MODELS
+        from cyclegan_tf.networks import torch_weights
+        from cyclegan_tf.runs import checkpoints, torch_files
 
     torch = torch_files.import_torch()
     run_directory = pathlib.Path(settings.checkpoints_dir) / settings.name

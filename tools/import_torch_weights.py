@@ -15,6 +15,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
+from cyclegan_tf.runtime import importing  # noqa: E402
 from cyclegan_tf.runtime.program import run_program  # noqa: E402
 from cyclegan_tf.settings.torch_import import Arguments, parse  # noqa: E402
 
@@ -27,7 +28,8 @@ def main(arguments: Arguments) -> int:
             files contradict each other; the run exists. Nothing is written then.
     """
     # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
-    from cyclegan_tf.training import torch_import
+    with importing.tensorflow():
+        from cyclegan_tf.training import torch_import
 
     torch_import.make_run(arguments)
     return 0

@@ -1,0 +1,129 @@
+"""What is left out while TensorFlow is imported, and what is not."""
+
+import gc
+import os
+import subprocess
+import sys
+import time
+import weakref
+
+import pytest
+
+from cyclegan_tf.runtime import importing
+from tests.helpers.program import ROOT, run_python
+
+INFORMATION = 'I0000 00:00:1796074193.938531   18782 port.cc:153] oneDNN custom operations are on.'
+START = 'WARNING: All log messages before absl::InitializeLog() is called are written to STDERR'
+ERROR = 'E0000 00:00:1796074193.938531   18782 cuda_dnn.cc:12] no cuDNN'
+IMPORT = """
+import os, subprocess, sys
+from cyclegan_tf.runtime import importing
+def say(text):
+    os.write(2, text.encode())
+with importing.without_information():
+    {}
+say('after\\n')
+"""
+
+
+class Cycle:
+    def __init__(self):
+        self.itself = self
+
+
+@pytest.fixture
+def unfrozen():
+    yield
+    gc.unfreeze()
+
+
+def test_garbage_that_is_there_after_the_import_is_left_alone_and_what_comes_later_is_not(unfrozen):
+    with importing.tensorflow():
+        assert not gc.isenabled()
+        kept = Cycle()
+    assert gc.isenabled() and gc.get_freeze_count() > 1000
+    kept_still, later = weakref.ref(kept), Cycle()
+    dropped = weakref.ref(later)
+    del kept, later
+    gc.collect()
+    assert kept_still() is not None and dropped() is None
+
+
+def run(what):
+    """Exit status and standard error of a process that does this where TensorFlow would be imported."""
+    done = subprocess.run(
+        [sys.executable, '-c', IMPORT.format(what)], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    'lines, kept',
+    [
+        ([START, INFORMATION, INFORMATION, 'other', INFORMATION], ['other']),
+        ([START, ERROR, 'I am no information'], [ERROR, 'I am no information']),
+        ([f'  {INFORMATION}', ''], [f'  {INFORMATION}', '']),
+    ],
+)
+def test_lines_of_information_are_left_out_and_all_others_arrive_in_order(lines, kept):
+    text = ''.join(f'{line}\n' for line in lines)
+    # Written in pieces, too, since a line may come in parts.
+    for size in (7, len(text)):
+        pieces = [text[i : i + size] for i in range(0, len(text), size)]
+        status, error = run(f'[say(piece) for piece in {pieces!r}]')
+        assert (status, error.splitlines()) == (0, [*kept, 'after'])
+
+
+def test_a_long_line_arrives():
+    status, error = run("say('x' * 200_000 + '\\n')")
+    assert (status, error) == (0, 'x' * 200_000 + '\nafter\n')
+
+
+def test_python_writes_there_too_and_an_exception_arrives():
+    status, error = run("print('unfinished', end='', file=sys.stderr); raise KeyError('lost')")
+    assert status == 1
+    assert error.startswith('unfinishedTraceback') and error.endswith("KeyError: 'lost'\n")
+
+
+def test_what_is_said_by_a_process_that_crashes_arrives():
+    status, error = run(f"say('the reason\\n{INFORMATION}\\nin two'); os.abort()")
+    assert (status, error) == (-6, 'the reason\nin two')
+
+
+def test_a_process_that_was_started_meanwhile_and_goes_on_holds_nothing_up():
+    begin = time.monotonic()
+    status, error = run(
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(20)'], stdout=subprocess.DEVNULL)"
+    )
+    assert (status, error) == (0, 'after\n') and time.monotonic() - begin < 15
+
+
+def test_no_process_is_left_after_the_import():
+    status, error = run('pass')
+    assert (status, error) == (0, 'after\n')
+    status, error = run("pass\ntry:\n    os.waitpid(-1, os.WNOHANG)\nexcept ChildProcessError:\n    say('none\\n')")
+    assert (status, error) == (0, 'none\nafter\n')
+
+
+@pytest.mark.parametrize(
+    'version, level, expected',
+    [('2.15.1', '3', False), ('2.21.0', '3', True), ('2.21.0', '1', True), ('2.21.0', '0', False)],
+)
+def test_only_newer_tensorflows_are_filtered_unless_information_is_asked_for(monkeypatch, version, level, expected):
+    monkeypatch.setenv('TF_CPP_MIN_LOG_LEVEL', level)
+    monkeypatch.setattr(importing.importlib.metadata, 'version', lambda package: version)
+    assert not importing._informs()  # TensorFlow has been imported
+    monkeypatch.delitem(sys.modules, 'tensorflow')
+    assert importing._informs() == expected
+
+
+def test_a_program_shows_nothing_of_the_import(tmp_path):
+    flags = ['--dataroot=demo', '--load_size=36', '--crop_size=32', '--ngf=4', '--ndf=4', '--netG=resnet_6blocks']
+    folders = [f'--checkpoints_dir={tmp_path}', f'--cache_dir={tmp_path}']
+    status, _, error = run_python(
+        '-m', 'cyclegan_tf.train', *flags, *folders, '--max_steps=1', '--no_html', real=True, TF_CPP_MIN_LOG_LEVEL='3'
+    )
+    assert status == 0
+    lines = [line for line in error.splitlines() if importing._INFORMATION.match(os.fsencode(line))]
+    later = 'InitializeLog', '] Compiled cluster using XLA!'  # when TensorFlow 2.15 compiles the augmentation
+    assert [line for line in lines if not any(words in line for words in later)] == []
