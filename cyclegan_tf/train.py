@@ -13,6 +13,7 @@ from cyclegan_tf.settings.training import Config
 
 def main(settings: tuple[Config, Optional[Config]]) -> int:
     """Trains; returns the exit status."""
+    allocator.restart_with_huge_pages('cyclegan_tf.train')
     times = StartTimes()
     times.mark('starting Python and reading flags')
     # Imported here: TensorFlow takes seconds to import, for which --help and wrong flags should not wait.
@@ -24,5 +25,4 @@ def main(settings: tuple[Config, Optional[Config]]) -> int:
 
 
 if __name__ == '__main__':
-    allocator.restart_with_huge_pages('cyclegan_tf.train')
     run_program('cyclegan_tf.train', parse_training, main)

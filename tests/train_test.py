@@ -67,7 +67,7 @@ def test_verbose_tells_where_the_seconds_of_a_start_go_of_a_resumed_one_too(quic
         # Each is rounded, and those are missing that round to nothing.
         assert sum(found.values()) == pytest.approx(total, abs=0.05 * 15)
         assert found['tracing the step'] > 0 and found['making networks'] > 0
-        assert 'in one batch: discriminators; memory in ' in output  # without an identity loss
+        assert 'in one batch: discriminators; ' in output  # without an identity loss
         assert output.index('Start: ') < output.index('Chosen for this machine: ') < output.index('Done: ')
     assert found.keys() - {'tracing the step'} and 'Continuing from step 5.' in output
 

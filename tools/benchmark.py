@@ -38,7 +38,7 @@ BENCHMARKS = {
 }
 
 # Benchmarks whose processes do our training steps, with memory as in the training program.
-_TRAIN = ('train', 'models', 'growth')
+_TRAIN = ('train', 'models', 'growth', 'gpu')
 
 
 def load(name: str) -> Any:
@@ -85,7 +85,7 @@ def work(how: str, name: str, kind: str, values: str) -> None:
         name: the benchmark's name.
         kind, values: the kind of work, and what it is made from, in JSON.
     """
-    if name in _TRAIN and not kind.startswith('torch'):
+    if name in _TRAIN and 'torch' not in kind and not kind.endswith(settings.SMALL_PAGES):
         allocator.restart_with_huge_pages(how)
     make = load(name).work
     if how == 'once':

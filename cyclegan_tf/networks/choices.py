@@ -34,10 +34,11 @@ def describe(networks: Iterable[tf.keras.Model], kinds_in_one_batch: Optional[Co
         f'{tf.config.threading.get_intra_op_parallelism_threads() or "as many as cores"} within an operation',
     ]
     joined = ' and '.join(f'{kind}s' for kind in sorted(kinds_in_one_batch or [])) or 'no networks'
-    pages = 'huge pages' if allocator.has_huge_pages() else 'pages of the usual size'
+    huge = allocator.bytes_in_huge_pages()
+    pages = '' if huge is None else f'; {huge / 1e6:,.0f} MB of memory in huge pages'
     batches = '' if kinds_in_one_batch is None else f'; images of several passes in one batch: {joined}'
     return (
         f'Chosen for this machine: convolutions in {", ".join(sorted(precisions))}, {sum(chosen)} of {len(chosen)} of '
         f"3x3 and stride 1 by Winograd's algorithm; oneDNN {_ONEDNN.get(onednn, 'as TensorFlow decides')} "
-        f'(TF_ENABLE_ONEDNN_OPTS){batches}; memory in {pages}; threads: {", ".join(threads)}.'
+        f'(TF_ENABLE_ONEDNN_OPTS){batches}{pages}; threads: {", ".join(threads)}.'
     )

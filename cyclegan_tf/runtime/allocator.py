@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pathlib
@@ -19,6 +20,8 @@ _MOST_BEFORE_2_35 = 32 * 2**20  # bytes; older releases of glibc refuse more
 _TUNABLES, _HUGETLB = 'GLIBC_TUNABLES', 'glibc.malloc.hugetlb'  # a variable, and one of the settings in it
 _FIRST_WITH_HUGETLB = (2, 35)
 _HUGE_PAGES = pathlib.Path('/sys/kernel/mm/transparent_hugepage/enabled')
+_SMAPS = pathlib.Path('/proc/self/smaps_rollup')
+_RESTARTED = 'cyclegan_tf_huge_pages'  # an option, which Python ignores, of a process that has been restarted
 
 
 def share_arenas(count: int = 2) -> None:
@@ -43,19 +46,24 @@ def keep_buffers() -> None:
 
 
 def restart_with_huge_pages(program: str) -> None:
-    """Restarts this process, if that makes its memory come in pages of 2 MiB instead of 4 KiB. Call it first of all.
+    """Restarts this process, if that makes its memory come in pages of 2 MiB instead of 4 KiB. Call it early.
 
     A training step takes and returns gigabytes, and in huge pages that costs a fraction of the time. They are offered
     by Linux to those who ask; glibc asks if its setting says so, which it reads only when a process starts. A process
-    whose environment has the setting, with whichever value, is not restarted.
+    whose environment has the setting, with whichever value, is not restarted, nor one in a debugger.
 
     Args:
         program: what python -m has started; nothing happens in a process that was started for something else.
     """
+    started = program in (argument.removeprefix('-m') for argument in sys.orig_argv)
+    # An option of Python's stays where a variable may be taken away, as from an interpreter with capabilities.
+    if not started or _RESTARTED in sys._xoptions or sys.gettrace() is not None:
+        return
     wanted = tunables_for_huge_pages(os.environ.get(_TUNABLES))
-    if wanted is not None and program in sys.orig_argv:
-        os.environ[_TUNABLES] = wanted
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    if wanted is not None:
+        command = [sys.executable, '-X', _RESTARTED, *sys.orig_argv[1:]]
+        with contextlib.suppress(OSError):  # such as too long an environment: then in small pages
+            os.execve(sys.executable, command, {**os.environ, _TUNABLES: wanted})
 
 
 def tunables_for_huge_pages(
@@ -71,26 +79,27 @@ def tunables_for_huge_pages(
     Returns:
         The value; None if asking would change nothing, or is up to the user, who has set it to something.
     """
-    if _HUGETLB in (tunables or '') or _selected(enabled) != 'madvise' or not _knows_hugetlb(libc):
+    if _HUGETLB in (tunables or '') or not _offered_to_who_asks(enabled):
+        return None
+    name, version = libc or platform.libc_ver()
+    if name != 'glibc' or tuple(map(int, version.split('.')[:2])) < _FIRST_WITH_HUGETLB:
         return None
     return ':'.join(filter(None, (tunables, f'{_HUGETLB}=1')))
 
 
-def has_huge_pages(enabled: pathlib.Path = _HUGE_PAGES) -> bool:
-    """Whether large buffers of this process come in huge pages; `enabled` is Linux's file about them."""
-    asked = f'{_HUGETLB}=1' in os.environ.get(_TUNABLES, '').split(':') and _knows_hugetlb()
-    return _selected(enabled) == 'always' or (asked and _selected(enabled) == 'madvise')
+def _offered_to_who_asks(enabled: pathlib.Path) -> bool:
+    """Whether the file says 'always [madvise] never'; False if it cannot be read."""
+    try:
+        return '[madvise]' in enabled.read_text()
+    except OSError:
+        return False
 
 
-def _selected(enabled: pathlib.Path) -> Optional[str]:
-    """The choice in brackets, of 'always [madvise] never'; None if the file does not exist."""
-    found = re.search(r'\[(\w+)\]', enabled.read_text()) if enabled.is_file() else None
-    return found and found.group(1)
-
-
-def _knows_hugetlb(libc: Optional[Sequence[str]] = None) -> bool:
-    name, version = libc or platform.libc_ver()
-    return name == 'glibc' and tuple(map(int, version.split('.')[:2])) >= _FIRST_WITH_HUGETLB
+def bytes_in_huge_pages(smaps: pathlib.Path = _SMAPS) -> Optional[int]:
+    """How much of this process's memory is in huge pages now; None if Linux's file about it does not exist."""
+    if not smaps.is_file():
+        return None
+    return int(re.search(r'^AnonHugePages:\s*(\d+) kB$', smaps.read_text(), re.MULTILINE).group(1)) * 1024
 
 
 def _set(parameter: int, value: int) -> bool:

@@ -45,6 +45,13 @@ def test_onednn_is_told_as_it_was_asked_for(monkeypatch, value, words):
     assert words in choices.describe([generator('float32', 4)])
 
 
+@pytest.mark.parametrize('count, words', [(None, ')'), (0, '); 0 MB of'), (1_234_567_890, '); 1,235 MB of')])
+def test_huge_pages_are_told_where_the_system_tells_them(monkeypatch, count, words):
+    monkeypatch.setattr(choices.allocator, 'bytes_in_huge_pages', lambda: count)
+    pages = '' if count is None else ' memory in huge pages'
+    assert f'(TF_ENABLE_ONEDNN_OPTS{words}{pages}; threads: ' in choices.describe([generator('float32', 4)])
+
+
 @pytest.mark.parametrize(
     'kinds, words',
     [({'generator', 'discriminator'}, 'discriminators and generators'), ({'generator'}, 'generators'), ((), 'no net')],

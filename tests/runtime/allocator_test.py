@@ -1,7 +1,6 @@
 """What the C library keeps of freed memory, and huge pages, in processes of their own."""
 
 import os
-import platform
 import subprocess
 import sys
 
@@ -53,47 +52,72 @@ def test_buffers_are_kept_for_the_next_ones_in_every_thread():
     assert max(faults('keep_buffers')) < PAGES / 20
 
 
-# The kB in huge pages of a process that has filled a buffer of 256 MiB, and the environment's setting.
+# The bytes in huge pages of a process that has filled a buffer of 256 MiB, and what it was started with.
 HUGE = """
-import os, re, sys
+import os, sys
 from cyclegan_tf.runtime import allocator
-allocator.restart_with_huge_pages(sys.argv[1])
+exec(os.environ.get('BEFORE', ''))
+allocator.restart_with_huge_pages('prog')
 import numpy as np
 buffer = np.ones(256 << 20, np.uint8)
-huge = re.search(r'AnonHugePages: *([0-9]+) kB', open('/proc/self/smaps_rollup').read()).group(1)
-print(os.environ.get('GLIBC_TUNABLES'), huge, allocator.has_huge_pages(), sys.argv[1:], sys.orig_argv.count('-X'))
+print(os.environ.get('GLIBC_TUNABLES'), allocator.bytes_in_huge_pages(), sys.argv[1:], sys.orig_argv.count('-X'))
 """
 CHOICES = 'always [madvise] never\n'
+offered = pytest.mark.skipif(
+    allocator.tunables_for_huge_pages(None) is None, reason='this Linux gives huge pages to everybody or nobody'
+)
 
 
-def huge(*arguments, tunables=None):
+def huge(*arguments, tunables=None, before=''):
+    """The setting, the bytes, and the rest of the line."""
     env = {name: value for name, value in os.environ.items() if name != 'GLIBC_TUNABLES'}
     env.update({} if tunables is None else {'GLIBC_TUNABLES': tunables})
     # NumPy asks for huge pages by itself, unless it is told otherwise.
+    env.update(NUMPY_MADVISE_HUGEPAGE='0', BEFORE=before)
     command = [sys.executable, '-X', 'utf8', '-c', HUGE, *arguments]
-    env['NUMPY_MADVISE_HUGEPAGE'] = '0'
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip()
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=60)
+    setting, count, rest = done.stdout.strip().split(' ', 2)
+    return setting, int(count), rest
 
 
-@pytest.mark.skipif(
-    allocator.tunables_for_huge_pages(None) is None, reason='this Linux gives huge pages to everybody or nobody'
-)
+@offered
 def test_a_process_restarts_itself_once_to_get_huge_pages_and_keeps_its_arguments():
-    setting, kilobytes, has, *rest = huge('prog', 'a b', '--flag').split(' ', 3)
-    assert (setting, has, rest) == ('glibc.malloc.hugetlb=1', 'True', ["['prog', 'a b', '--flag'] 1"])
-    assert int(kilobytes) > 200 << 10
-    setting, kilobytes, has, *_ = huge('prog', tunables='glibc.malloc.check=0').split(' ')
-    assert (setting, has) == ('glibc.malloc.check=0:glibc.malloc.hugetlb=1', 'True')
-    # What the user has set stays.
-    setting, kilobytes, has, *_ = huge('prog', tunables='glibc.malloc.hugetlb=0').split(' ')
-    assert (setting, kilobytes, has) == ('glibc.malloc.hugetlb=0', '0', 'False')
+    setting, count, rest = huge('prog', 'a b', '--flag')
+    assert (setting, rest) == ('glibc.malloc.hugetlb=1', "['prog', 'a b', '--flag'] 2") and count > 0
+    setting, count, _ = huge('prog', tunables='glibc.malloc.check=0')
+    assert setting == 'glibc.malloc.check=0:glibc.malloc.hugetlb=1' and count > 0
 
 
-def test_a_process_that_was_started_for_something_else_is_not_restarted(monkeypatch):
-    monkeypatch.delenv('GLIBC_TUNABLES', raising=False)
-    monkeypatch.setattr(allocator, 'tunables_for_huge_pages', lambda tunables: 'glibc.malloc.hugetlb=1')
-    allocator.restart_with_huge_pages('cyclegan_tf.train')
-    assert 'GLIBC_TUNABLES' not in os.environ
+@offered
+@pytest.mark.parametrize(
+    'arguments, tunables, before',
+    [
+        (['prog'], 'glibc.malloc.hugetlb=0', ''),  # the user's choice
+        (['program'], None, ''),  # started for something else
+        (['prog'], None, 'sys.settrace(lambda *event: None)'),  # in a debugger
+        (['prog'], None, "os.execve = lambda *command: open('/no such')"),  # which raises OSError
+    ],
+)
+def test_a_process_is_not_restarted(arguments, tunables, before):
+    setting, count, rest = huge(*arguments, tunables=tunables, before=before)
+    assert (setting, count, rest) == (str(tunables), 0, f'{arguments} 1')
+
+
+@offered
+def test_a_process_whose_variable_is_taken_away_is_restarted_once():
+    setting, _, rest = huge('prog', before="os.environ.pop('GLIBC_TUNABLES', None)")
+    assert (setting, rest) == ('None', "['prog'] 2")
+
+
+def test_the_name_of_the_program_may_follow_the_option_at_once(monkeypatch):
+    started = []
+    monkeypatch.setattr(allocator, 'tunables_for_huge_pages', lambda tunables: 'a=1')
+    monkeypatch.setattr(allocator.os, 'execve', lambda *command: started.append(command[1][-2:]))
+    monkeypatch.setattr(allocator.sys, 'gettrace', lambda: None)
+    for argv in (['-mcyclegan_tf.train', '--flag'], ['-m', 'cyclegan_tf.train'], ['-m', 'pytest']):
+        monkeypatch.setattr(allocator.sys, 'orig_argv', ['python', *argv])
+        allocator.restart_with_huge_pages('cyclegan_tf.train')
+    assert started == [['-mcyclegan_tf.train', '--flag'], ['-m', 'cyclegan_tf.train']]
 
 
 @pytest.mark.parametrize(
@@ -107,29 +131,21 @@ def test_a_process_that_was_started_for_something_else_is_not_restarted(monkeypa
         (None, CHOICES, ('', ''), None),  # musl
         (None, '[always] madvise never\n', ('glibc', '2.36'), None),
         (None, 'always madvise [never]\n', ('glibc', '2.36'), None),
-        (None, None, ('glibc', '2.36'), None),  # no file: not Linux, or a kernel without huge pages
     ],
 )
 def test_huge_pages_are_asked_for_where_asking_helps(tmp_path, tunables, choices, libc, expected):
     file = tmp_path / 'enabled'
-    if choices is not None:
-        file.write_text(choices)
+    file.write_text(choices)
     assert allocator.tunables_for_huge_pages(tunables, file, libc) == expected
 
 
-@pytest.mark.parametrize(
-    'tunables, choices, expected',
-    [
-        ('glibc.malloc.hugetlb=1', CHOICES, True),
-        ('a.b=1:glibc.malloc.hugetlb=1', CHOICES, True),
-        ('glibc.malloc.hugetlb=0', CHOICES, False),
-        ('', CHOICES, False),
-        ('', '[always] madvise never\n', True),
-        ('glibc.malloc.hugetlb=1', 'always madvise [never]\n', False),
-    ],
-)
-def test_whether_there_are_huge_pages_is_known(tmp_path, monkeypatch, tunables, choices, expected):
-    monkeypatch.setenv('GLIBC_TUNABLES', tunables)
-    monkeypatch.setattr(platform, 'libc_ver', lambda: ('glibc', '2.36'))
-    (tmp_path / 'enabled').write_text(choices)
-    assert allocator.has_huge_pages(tmp_path / 'enabled') == expected
+def test_what_is_not_known_is_not_asked_for(tmp_path):
+    # There is no such file, or it cannot be read.
+    for file in (tmp_path / 'enabled', tmp_path):
+        assert allocator.tunables_for_huge_pages(None, file, ('glibc', '2.36')) is None
+    assert allocator.bytes_in_huge_pages(tmp_path / 'smaps') is None
+
+
+def test_bytes_in_huge_pages_are_read(tmp_path):
+    (tmp_path / 'smaps').write_text('Rss:   9000 kB\nAnonHugePages:    4096 kB\nShmemPmdMapped:  7 kB\n')
+    assert allocator.bytes_in_huge_pages(tmp_path / 'smaps') == 4 << 20

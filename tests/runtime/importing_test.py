@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ import weakref
 
 import pytest
 
-from cyclegan_tf.runtime import importing
+from cyclegan_tf.runtime import allocator, importing
 from tests.helpers.program import ROOT, run_python
 
 INFORMATION = 'I0000 00:00:1796074193.938531   18782 port.cc:153] oneDNN custom operations are on.'
@@ -17,7 +18,7 @@ START = 'WARNING: All log messages before absl::InitializeLog() is called are wr
 ERROR = 'E0000 00:00:1796074193.938531   18782 cuda_dnn.cc:12] no cuDNN'
 IMPORT = """
 import os, subprocess, sys
-from cyclegan_tf.runtime import importing
+from cyclegan_tf.runtime import allocator, importing
 def say(text):
     os.write(2, text.encode())
 with importing.without_information():
@@ -117,13 +118,13 @@ def test_only_newer_tensorflows_are_filtered_unless_information_is_asked_for(mon
     assert importing._informs() == expected
 
 
-def test_a_program_shows_nothing_of_the_import(tmp_path):
+def test_a_training_shows_nothing_of_the_import_and_has_huge_pages(tmp_path):
     flags = ['--dataroot=demo', '--load_size=36', '--crop_size=32', '--ngf=4', '--ndf=4', '--netG=resnet_6blocks']
-    folders = [f'--checkpoints_dir={tmp_path}', f'--cache_dir={tmp_path}']
-    status, _, error = run_python(
-        '-m', 'cyclegan_tf.train', *flags, *folders, '--max_steps=1', '--no_html', real=True, TF_CPP_MIN_LOG_LEVEL='3'
-    )
-    assert status == 0
+    flags += [f'--checkpoints_dir={tmp_path}', f'--cache_dir={tmp_path}', '--max_steps=1', '--no_html', '--verbose']
+    status, output, error = run_python('-m', 'cyclegan_tf.train', *flags, real=True, TF_CPP_MIN_LOG_LEVEL='3')
+    assert status == 0, error
     lines = [line for line in error.splitlines() if importing._INFORMATION.match(os.fsencode(line))]
     later = 'InitializeLog', '] Compiled cluster using XLA!'  # when TensorFlow 2.15 compiles the augmentation
     assert [line for line in lines if not any(words in line for words in later)] == []
+    if allocator.tunables_for_huge_pages(None) is not None:
+        assert int(re.search(r'; ([\d,]+) MB of memory in huge pages', output).group(1).replace(',', '')) > 100

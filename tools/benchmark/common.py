@@ -27,6 +27,7 @@ import numpy as np
 import psutil
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime import allocator
 
 TOOLS = pathlib.Path(__file__).resolve().parent.parent
 ROOT = TOOLS.parent
@@ -223,8 +224,9 @@ class Served:
             least: then it is repeated for as many seconds.
 
         Returns:
-            'seconds' that it took, the mean of several; 'peak_bytes' of the process so far; and what the work itself
-            returned, which can override these.
+            'seconds' that it took, the mean of several; 'peak_bytes' of the process so far; 'huge_bytes' of its memory
+            that are in huge pages (None where that is not known); and what the work itself returned, which can override
+            these.
 
         Raises:
             UserError: the process has ended.
@@ -253,7 +255,8 @@ def serve(make: Callable[[str, Mapping[str, Any]], Callable[[], Optional[Mapping
             least, least_cold = map(float, line.split())
             if seconds < least_cold:
                 result, seconds = _timed(work, least)
-            answer = {'seconds': seconds, 'peak_bytes': peak_bytes(), **(result or {})}
+            huge = {'huge_bytes': allocator.bytes_in_huge_pages()}
+            answer = {'seconds': seconds, 'peak_bytes': peak_bytes(), **huge, **(result or {})}
             print(json.dumps(answer), file=answers, flush=True)
 
 
@@ -280,7 +283,7 @@ def in_turns(
         gpu: let them find the machine's GPUs.
 
     Returns:
-        For each kind, the summary with 'peak_bytes'; and for each kind, its last answer.
+        For each kind, the summary with 'peak_bytes' and 'huge_bytes'; and for each kind, its last answer.
     """
     with contextlib.ExitStack() as stack:
         processes, found = {}, {}
@@ -292,7 +295,10 @@ def in_turns(
             found[kind].append(processes[kind].ask(_LEAST, _LEAST_COLD))
             say(f'{kind}: {found[kind][-1]["seconds"]:.2f} s {unit}')
     rows = {
-        kind: {**summary([one['seconds'] for one in of_one]), 'peak_bytes': of_one[-1]['peak_bytes']}
+        kind: {
+            **summary([one['seconds'] for one in of_one]),
+            **{name: of_one[-1][name] for name in ('peak_bytes', 'huge_bytes')},
+        }
         for kind, of_one in found.items()
     }
     return rows, {kind: of_one[-1] for kind, of_one in found.items()}

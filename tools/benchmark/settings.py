@@ -16,8 +16,11 @@ from cyclegan_tf.settings.models import SETTINGS, CycleGANConfig
 from cyclegan_tf.settings.training import Config
 
 # Kinds of steps that `train` measures, ours and PyTorch's; and, by device, those that it measures by default.
+SMALL_PAGES = ' small pages'  # without the huge pages of the training program, see runtime/allocator.py
 OUR_STEPS = tuple(
-    precision + option for precision in ('float32', 'bfloat16', 'float16') for option in ('', ' recompute', ' xla')
+    precision + option
+    for precision in ('float32', 'bfloat16', 'float16')
+    for option in ('', ' recompute', ' xla', SMALL_PAGES)
 )
 THEIR_STEPS = tuple(
     ' '.join(('torch', *options))

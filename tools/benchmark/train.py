@@ -1,10 +1,10 @@
 """Compares training steps with PyTorch's: python tools/benchmark.py train [--netG=resnet_9blocks --crop_size=256]
 
-Ours runs in each precision, with --recompute_grads and with XLA. If torch is installed, the reference's step runs in
-its order (torch_mirror.py): with defaults, in channels_last, in autocast (bfloat16) and compiled. Each kind has a
-separate process, which reports its peak memory; they take turns of a second or a step, and medians are reported. The
-start of the real training program on the demo, up to the first step, is measured too; in turns with it that of a
-program that does no more than one step with PyTorch, without reading images.
+Ours runs in each precision, with --recompute_grads, with XLA and without huge pages. If torch is installed, the
+reference's step runs in its order (torch_mirror.py): with defaults, in channels_last, in autocast (bfloat16) and
+compiled. Each kind has a separate process, which reports its peak memory; they take turns of a second or a step, and
+medians are reported. The start of the real training program on the demo, up to the first step, is measured too; in
+turns with it that of a program that does no more than one step with PyTorch, without reading images.
 
 On a GPU, where both sides compute float32 in TF32, memory is the peak of tensors on the GPU in a step; there 'float32
 xla' is the default of the training program.

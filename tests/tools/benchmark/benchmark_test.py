@@ -6,6 +6,7 @@ import pytest
 from benchmark import pipeline
 
 from cyclegan_tf.errors import UserError
+from cyclegan_tf.runtime import allocator
 from tests.helpers import program
 
 TOOL = str(program.ROOT / 'tools' / 'benchmark.py')
@@ -123,10 +124,15 @@ def test_train_measures_the_steps_of_every_model(model):
 @pytest.mark.slow
 def test_train_measures_steps():
     small = ('--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--crop_size=32')
-    status, output, error = run('train', *small, '--kinds=float32', '--repeats=2', '--starts=0')
+    kinds = ['float32', 'float32 small pages']
+    status, output, error = run('train', *small, f'--kinds={",".join(kinds)}', '--repeats=2', '--starts=0')
     assert status == 0, error
-    ((kind, row),) = json.loads(output)['steps'].items()
-    assert kind == 'float32' and 0 < row['least'] <= row['seconds'] <= row['most'] and row['peak_bytes'] > 100e6
+    steps = json.loads(output)['steps']
+    assert list(steps) == kinds
+    for row in steps.values():
+        assert 0 < row['least'] <= row['seconds'] <= row['most'] and row['peak_bytes'] > 100e6
+    if allocator.tunables_for_huge_pages(None) is not None:
+        assert [row['huge_bytes'] > 100e6 for row in steps.values()] == [True, False]
 
 
 @pytest.mark.nightly
