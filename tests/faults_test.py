@@ -320,6 +320,7 @@ def test_a_folder_that_is_removed_stops_training_with_one_sentence(quick, tmp_pa
     assert status == 1 and re.search(r'step \d+ could not be saved \(.*\); no checkpoint is left', message)
 
 
+@pytest.mark.slow
 def test_a_folder_that_becomes_read_only_stops_training_with_one_sentence(real, tmp_path):
     flags = [*real, f'--checkpoints_dir={tmp_path}', '--save_latest_freq=2', '--print_freq=1']
     # Root may write anywhere, unless that is taken from it.
@@ -340,6 +341,7 @@ def test_a_folder_that_becomes_read_only_stops_training_with_one_sentence(real, 
 
 
 # -------------------------------------------------------------------------------------------------------------- memory
+@pytest.mark.slow
 def test_memory_that_is_not_enough_is_one_sentence_with_what_helps(real, tmp_path):
     def limit():
         resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))

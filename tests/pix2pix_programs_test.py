@@ -37,6 +37,7 @@ def translate(run, tmp_path, images, *flags, output='out'):
     return {path.stem: np.asarray(Image.open(path)).astype(int) for path in (tmp_path / output).glob('*.png')}
 
 
+@pytest.mark.slow
 def test_batches_and_repeats_change_nothing_and_seeds_and_names_do(run, tmp_path, capsys):
     images = {name: photograph(128, 128, name) for name in ('chelsea', 'coffee', 'rocket')}
     one = translate(run, tmp_path, images, '--batch_size=1', output='one')

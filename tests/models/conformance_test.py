@@ -81,8 +81,14 @@ def test_two_replicas_that_accumulate_equal_one_batch(float64, photographs):
 
 
 @pytest.mark.own_process
-@pytest.mark.parametrize('model', TINY)
-@pytest.mark.parametrize('devices', [1, 2])
+@pytest.mark.parametrize(
+    'devices, model',
+    [
+        *((1, model) for model in TINY),
+        (2, 'tiny_cut'),  # with the most parts
+        *(pytest.param(2, model, marks=pytest.mark.nightly) for model in TINY if model != 'tiny_cut'),
+    ],
+)
 def test_xla_makes_no_difference(float64, photographs, tmp_path, monkeypatch, model, devices):
     modules = xla_modules(monkeypatch, tmp_path)
     names = tuple(f'/cpu:{i}' for i in range(devices))

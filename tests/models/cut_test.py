@@ -44,7 +44,9 @@ def test_losses_add_up_with_their_weights(photographs):
     assert list(without.visuals(*pair)['A_to_B']) == ['real_A', 'fake_B', 'real_B']
 
 
-@pytest.mark.parametrize('nce_idt, recompute_grads', [(True, False), (False, False), (True, True)])
+@pytest.mark.parametrize(
+    'nce_idt, recompute_grads', [(True, False), (False, False), pytest.param(True, True, marks=pytest.mark.nightly)]
+)
 def test_features_of_the_first_pass_are_those_of_a_pass_of_their_own(
     float64, photographs, nce_idt, recompute_grads, monkeypatch
 ):

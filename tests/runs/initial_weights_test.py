@@ -154,6 +154,7 @@ def test_what_cannot_be_taken_is_one_sentence(place, settings, message, tmp_path
         begin(place, **settings)
 
 
+@pytest.mark.slow
 def test_the_program_begins_with_them_and_resumes_without(place, tmp_path, capsys):
     flags = ['--dataroot=demo', *program.REAL]
     program.run_training(

@@ -51,6 +51,7 @@ def test_who_does_not_write_leaves_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_ends_with_the_rows_of_one_that_was_not(tmp_path, image_folders):
     flags = [f'--dataroot={image_folders}', '--print_freq=1', '--display_freq=100', '--save_latest_freq=2', '--seed=3']
     for name in ('whole', 'killed'):

@@ -159,6 +159,7 @@ def test_a_process_that_ends_is_named(tmp_path):
         common.in_turns([sys.executable, str(script)], {'float32': {}}, 1, 'of nothing')
 
 
+@pytest.mark.slow
 @pytest.mark.own_process
 def test_the_step_is_deterministic_as_the_training_programs_and_trains():
     config = CycleGANConfig(**SMALL)

@@ -11,6 +11,7 @@ from tests.helpers import program
 TOOL = str(program.ROOT / 'tools' / 'benchmark.py')
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_each_model_is_compared_with_cycle_gan():
     flags = ('--netG=resnet_6blocks', '--ngf=4', '--ndf=4', '--crop_size=32', '--repeats=1')

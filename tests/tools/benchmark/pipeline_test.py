@@ -29,6 +29,7 @@ def test_images_are_made_once_all_different_and_another_number_is_refused(tmp_pa
         pipeline.main(pipeline.PipelineConfig(dataroot=str(root), images=6))
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_starts_are_measured_by_phase_with_the_stream_and_the_memory_after_them(tmp_path):
     small = ('--load_size=36', '--crop_size=32', '--seconds=0.1', '--repeats=1')
