@@ -37,9 +37,15 @@ def tensorflow() -> Iterator[None]:
 
 def _informs() -> bool:
     """Whether TensorFlow prints lines of information when it is imported, although it is told not to."""
-    if os.name != 'posix' or 'tensorflow' in sys.modules or os.environ.get('TF_CPP_MIN_LOG_LEVEL', '0') == '0':
+    if os.name != 'posix' or sys.stderr is None or 'tensorflow' in sys.modules:
         return False
-    return tuple(map(int, importlib.metadata.version('tensorflow').split('.')[:2])) >= _FIRST_THAT_INFORMS
+    if os.environ.get('TF_CPP_MIN_LOG_LEVEL', '0') == '0':
+        return False
+    try:
+        version = importlib.metadata.version('tensorflow')
+    except importlib.metadata.PackageNotFoundError:  # it may have come as another package
+        return False
+    return tuple(map(int, version.split('.')[:2])) >= _FIRST_THAT_INFORMS
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ def run_program(program: str, parse_argv: Callable[[list[str]], Any], main: Call
         main: settings -> exit status.
     """
     _restart_in_utf8()
+    _open_standard_streams()
     for name in ('stdout', 'stderr'):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
@@ -62,6 +63,16 @@ def run_program(program: str, parse_argv: Callable[[list[str]], Any], main: Call
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _open_standard_streams() -> None:
+    """Opens the null device for standard streams with which Python was started closed, as by a daemon or `2>&-`.
+
+    Otherwise print would fail at the end, and the next file that is opened would get what C++ writes to such a stream.
+    """
+    for name, mode in (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w')):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding='utf-8'))  # the first descriptor that is free
 
 
 class _Terminal:

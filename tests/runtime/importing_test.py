@@ -116,6 +116,18 @@ def test_only_newer_tensorflows_are_filtered_unless_information_is_asked_for(mon
     assert not importing._informs()  # TensorFlow has been imported
     monkeypatch.delitem(sys.modules, 'tensorflow')
     assert importing._informs() == expected
+    monkeypatch.setattr(sys, 'stderr', None)  # closed when the program started
+    assert not importing._informs()
+
+
+def test_a_tensorflow_of_another_name_is_imported_as_it_is(monkeypatch):
+    def version(package):
+        raise importing.importlib.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setenv('TF_CPP_MIN_LOG_LEVEL', '3')
+    monkeypatch.delitem(sys.modules, 'tensorflow')
+    monkeypatch.setattr(importing.importlib.metadata, 'version', version)
+    assert not importing._informs()
 
 
 def test_a_training_shows_nothing_of_the_import_and_has_huge_pages(tmp_path):
