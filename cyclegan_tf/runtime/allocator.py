@@ -96,10 +96,11 @@ def _offered_to_who_asks(enabled: pathlib.Path) -> bool:
 
 
 def bytes_in_huge_pages(smaps: pathlib.Path = _SMAPS) -> Optional[int]:
-    """How much of this process's memory is in huge pages now; None if Linux's file about it does not exist."""
+    """How much of this process's memory is in huge pages now; None if Linux's file about it is not there, or silent."""
     if not smaps.is_file():
         return None
-    return int(re.search(r'^AnonHugePages:\s*(\d+) kB$', smaps.read_text(), re.MULTILINE).group(1)) * 1024
+    found = re.search(r'^AnonHugePages:\s*(\d+) kB$', smaps.read_text(), re.MULTILINE)
+    return found and int(found.group(1)) * 1024
 
 
 def _set(parameter: int, value: int) -> bool:

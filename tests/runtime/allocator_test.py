@@ -147,5 +147,7 @@ def test_what_is_not_known_is_not_asked_for(tmp_path):
 
 
 def test_bytes_in_huge_pages_are_read(tmp_path):
+    (tmp_path / 'smaps').write_text('Rss:   9000 kB\n')
+    assert allocator.bytes_in_huge_pages(tmp_path / 'smaps') is None
     (tmp_path / 'smaps').write_text('Rss:   9000 kB\nAnonHugePages:    4096 kB\nShmemPmdMapped:  7 kB\n')
     assert allocator.bytes_in_huge_pages(tmp_path / 'smaps') == 4 << 20
