@@ -81,6 +81,7 @@ def test_eval_is_what_exports_do(run, tmp_path):
     assert loaded.test_time == 'running statistics in batch norm and no dropout'
 
 
+@pytest.mark.slow
 def test_tiles_have_the_dropout_of_the_whole_and_one_set_of_statistics(run):
     image = np.tile(photograph(256, 256), (4, 4, 1))[:900, :1000] / np.float32(127.5) - 1
 

@@ -135,6 +135,7 @@ SMALL = ('--load_size=36', '--crop_size=32', '--pool_size=3', '--num_threads=2',
          '--lambda_identity=0')  # fmt: skip
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_training_from_imported_weights_is_training_from_those_weights(tmp_path, monkeypatch):
     for name, value in FEW_BLOCKS.items():

@@ -144,7 +144,9 @@ def test_a_batch_is_split_into_what_max_pixels_allows():
     assert seen == [3, 2, 1, 1, 1, 1]
 
 
-@pytest.mark.parametrize('run', [program.run_translation, program.run_evaluation])
+@pytest.mark.parametrize(
+    'run', [program.run_translation, pytest.param(program.run_evaluation, marks=pytest.mark.nightly)]
+)
 def test_memory_that_is_not_enough_is_one_sentence_with_what_helps(tmp_path, monkeypatch, run):
     make_run(tmp_path)
     # As the first convolution of a very large image would.
