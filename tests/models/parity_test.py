@@ -103,9 +103,7 @@ def step_seed(model):
     return tf.random.experimental.stateless_fold_in(tf.stack([seed, model.step.read_value()]), 0)
 
 
-@pytest.mark.parametrize(
-    'gan_mode', ['lsgan', *(pytest.param(one, marks=pytest.mark.nightly) for one in ('vanilla', 'wgangp'))]
-)
+@pytest.mark.parametrize('gan_mode', ['lsgan', pytest.param('vanilla', marks=pytest.mark.nightly), 'wgangp'])
 def test_twenty_steps_equal_torch_in_float64(float64, photographs, gan_mode):
     compare(*make_pair(gan_mode=gan_mode, lr=2e-5), batches(photographs, STEPS), 1e-9, 1e-9)
 
