@@ -139,4 +139,4 @@ def test_a_training_shows_nothing_of_the_import_and_has_huge_pages(tmp_path):
     later = 'InitializeLog', '] Compiled cluster using XLA!'  # when TensorFlow 2.15 compiles the augmentation
     assert [line for line in lines if not any(words in line for words in later)] == []
     if allocator.tunables_for_huge_pages(None) is not None:
-        assert int(re.search(r'; ([\d,]+) MB of memory in huge pages', output).group(1).replace(',', '')) > 100
+        assert int(re.search(r'; ([\d,]+) MB of memory in huge pages', output).group(1).replace(',', '')) > 0
