@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 
 from cyclegan_tf.errors import UserError
-from cyclegan_tf.runtime import importing, signals
+from cyclegan_tf.runtime import garbage, importing, signals
 from cyclegan_tf.runtime.program import run_program
 from cyclegan_tf.settings import flags
 from cyclegan_tf.settings.app import AppConfig
@@ -36,7 +36,7 @@ def main(settings: AppConfig) -> int:
     settings = dataclasses.replace(settings, precision=precision)
     models = Exported(settings) if settings.model_dir else Runs(settings)
     try:
-        with importing.tensorflow():
+        with garbage.importing():
             from cyclegan_tf.web import page
     except ModuleNotFoundError as error:
         if error.name != 'gradio':

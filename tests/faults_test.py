@@ -67,7 +67,7 @@ def wait_for(process, text):
 
 # --------------------------------------------------------------------------------------------------------------- kills
 @pytest.mark.slow
-@pytest.mark.parametrize('kills, epochs', [(2, 4), pytest.param(20, 40, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize('kills, epochs', [(3, 6), pytest.param(20, 40, marks=pytest.mark.nightly)])
 def test_kills_at_any_moment_change_nothing(quick, tmp_path, kills, epochs):
     kill_and_compare(tmp_path, [*quick, f'--n_epochs={epochs}', '--n_epochs_decay=0'], kills, epochs)
 

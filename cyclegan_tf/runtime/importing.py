@@ -1,9 +1,8 @@
-"""The import of TensorFlow: less of Python's garbage collection, and without lines that mean nothing to the user."""
+"""The import of TensorFlow, without its lines of information on standard error."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib.metadata
 import os
 import re
@@ -22,17 +21,12 @@ _END = b'\0'
 
 @contextlib.contextmanager
 def tensorflow() -> Iterator[None]:
-    """A context for importing modules that import TensorFlow.
+    """A context for importing modules that import TensorFlow, without a search for garbage (see garbage.importing).
 
-    Python does not search for garbage cycles within it, nor later among the objects that are there at its end: an
-    import makes a million objects that stay, and Python would go through them again and again, which costs a third of
-    the time. On standard error, TensorFlow's lines of information are left out, unless TF_CPP_MIN_LOG_LEVEL asks for
-    them.
+    TensorFlow's lines of information are left out, unless TF_CPP_MIN_LOG_LEVEL asks for them.
     """
-    with garbage.paused():
-        with without_information() if _informs() else contextlib.nullcontext():
-            yield
-        gc.freeze()
+    with garbage.importing(), without_information() if _informs() else contextlib.nullcontext():
+        yield
 
 
 def _informs() -> bool:

@@ -1,6 +1,7 @@
 """When Python looks for garbage cycles."""
 
 import gc
+import weakref
 
 import pytest
 
@@ -16,6 +17,7 @@ class Cycle:
 def restored():
     yield
     gc.enable()
+    gc.unfreeze()
 
 
 def test_nothing_is_looked_for_in_a_pause_and_afterwards_again():
@@ -28,3 +30,15 @@ def test_nothing_is_looked_for_in_a_pause_and_afterwards_again():
     with pytest.raises(KeyError), garbage.paused():
         raise KeyError
     assert gc.isenabled()
+
+
+def test_what_is_there_after_imports_is_left_alone_and_what_comes_later_is_not():
+    with garbage.importing():
+        assert not gc.isenabled()
+        kept = Cycle()
+    assert gc.isenabled() and gc.get_freeze_count() > 1000
+    kept_still, later = weakref.ref(kept), Cycle()
+    dropped = weakref.ref(later)
+    del kept, later
+    gc.collect()
+    assert kept_still() is not None and dropped() is None

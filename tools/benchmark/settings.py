@@ -15,8 +15,8 @@ from cyclegan_tf.settings.fields import same, setting, validate_fields
 from cyclegan_tf.settings.models import SETTINGS, CycleGANConfig
 from cyclegan_tf.settings.training import Config
 
-# Kinds of steps that `train` measures, ours and PyTorch's; and, by device, those that it measures by default.
 SMALL_PAGES = ' small pages'  # without the huge pages of the training program, see runtime/allocator.py
+# Kinds of steps that `train` measures, ours and PyTorch's; and, by device, those that it measures by default.
 OUR_STEPS = tuple(
     precision + option
     for precision in ('float32', 'bfloat16', 'float16')
